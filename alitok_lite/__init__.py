@@ -1,0 +1,7 @@
+"""alitok_lite: image tokens that an autoregressive model can predict (AliTok, arXiv 2506.05289), small and readable."""
+
+from .config import PRESETS, ARConfig, TokenizerConfig
+from .model import AliTok
+
+__version__ = "0.1.0"
+__all__ = ["PRESETS", "ARConfig", "AliTok", "TokenizerConfig"]
