@@ -58,21 +58,21 @@ def guidance_ramp(tokens: int, guidance: float, power: float) -> Tensor:
 
     Shape: guidance_ramp(5, 3.0, 1.4) -> (5,)
     """
-    t = torch.arange(tokens, dtype=torch.float64) / tokens
-    return (1 + (guidance - 1) * (1 - torch.cos(math.pi * t**power)) / 2).float()
+    t = torch.arange(tokens) / tokens
+    return 1 + (guidance - 1) * (1 - torch.cos(math.pi * t**power)) / 2
 
 
 def gumbel_noise(seeds: Sequence[int], tokens: int, codes: int, device: torch.device) -> Tensor:
     """Gumbel noise of every token and code, each picture from its own seed: the argmax of logits + noise is a draw.
 
-    Raises ValueError for a seed that is not a whole number from 0 to 2**63 - 1.
+    Raises ValueError for a seed that is not a whole number from 0 to 2**32 - 1, as many as torch tells apart.
 
     Shape: gumbel_noise([3, 4], 5, 16, "cpu") -> (2, 5, 16)
     """
     noise = torch.empty(len(seeds), tokens, codes, device=device)
     for row, seed in zip(noise, seeds, strict=True):
-        if type(seed) is not int or not 0 <= seed < 2**63:
-            raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to {2**63 - 1}")
+        if type(seed) is not int or not 0 <= seed < 2**32:
+            raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to {2**32 - 1}")
         row.exponential_(generator=torch.Generator(device).manual_seed(seed))
     return -noise.clamp_min_(1e-30).log_()
 

@@ -1,0 +1,430 @@
+"""Training on one device through `accelerate`: tokenizer (stage 1), decoder (stage 2), AR model.
+
+A RUN folder is a checkpoint (`AliTok.from_pretrained(RUN)`) plus `state/` for resuming and `sheets/` to look at.
+Every step draws its data and its random numbers from (seed, step) alone, so a resumed run continues the same way.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from . import images, scenes
+from .ar import ARModel
+from .config import PRESETS
+from .losses import LossWeights, PatchCritic, adversarial_loss, critic_loss, reconstruction_losses
+from .metrics import nats_per_token, psnr
+from .model import AliTok, CheckpointError, write_atomically
+from .sampling import Sampling
+from .tokenizer import Decoder, Tokenizer, TokenizerOutput
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long and how fast; learning rate warms up linearly, then falls along a cosine."""
+
+    steps: int
+    batch: int = 256
+    lr: float = 4e-4
+    final_lr: float = 1e-5
+    warmup: int = 300  # steps
+    betas: tuple[float, float] = (0.9, 0.96)
+    weight_decay: float = 0.03  # not on norms, biases, embeddings and tables
+    clip: float = 1.0
+    class_dropout: float = 0.1  # AR: share of labels replaced by the null class
+    pictures: int = 200_000  # different training pictures, on a GPU and in the AR model's id cache
+    save_every: int = 2000
+    seed: int = 0
+    losses: LossWeights = field(default_factory=LossWeights)
+
+
+SETTINGS: dict[str, dict[str, TrainSettings]] = {
+    "scenes": {
+        "tokenizer": TrainSettings(steps=40_000, batch=512, lr=1e-3, pictures=400_000, losses=LossWeights(l1=0.2)),
+        "decoder": TrainSettings(
+            steps=25_000,
+            batch=512,
+            lr=1e-3,
+            pictures=400_000,
+            losses=LossWeights(l1=0.2, adversarial=0.5, adversarial_start=0.6),
+        ),
+        "ar": TrainSettings(steps=25_000, batch=512, lr=1e-3, pictures=1_000_000),
+    },
+    "tiny": {
+        "tokenizer": TrainSettings(steps=1500, batch=64, lr=1e-3, save_every=250),
+        "decoder": TrainSettings(steps=500, batch=64, lr=1e-3, warmup=50, save_every=250),
+        "ar": TrainSettings(steps=1000, batch=64, lr=1e-3, warmup=50, pictures=20_000, save_every=250),
+    },
+}
+
+
+def learning_rate(settings: TrainSettings, step: int) -> float:
+    """Learning rate of a step: linear warm-up, then a cosine down to final_lr."""
+    if step < settings.warmup:
+        return settings.lr * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    cosine = (1 + torch.cos(torch.tensor(done * torch.pi)).item()) / 2
+    return settings.final_lr + (settings.lr - settings.final_lr) * cosine
+
+
+class SceneStream:
+    """Training scenes: `batch(step)` -> pixels (B, 3, S, S), labels (B,), from (seed, step) alone.
+
+    A CPU paints every batch afresh. A GPU, where painting many small kernels would cost more than the training,
+    paints `pictures` of them once and draws from these; `fit` seeds that draw at every step.
+    """
+
+    def __init__(self, size: int, settings: "TrainSettings", device: torch.device) -> None:
+        self.size, self.settings, self.device = size, settings, device
+        self.pool = self.labels = None
+        if device.type == "cuda":
+            blocks = [(pixels.mul(255).round_().byte(), labels) for pixels, labels in self.blocks(4096)]
+            self.pool = torch.cat([pixels for pixels, _ in blocks])  # (N, 3, S, S) uint8
+            self.labels = torch.cat([labels for _, labels in blocks])
+
+    def blocks(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All `pictures` in blocks of at most `count`."""
+        total = self.settings.pictures
+        for start in tqdm(range(0, total, count), desc="painting", unit="block"):
+            yield random_scenes(min(count, total - start), self._seed(start), self.size, self.device)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        if self.pool is None:
+            return random_scenes(self.settings.batch, self._seed(step), self.size, self.device)
+        rows = torch.randint(len(self.pool), (self.settings.batch,), device=self.device)
+        return self.pool[rows].float() / 255, self.labels[rows]
+
+    def _seed(self, number: int) -> int:
+        """A training seed, below scenes.TEST_SEED."""
+        return (self.settings.seed * 1_000_003 + number) % scenes.TEST_SEED
+
+
+def random_scenes(count: int, seed: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Scenes of random classes: pixels (count, 3, size, size), labels (count,)."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(len(scenes.CLASSES), (count,), generator=generator)
+    return scenes.render(labels, seed, size, device), labels.to(device)
+
+
+class Task:
+    """What `fit` needs of a training: a network, batches, a loss, diagnostics, a sheet."""
+
+    name: str
+    network: nn.Module  # what is prepared, compiled and optimised
+    model: AliTok  # what is saved
+    extra: dict[str, nn.Module] = {}  # trained beside the network, by the task itself
+
+    def loss(self, network: Callable, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a step and terms worth printing."""
+        raise NotImplementedError
+
+    def before_update(self, step: int) -> None:
+        """Called after the backward pass, before the optimiser's step."""
+
+    def diagnose(self) -> dict[str, float]:
+        """Numbers for the progress bar, measured on unseen pictures."""
+        raise NotImplementedError
+
+    def sheet(self) -> list[Tensor]:
+        """Pictures for a sample sheet, each (N, 3, S, S)."""
+        raise NotImplementedError
+
+
+class TokenizerTask(Task):
+    """Stage 1 (encoder, queries, codebook and their decoder) or stage 2 (a new decoder over frozen tokens)."""
+
+    def __init__(self, name: str, model: AliTok, settings: TrainSettings, device: torch.device) -> None:
+        self.name, self.model, self.settings = name, model, settings
+        self.tokenizer = model.tokenizer
+        self.frozen = name == "decoder"
+        self.stage = 2 if self.frozen or not self.tokenizer.config.aligned else 1
+        self.network = self.tokenizer.decoder2 if self.frozen else self.tokenizer
+        size = self.tokenizer.config.image_size
+        self.data = SceneStream(size, settings, device)
+        self.probe = random_scenes(64, scenes.TEST_SEED, size, device)[0]
+        self.critic, self.fake, self.real = None, None, None
+        if settings.losses.adversarial:
+            self.critic = PatchCritic().to(device)
+            self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), settings.lr / 2, (0.5, 0.9))
+            self.extra = {"critic": self.critic}
+
+    def loss(self, network: Callable, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        pixels, weights = self.data.batch(step)[0], self.settings.losses
+        if self.frozen:
+            with torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
+                latents = self.tokenizer.encoder(pixels)  # in float32, so that the ids are those of `encode`
+                codes, ids, _ = self.tokenizer.quantizer(latents)
+            output = TokenizerOutput(network(codes)[0], None, latents, ids, pixels.new_zeros(()))
+        else:
+            output = network(pixels, self.stage)
+            self.tokenizer.quantizer.revive(output.latents, output.ids)
+        terms = reconstruction_losses(output, pixels, weights)
+        if self.critic is not None and step >= weights.adversarial_start * self.settings.steps:
+            self.real, self.fake = pixels, output.pixels
+            terms["gan"] = adversarial_loss(self.critic(self.fake), self.fake, sum(terms.values()), weights.adversarial)
+        return sum(terms.values()), terms
+
+    def before_update(self, step: int) -> None:
+        """The critic's own step, on the pictures of the decoder's step."""
+        if self.fake is None:
+            return
+        self.critic_optimizer.zero_grad()
+        with torch.autocast(self.real.device.type, torch.bfloat16, enabled=self.real.is_cuda):
+            loss = critic_loss(self.critic(self.real), self.critic(self.fake.detach()))
+        loss.backward()
+        self.critic_optimizer.step()
+        self.fake = self.real = None
+
+    def diagnose(self) -> dict[str, float]:
+        used = self.tokenizer.quantizer.usage * self.tokenizer.config.codebook_size
+        decoded = self.tokenizer.decode(self.tokenizer.encode(self.probe), self.stage)
+        numbers = {"psnr": psnr(decoded, self.probe).mean().item()}
+        return numbers if self.frozen else numbers | {"active": (used > 0.01).float().mean().item()}
+
+    def sheet(self) -> list[Tensor]:
+        pixels = self.probe[:32]
+        ids = self.tokenizer.encode(pixels)
+        return [pixels, *(self.tokenizer.decode(ids, stage) for stage in self.tokenizer.stages)]
+
+
+class ARTask(Task):
+    """Next-token prediction on ids that are computed once."""
+
+    def __init__(self, model: AliTok, settings: TrainSettings, device: torch.device, folder: Path) -> None:
+        self.name, self.model, self.settings, self.network = "ar", model, settings, model.ar
+        self.ids, self.labels = cached_ids(model, settings, device, folder)
+        pixels, self.probe_labels = random_scenes(512, scenes.TEST_SEED, model.tokenizer.config.image_size, device)
+        self.probe_ids = model.tokenizer.encode(pixels)
+
+    def loss(self, network: Callable, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        rows = torch.randint(len(self.ids), (self.settings.batch,), device=self.ids.device)
+        ids, labels = self.ids[rows].long(), self.labels[rows]
+        dropped = torch.rand(len(labels), device=labels.device) < self.settings.class_dropout
+        labels = labels.masked_fill(dropped, self.model.ar.config.classes)
+        loss = F.cross_entropy(network(ids, labels).float().flatten(0, 1), ids.flatten())
+        return loss, {"train nats": loss}
+
+    def diagnose(self) -> dict[str, float]:
+        ar = self.model.ar.eval()
+        nats, hits = nats_per_token(ar, self.probe_ids, self.probe_labels)
+        ar.train()
+        return {"test nats": nats.mean().item(), "top1": hits.mean().item()}
+
+    def sheet(self) -> list[Tensor]:
+        ar = self.model.ar.eval()
+        pictures = self.model.sample([i % len(self.model.classes) for i in range(96)], seed=0)
+        ar.train()
+        return [pictures]
+
+
+def cached_ids(model: AliTok, settings: TrainSettings, device: torch.device, folder: Path) -> tuple[Tensor, Tensor]:
+    """Ids (N, T) int32 and labels (N,) of the training pictures on the device, from a file if it fits the encoder."""
+    weights = b"".join(t.cpu().numpy().tobytes() for t in model.tokenizer.encoder.state_dict().values())
+    weights += model.tokenizer.quantizer.codebook.detach().cpu().numpy().tobytes()
+    wanted = {"encoder": hashlib.sha256(weights).hexdigest(), "pictures": str(settings.pictures)}
+    wanted |= {"seed": str(settings.seed), "data": "scenes"}
+    path = folder / "state" / "ids.safetensors"
+    if path.exists():
+        with safe_open(path, "pt") as file:
+            if file.metadata() == wanted:
+                return file.get_tensor("ids").to(device), file.get_tensor("labels").to(device)
+    size, block = model.tokenizer.config.image_size, 4096 if device.type == "cuda" else 128
+    ids, labels = [], []
+    for start in tqdm(range(0, settings.pictures, block), desc="encoding", unit="block"):
+        count, seed = min(block, settings.pictures - start), settings.seed * 1_000_003 + start
+        pixels, classes = random_scenes(count, seed % scenes.TEST_SEED, size, device)
+        ids.append(model.tokenizer.encode(pixels).int())
+        labels.append(classes)
+    ids, labels = torch.cat(ids), torch.cat(labels)
+    write_atomically(path, save({"ids": ids.cpu(), "labels": labels.cpu()}, wanted))
+    return ids, labels
+
+
+def _groups(network: nn.Module, weight_decay: float) -> list[dict]:
+    """Weight decay on the matrices of linear layers and convolutions only."""
+    linear = (nn.Linear, nn.Conv2d)
+    decayed = [m.weight for m in network.modules() if isinstance(m, linear) and m.weight.requires_grad]
+    chosen = {id(p) for p in decayed}
+    rest = [p for p in network.parameters() if p.requires_grad and id(p) not in chosen]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def _state_tensors(modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """Every tensor that a continued training needs, by a flat name; buffers too, also those outside checkpoints."""
+    tensors = {}
+    for name, module in modules.items():
+        for key, value in [*module.named_parameters(), *module.named_buffers()]:
+            tensors[f"{name}.{key}"] = value
+    for name, optimizer in optimizers.items():
+        for index, entry in optimizer.state_dict()["state"].items():
+            tensors |= {f"{name}.{index}.{key}": value for key, value in entry.items()}
+    return tensors
+
+
+def save_state(path: Path, step: int, modules: dict, optimizers: dict, settings: TrainSettings) -> None:
+    """Write what `load_state` needs, atomically."""
+    tensors = {
+        key: value.detach().cpu().contiguous().clone() for key, value in _state_tensors(modules, optimizers).items()
+    }
+    metadata = {"step": str(step), "settings": json.dumps(asdict(settings))}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, save(tensors, metadata))
+
+
+@torch.no_grad()
+def load_state(path: Path, modules: dict, optimizers: dict, settings: TrainSettings) -> int:
+    """Fill modules and optimisers; return the number of steps done.
+
+    Raises CheckpointError when there is nothing to resume, the file is damaged, or it was made with other settings.
+    """
+    if not path.exists():
+        raise CheckpointError(f"nothing to resume: there is no {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged ({error}); start again without --resume") from error
+    old, new = json.loads(metadata["settings"]), json.loads(json.dumps(asdict(settings)))
+    for key in new:
+        if old.get(key) != new[key]:
+            raise CheckpointError(f"cannot resume: {key} was {old.get(key)} and is now {new[key]}")
+    for name, optimizer in optimizers.items():
+        state: dict[int, dict] = {}
+        for key, value in tensors.items():
+            if key.startswith(f"{name}."):
+                _, index, slot = key.split(".")
+                state.setdefault(int(index), {})[slot] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for name, module in modules.items():
+        for key, value in [*module.named_parameters(), *module.named_buffers()]:
+            value.copy_(tensors[f"{name}.{key}"])
+    return int(metadata["step"])
+
+
+def fit(task: Task, settings: TrainSettings, folder: Path, resume: bool, accelerator: "Accelerator") -> None:  # noqa: F821
+    """Train a task to the end of its settings, saving the RUN folder on the way.
+
+    Raises ValueError when the loss stops being a number.
+    """
+    optimizer = torch.optim.AdamW(
+        _groups(task.network, settings.weight_decay),
+        lr=settings.lr,
+        betas=settings.betas,
+        fused=accelerator.device.type == "cuda",
+    )
+    optimizers = {"optimizer": optimizer}
+    if "critic" in task.extra:
+        optimizers["critic_optimizer"] = task.critic_optimizer
+    modules = {"network": task.network, **task.extra}
+    state = folder / "state" / f"{task.name}.safetensors"
+    start = load_state(state, modules, optimizers, settings) if resume else 0
+    network, optimizer = accelerator.prepare(task.network, optimizer)
+    task.network.train()
+    began, bar = time.time(), tqdm(range(start, settings.steps), initial=start, total=settings.steps, unit="step")
+    numbers: dict[str, float] = {}
+    for step in bar:
+        torch.manual_seed(settings.seed * 1_000_003 + step)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, step)
+        with accelerator.autocast():
+            loss, terms = task.loss(network, step)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(task.network.parameters(), settings.clip)
+        task.before_update(step)
+        optimizer.step()
+        optimizer.zero_grad()
+        last = step + 1 == settings.steps
+        if step % 50 == 0 or last:
+            bar.set_postfix({key: f"{value.item():.4f}" for key, value in terms.items()} | numbers)
+            if not torch.isfinite(loss):
+                raise ValueError(f"the loss is {loss.item()} at step {step}: try a lower learning rate with --lr")
+        if (step + 1) % settings.save_every == 0 or last:
+            numbers = {key: round(value, 3) for key, value in task.diagnose().items()}
+            done = {"steps": step + 1, "seconds": round(time.time() - began), "settings": asdict(settings), **numbers}
+            task.model.info.setdefault("training", {})[task.name] = done
+            save_state(state, step + 1, modules, optimizers, settings)
+            task.model.save_pretrained(folder)
+            _save_sheet(task, folder, step + 1)
+            bar.write(f"{task.name} step {step + 1}: " + ", ".join(f"{k} {v}" for k, v in numbers.items()))
+    accelerator.unwrap_model(network, keep_fp32_wrapper=False)
+
+
+def _save_sheet(task: Task, folder: Path, step: int) -> None:
+    """Write sheets/NAME-STEP.png: rows of pictures, originals above reconstructions."""
+    rows = task.sheet()
+    columns = 12 if len(rows) == 1 else 16
+    pictures: list = []
+    for i in range(0, len(rows[0]), columns):
+        for row in rows:
+            pictures += AliTok.to_pil(row[i : i + columns])
+    (folder / "sheets").mkdir(exist_ok=True)
+    images.save_png(images.sheet(pictures, columns), folder / "sheets" / f"{task.name}-{step:06d}.png", {})
+
+
+def _load_run(folder: Path, preset: str, device: torch.device) -> AliTok:
+    """The RUN's model for `train decoder` and `train ar`, checked against the preset."""
+    model = AliTok.from_pretrained(folder, device)
+    if model.tokenizer.config != PRESETS[preset].tokenizer:
+        raise CheckpointError(f"{folder} was not trained with preset {preset}: their tokenizer sizes differ")
+    return model
+
+
+def _build(kind: str, preset: str, folder: Path, device: torch.device) -> AliTok:
+    """The model to train: fresh for the tokenizer, the RUN's own with a fresh part for decoder and AR model."""
+    torch.manual_seed(0)
+    sizes = PRESETS[preset]
+    if kind == "tokenizer":
+        stages = (1,) if sizes.tokenizer.aligned else (2,)
+        sampling = Sampling(sizes.guidance, sizes.power)
+        return AliTok(Tokenizer(sizes.tokenizer, stages), None, scenes.CLASSES, sampling).to(device)
+    model = _load_run(folder, preset, device)
+    if kind == "decoder":
+        if not sizes.tokenizer.aligned:
+            raise CheckpointError(f"preset {preset} is conventional: it has no second stage")
+        model.tokenizer.requires_grad_(False)
+        model.tokenizer.decoder2 = Decoder(sizes.tokenizer, causal=False).to(device)
+    else:
+        model.tokenizer.requires_grad_(False)
+        model.ar = ARModel(sizes.ar).to(device)
+    return model
+
+
+def train(
+    kind: str, preset: str, out: str | Path, resume: bool = False, overrides: Iterable[tuple[str, object]] = ()
+) -> AliTok:
+    """Train 'tokenizer', 'decoder' or 'ar' of a preset on scenes in the RUN folder `out`; returns the model.
+
+    `overrides` replace fields of the preset's TrainSettings. Decoder and AR model continue the RUN that
+    `train tokenizer` made. Raises CheckpointError or ValueError, in one sentence, for a user's mistake.
+    """
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise ValueError("training needs the package accelerate: pip install 'alitok_lite[train]'") from error
+    settings = replace(SETTINGS[preset][kind], **dict(overrides))
+    folder = Path(out)
+    cuda = torch.cuda.is_available()
+    accelerator = Accelerator(
+        mixed_precision="bf16" if cuda else "no",
+        dynamo_backend="inductor" if cuda else "no",
+        step_scheduler_with_optimizer=False,
+    )
+    if kind == "tokenizer" and not resume and (folder / "config.json").exists():
+        raise CheckpointError(f"{folder} holds a run already: choose another --out, or continue it with --resume")
+    model = _build(kind, preset, folder, accelerator.device)
+    if kind == "ar":
+        (folder / "state").mkdir(exist_ok=True)
+        task: Task = ARTask(model, settings, accelerator.device, folder)
+    else:
+        task = TokenizerTask(kind, model, settings, accelerator.device)
+    fit(task, settings, folder, resume, accelerator)
+    return model.to(accelerator.device)

@@ -1,0 +1,471 @@
+"""The demo's functions, and the app on a real server driven by gradio_client."""
+
+import importlib.util
+import json
+import math
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from alitok_lite import PRESETS, AliTok, ARConfig, TokenizerConfig, demo, sampling, scenes
+from alitok_lite.config import Preset
+from alitok_lite.model import CheckpointError
+
+MAIN, BASELINE = "scenes-random", "two-kinds"
+
+
+def random_model(preset: Preset, classes: list[str], stages: tuple[int, ...]) -> AliTok:
+    """Random weights, but loud ones: ids, pictures and predictions differ visibly."""
+    torch.manual_seed(0)
+    model = AliTok.from_preset(preset, classes, stages)
+    for weight in model.ar.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.2)
+    torch.nn.init.normal_(model.tokenizer.quantizer.codebook)
+    for decoder in filter(None, (model.tokenizer.decoder1, model.tokenizer.decoder2)):
+        for head in filter(None, (decoder.head, decoder.aux_head)):
+            torch.nn.init.normal_(head.linear.weight, std=0.3)
+            torch.nn.init.normal_(head.conv.weight)
+    return model.to("cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def checkpoints(tmp_path_factory):
+    """ALITOK_MODELS names two random checkpoints, the second a conventional one without causal decoder."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    random_model(PRESETS["tiny"], list(scenes.CLASSES), (1, 2)).save_pretrained(folder / MAIN)
+    widths = {"encoder_width": 32, "encoder_depth": 1, "encoder_heads": 2}
+    widths |= {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2}
+    tokenizer = TokenizerConfig(32, 8, codebook_size=64, code_dim=8, prefix=False, aligned=False, **widths)
+    ar = ARConfig(codebook_size=64, grid=4, prefix_tokens=0, classes=2, width=32, depth=1, heads=2, hidden=64)
+    random_model(Preset(tokenizer, ar, 2.0), ["cat", "dog"], (2,)).save_pretrained(folder / BASELINE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALITOK_MODELS", f"{folder / MAIN}, {folder / BASELINE}")
+        forget()
+        yield folder
+    forget()
+
+
+def forget() -> None:
+    demo.models.cache_clear()
+    demo._load.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def no_rests(monkeypatch):
+    monkeypatch.setattr(demo, "SLOW_SECONDS", 0)
+
+
+def same(a: list[Image.Image], b: list[Image.Image]) -> bool:
+    return [x.tobytes() for x in a] == [x.tobytes() for x in b]
+
+
+def last(frames) -> demo.Frame:
+    return list(frames)[-1]
+
+
+# ---------------------------------------------------------------- models
+
+
+def test_models_are_read_without_weights(checkpoints):
+    assert list(demo.models()) == [MAIN, BASELINE] and demo._load.cache_info().currsize == 0
+    card = demo.models()[BASELINE]
+    assert (card.classes, card.image_size, card.guidance) == (["cat", "dog"], 32, 2.0)
+
+
+def test_bundled_models_start_with_scenes(checkpoints, monkeypatch):
+    monkeypatch.delenv("ALITOK_MODELS")
+    monkeypatch.setattr(demo, "bundled", lambda: ["photos", "scenes", "scenes-baseline"])
+    monkeypatch.setattr(demo, "_read_config", lambda folder: demo_config)
+    demo_config = {"tokenizer": TokenizerConfig(), "sampling": sampling.Sampling(), "classes": [], "files": {}}
+    forget()
+    try:
+        assert list(demo.models()) == ["scenes", "photos", "scenes-baseline"]
+    finally:
+        forget()
+
+
+@pytest.mark.parametrize(
+    "value, error, words", [("nonsense", CheckpointError, "nonsense"), ("{0},{0}/", ValueError, "two models")]
+)
+def test_wrong_models(checkpoints, monkeypatch, value, error, words):
+    monkeypatch.setenv("ALITOK_MODELS", value.format(checkpoints / MAIN))
+    forget()
+    try:
+        with pytest.raises(error, match=words):
+            demo.models()
+    finally:
+        forget()
+
+
+def test_get_model(checkpoints, monkeypatch):
+    assert demo.get_model(MAIN) is demo.get_model(MAIN)
+    for wrong in ("other", None, 3, [MAIN], str(checkpoints / MAIN)):
+        with pytest.raises(ValueError, match=f"no model .*{MAIN}, {BASELINE}"):
+            demo.get_model(wrong)
+
+
+def test_damaged_weights_do_not_leak_the_folder(checkpoints, monkeypatch, tmp_path, caplog):
+    broken = random_model(PRESETS["tiny"], ["a"], (1,))
+    broken.save_pretrained(tmp_path / "broken")
+    (tmp_path / "broken" / "ar.safetensors").write_bytes(b"x")
+    monkeypatch.setenv("ALITOK_MODELS", str(tmp_path / "broken"))
+    forget()
+    try:
+        with pytest.raises(ValueError) as caught:
+            demo.get_model("broken")
+    finally:
+        forget()
+    assert "could not be loaded" in str(caught.value) and str(tmp_path) not in str(caught.value)
+    assert str(tmp_path) in caplog.text
+
+
+# ---------------------------------------------------------------- drawing
+
+BAD = [math.nan, math.inf, -math.inf, True, "3", [1], -1, 10**30]
+
+
+@pytest.mark.parametrize(
+    "name, values",
+    [
+        ("seed", [*BAD, 1.5, 2**31]),
+        ("guidance", [*BAD, 31]),
+        ("temperature", [*BAD, 3.1, None]),
+        ("count", [*BAD, 0, 17, 1.5, None]),
+    ],
+)
+def test_bad_numbers(name, values):
+    for value in values:
+        with pytest.raises(ValueError) as caught:
+            demo.draw(MAIN, "sea", **{name: value})  # at once, not at the first frame
+        text = str(caught.value)
+        assert {"count": "how many"}.get(name, name) in text and "must be a" in text and "\n" not in text
+        assert len(text) < 150
+
+
+def test_bad_class():
+    for value in ("dragon", "", None, 3, True, ["sea"], "x" * 10000):
+        with pytest.raises(ValueError, match="no class .*sea, mountains") as caught:
+            demo.draw(MAIN, value)
+        assert len(str(caught.value)) < 250
+
+
+def test_read_seed():
+    assert [demo.read_seed(text) for text in (None, "", " ", " 12 ", "0")] == [None, None, None, 12, 0]
+    for text in ("-1", "1.5", "abc", "2147483648", "9" * 5000, "١"):
+        with pytest.raises(ValueError, match="seed is"):
+            demo.draw(MAIN, "sea", demo.read_seed(text))
+
+
+@pytest.mark.parametrize("name, kind", [(MAIN, "fish"), (BASELINE, "dog")])
+def test_last_frame_is_a_sample(name, kind):
+    frames = list(demo.draw(name, kind, 7, 3.0, 0.8, 2, slow=True))
+    model = demo.get_model(name)
+    wanted = model.to_pil(model.sample([kind, kind], seed=7, guidance=3.0, temperature=0.8))
+    tokens = model.tokenizer.config.tokens
+    assert same(frames[-1].pictures, wanted) and frames[-1].done and not any(frame.done for frame in frames[:-1])
+    assert [frame.token for frame in frames] == list(range(1, tokens + 1))
+    assert {(frame.tokens, frame.seed, len(frame.pictures)) for frame in frames} == {(tokens, 7, 2)}
+    seconds = [frame.seconds for frame in frames]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+
+
+def test_defaults_are_the_checkpoints_own():
+    model = demo.get_model(BASELINE)
+    frame = last(demo.draw(BASELINE, "cat", 1))
+    assert same(frame.pictures, model.to_pil(model.sample(["cat"], 1)))
+    assert not same(frame.pictures, last(demo.draw(BASELINE, "cat", 1, guidance=1)).pictures)
+
+
+def test_seeds():
+    three = last(demo.draw(MAIN, "sea", 5, count=3)).pictures
+    assert same(three, [last(demo.draw(MAIN, "sea", seed)).pictures[0] for seed in (5, 6, 7)])
+    assert len({picture.tobytes() for picture in three}) == 3
+    first, second = (last(demo.draw(MAIN, "sea")) for _ in range(2))
+    assert first.seed != second.seed and 0 <= first.seed <= demo.MAX_SEED
+    assert same(first.pictures, last(demo.draw(MAIN, "sea", first.seed)).pictures)
+    assert last(demo.draw(MAIN, "sea", 5.0)).seed == 5
+    assert last(demo.draw(BASELINE, "cat", demo.MAX_SEED, count=2)).seed == demo.MAX_SEED
+
+
+def test_frame_rate_is_bounded(monkeypatch):
+    monkeypatch.setattr(demo, "FRAME_SECONDS", 1e9)
+    assert [frame.token for frame in demo.draw(MAIN, "sea", 1)] == [1, 21]
+    monkeypatch.setattr(demo, "FRAME_SECONDS", 0)
+    assert [frame.token for frame in demo.draw(MAIN, "sea", 1)] == list(range(1, 22))
+
+
+def test_closing_stops_and_frees_the_model(monkeypatch):
+    drawn = []
+    real = sampling._draw
+    monkeypatch.setattr(sampling, "_draw", lambda *args: drawn.append(1) or real(*args))
+    frames = demo.draw(MAIN, "sea", 1, slow=True)
+    next(frames), next(frames)
+    assert not demo._running.locked() and not torch.is_inference_mode_enabled()  # a paused drawing holds nothing
+    other = last(demo.draw(BASELINE, "cat", 1))
+    assert other.done
+    count = len(drawn)
+    frames.close()
+    assert len(drawn) == count == 2 + other.tokens and not demo._running.locked()
+    assert next(frames, None) is None
+
+
+def test_partial_pictures_of_a_causal_decoder():
+    model = demo.get_model(MAIN)
+    tokenizer, config = model.tokenizer, model.tokenizer.config
+    ids = torch.randint(0, config.codebook_size, (2, config.tokens), generator=torch.Generator().manual_seed(0))
+    full, aux = tokenizer.decode(ids, 1, return_aux=True)
+    side = config.patch_size
+
+    def patch(pixels: torch.Tensor, index: int) -> torch.Tensor:
+        y, x = divmod(index, config.grid)
+        return pixels[:, :, y * side : (y + 1) * side, x * side : (x + 1) * side]
+
+    for known in (1, 3, 5, 6, 11, 20):
+        shown = demo.partial_pixels(tokenizer, ids[:, :known])
+        for index in range(config.grid**2):
+            part = patch(shown, index)
+            if index < known - config.prefix_tokens:
+                assert torch.allclose(part, patch(full, index), atol=1e-5)
+            elif index < min(known - 1, config.grid):  # the prefix sketches the first row, half transparent
+                pale = 0.93 - 0.03 * (index % 2)
+                assert torch.allclose(part, (pale + aux[:, 1 + index]) / 2, atol=1e-5)
+            else:
+                assert part.std() < 1e-6 and 0.89 < part.mean() < 0.94
+    assert torch.equal(demo.partial_pixels(tokenizer, ids), tokenizer.decode(ids, 2))
+
+
+def test_without_a_causal_decoder_partial_pictures_are_previews():
+    frames = list(demo.draw(BASELINE, "cat", 3, slow=True))
+    assert [frame.preview for frame in frames] == [True] * 15 + [False]
+    assert not any(frame.preview for frame in demo.draw(MAIN, "sea", 3, slow=True))
+    tokenizer = demo.get_model(BASELINE).tokenizer
+    ids = torch.tensor([[3, 9]])
+    filled = torch.tensor([[3] + [9] * 15])
+    assert torch.equal(demo.partial_pixels(tokenizer, ids), tokenizer.decode(filled))
+
+
+def test_save_drawing_says_how_to_draw_it_again(tmp_path):
+    frame = last(demo.draw(BASELINE, "cat", 11, count=2))
+    path = demo.save_drawing(tmp_path, frame, BASELINE, "cat/../é", None, 1)
+    assert path.parent == tmp_path and path.name == "cat-11.png"
+    with Image.open(path) as image:
+        text = {key: str(value) for key, value in image.text.items()}
+        assert image.tobytes() == demo.contact_sheet(frame.pictures).tobytes()
+    assert text["class"] == "cat/../é" and text["seed"] == "11" and text["model"] == BASELINE
+    assert (text["guidance"], text["temperature"], text["pictures"]) == ("2", "1", "2")
+
+
+@pytest.mark.parametrize("size", [64, 96, 256])
+def test_contact_sheets_fit_the_page(size):
+    for count in range(1, 17):
+        width, height = demo.contact_sheet([Image.new("RGB", (size, size))] * count).size
+        assert width >= height and (width <= 640 or size == 256)
+
+
+# ---------------------------------------------------------------- reconstructing
+
+
+def test_reconstruct(tmp_path):
+    picture = demo.example("house")
+    picture.save(tmp_path / "a.png")
+    result = demo.reconstruct(MAIN, tmp_path / "a.png")
+    model = demo.get_model(MAIN)
+    pixels = demo.load_picture(tmp_path / "a.png", 64)
+    ids = model.tokenizer.encode(pixels)
+    assert np.array_equal(np.concatenate([result.prefix, result.grid.flatten()]), ids[0].numpy())
+    assert result.prefix.shape == (5,) and result.grid.shape == (4, 4) and result.bits == 210
+    assert same([result.original], model.to_pil(pixels))
+    for stage in (1, 2):
+        decoded = model.tokenizer.decode(ids, stage)
+        assert same([result.pictures[stage]], model.to_pil(decoded))
+        assert result.psnr[stage] == pytest.approx(-10 * math.log10(((decoded - pixels) ** 2).mean()), rel=1e-4)
+    assert list(demo.reconstruct(BASELINE, tmp_path / "a.png").pictures) == [2]
+    assert demo._psnr(pixels, pixels) == math.inf
+
+
+def test_reconstruct_refuses(tmp_path):
+    (tmp_path / "a.png").write_text("no")
+    for model, picture, words in [
+        (MAIN, None, "choose a picture"),
+        (MAIN, 3, "choose a picture"),
+        ("other", tmp_path / "a.png", "no model"),
+        (MAIN, tmp_path / "a.png", "'a.png' is not a picture"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            demo.reconstruct(model, picture)
+
+
+def test_token_picture_colours_ids():
+    grid = np.array([[7, 8], [9, 7]])
+    paper = demo.token_picture(np.array([7, 1, 2]), grid, 300)
+    near = [(5, 5), (105, 130), (205, 130), (105, 230), (205, 230)]  # of the corner, then the grid below and right
+    found = [paper.getpixel((x + 10, y + 10)) for x, y in near]
+    assert paper.size == (300, 325) and found[0] == found[1] == found[4]
+    assert len(set(found)) == 3 and paper.getpixel((50, 200))[3] == 0
+    assert demo.token_picture(np.array([], int), grid, 300).size == (300, 300)
+
+
+def test_thumbnails():
+    css = demo.thumbnail_style("#here", ["sea", "fish"])
+    assert css.count("nth-of-type") == 2 and "data:image/webp" in css and "http" not in css
+    assert demo.thumbnail_style("#here", ["sea", "dog"]) == demo.thumbnail_style("#here", []) == ""
+    for wrong in ("dragon", None, []):
+        with pytest.raises(ValueError, match="no example"):
+            demo.example(wrong)
+
+
+# ---------------------------------------------------------------- the app
+
+
+def load_app() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("app", Path(__file__).parents[1] / "app.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def app(checkpoints):
+    """app.py as a module; importing it builds the page."""
+    forget()
+    module = load_app()
+    assert demo._load.cache_info().currsize == 0  # the page needs no weights
+    return module
+
+
+@pytest.fixture(scope="module")
+def client(app, tmp_path_factory):
+    """A client of the app on a loopback port."""
+    _, url, _ = app.demo.launch(**app.LAUNCH, server_name="127.0.0.1", prevent_thread_lock=True, quiet=True)
+    client = Client(url, verbose=False, download_files=tmp_path_factory.mktemp("answers"))
+    yield client
+    client.close()
+    app.demo.close()
+
+
+def ask(client: Client, **changes: object) -> tuple:
+    wanted = {"model": MAIN, "class_name": "fish", "seed": "7", "guidance": 1, "temperature": 1, "count": 1}
+    return client.predict(**(wanted | {"slow": False} | changes), api_name="/draw")
+
+
+def test_draw_over_the_network(client):
+    job = client.submit(MAIN, "fish", "7", 3, 0.5, 2, True, api_name="/draw")
+    picture, status, download = job.result(timeout=60)
+    with Image.open(download["value"] if isinstance(download, dict) else download) as image:
+        text = dict(image.text)
+        wanted = last(demo.draw(MAIN, "fish", 7, 3.0, 0.5, 2))
+        assert image.tobytes() == demo.contact_sheet(wanted.pictures).tobytes()
+    assert (text["class"], text["seed"], text["model"], text["guidance"]) == ("fish", "7", MAIN, "3")
+    assert "seed 7" in status and "21 tokens" in status
+    assert sum("of 21" in answer[1] for answer in job.outputs()) == 20
+
+
+def test_seeds_over_the_network(client):
+    statuses = {ask(client, seed=seed)[1].split("with")[1] for seed in ("", "", 5, "5")}
+    assert len(statuses) == 3 and any("seed 5*" in status for status in statuses)
+
+
+def test_second_model_over_the_network(client):
+    _, status, _ = ask(client, model=BASELINE, class_name="dog", guidance=2)
+    assert "16 tokens" in status
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"class_name": "dragon"}, "no class 'dragon'"),
+        ({"class_name": "<img src=x>"}, "&lt;img src=x&gt;"),
+        ({"model": BASELINE}, "no class 'fish'; the classes are cat, dog"),
+        ({"seed": "1.5"}, "seed is '1.5'"),
+        ({"seed": "-1"}, "from 0 to 2147483647"),
+        ({"seed": True}, "seed is 'True'"),
+        ({"count": True}, "how many is True"),
+        ({"count": 1.5}, "whole number from 1 to 16"),
+        ({"count": 99}, "16"),
+        ({"temperature": -1}, "0"),
+    ],
+)
+def test_mistakes_over_the_network(client, capfd, changes, words):
+    with pytest.raises(AppError) as caught:
+        ask(client, **changes)
+    text = str(caught.value)
+    assert words in text and "Traceback" not in text and str(Path.cwd()) not in text
+    if "count" not in changes and "temperature" not in changes:  # Gradio's own checks print theirs
+        assert "Traceback" not in capfd.readouterr().err
+
+
+def test_reconstruct_over_the_network(client, tmp_path):
+    demo.example("sea").save(tmp_path / "sea.png")
+    original, causal, both, tokens, *rest = client.predict(
+        MAIN, handle_file(tmp_path / "sea.png"), api_name="/reconstruct"
+    )
+    captions, status, ids = rest[:2], rest[2], rest[3]
+    result = demo.reconstruct(MAIN, tmp_path / "sea.png")
+    with Image.open(causal) as image:
+        assert image.convert("RGB").tobytes() == demo.contact_sheet([result.pictures[1]]).tobytes()
+    assert original and both and tokens
+    assert [f"{result.psnr[stage]:.1f} dB" in caption for stage, caption in zip((1, 2), captions, strict=True)] == [
+        True
+    ] * 2
+    assert "21 tokens" in status and ids == {"prefix": result.prefix.tolist(), "grid": result.grid.tolist()}
+
+
+def test_missing_decoder_over_the_network(client, tmp_path):
+    demo.example("sea").save(tmp_path / "sea.png")
+    answer = client.predict(BASELINE, handle_file(tmp_path / "sea.png"), api_name="/reconstruct")
+    assert answer[1] is None and answer[2] and "not in this model" in answer[4]
+    assert "prefix" not in answer[6]
+
+
+def test_bad_pictures_over_the_network(client, tmp_path):
+    (tmp_path / "a.png").write_text("no")
+    Image.new("1", (13000, 13000)).save(tmp_path / "bomb.png")
+    for picture, words in [(None, "choose a picture"), ("a.png", "not a picture"), ("bomb.png", "too many")]:
+        with pytest.raises(AppError, match=words) as caught:
+            client.predict(MAIN, picture and handle_file(tmp_path / picture), api_name="/reconstruct")
+        assert "/tmp" not in str(caught.value) and "gradio" not in str(caught.value)
+
+
+def test_public_events_are_described(client):
+    events = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(events) == {"/draw", "/reconstruct"}
+    for event in events.values():
+        assert event["description"]
+
+
+def test_settings(app):
+    config = app.demo.get_config_file()
+    assert app.demo.analytics_enabled is False and app.demo.delete_cache == (600, 3600)
+    assert app.LAUNCH["share"] is False and app.LAUNCH["show_error"] is False and app.LAUNCH["ssr_mode"] is False
+    assert not {"server_name", "server_port", "allowed_paths"} & set(app.LAUNCH)
+    functions = app.demo.fns.values()
+    assert all(fn.concurrency_id == "model" for fn in functions if fn.api_name in ("draw", "reconstruct"))
+    assert "fonts.googleapis" not in json.dumps(config, default=str)
+
+
+def test_nobody_jumps_the_queue(client):
+    for name in ("draw", "reconstruct"):
+        answer = httpx.post(f"{client.src.rstrip('/')}/gradio_api/run/{name}", json={"data": [MAIN, None]})
+        assert answer.status_code == 404
+
+
+def test_gpu_is_borrowed_where_it_is_lent(monkeypatch):
+    borrowed = []
+    lender = SimpleNamespace(GPU=lambda duration: lambda function: borrowed.append(function.__name__) or function)
+    monkeypatch.setitem(sys.modules, "spaces", lender)
+    load_app()
+    assert borrowed == ["draw", "reconstruct"]
+
+
+def test_page_without_models(app, monkeypatch):
+    monkeypatch.setattr(app.engine, "models", dict)
+    assert "No model found" in json.dumps(app.build().get_config_file(), default=str)
