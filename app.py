@@ -115,13 +115,13 @@ def draw_tab(model: gr.Dropdown) -> None:
             inputs, start, stop, style, last = draw_controls(model)
         with gr.Column(scale=6, min_width=300):
             shape = {"format": "png", "height": "min(460px, 90vw)", "buttons": ["fullscreen"]}
-            output = gr.Image(label="Result", interactive=False, **shape)
+            output = gr.Image(label="Result", elem_id="result", interactive=False, **shape)
             status = gr.Markdown("Nothing drawn yet.", elem_id="status")
             download = gr.DownloadButton("Download PNG", interactive=False, size="sm")
     outputs = [output, status, download, last]
-    event = start.click(
-        draw, inputs, outputs, api_name="draw", show_progress="hidden", scroll_to_output=True, **ONE_AT_A_TIME
-    )
+    look = "(...inputs) => {document.querySelector('#result').scrollIntoView({block: 'nearest'}); return inputs}"
+    wires = {"api_name": "draw", "show_progress": "hidden", "js": look, **ONE_AT_A_TIME}
+    event = start.click(draw, inputs, outputs, **wires)
     stop.click(lambda: "Stopped.", None, status, cancels=[event], **PRIVATE)
     kind, guidance = inputs[1], inputs[3]
     model.change(choose_model, model, [kind, style, guidance], **PRIVATE)
@@ -146,7 +146,7 @@ def draw_controls(model: gr.Dropdown) -> tuple:
             forget = gr.Button("New seed every time", size="sm", min_width=120)
         guidance = gr.Slider(*engine.GUIDANCE, card.guidance, step=0.1, label="Guidance (1 = off)")
         temperature = gr.Slider(*engine.TEMPERATURE, 1, step=0.05, label="Temperature (0 = no chance)")
-    style = gr.HTML(engine.thumbnail_style("#kinds", card.classes), padding=False)
+    style = gr.HTML(engine.thumbnail_style("#kinds", card.classes), visible="hidden")
     last = gr.State()
     keep.click(lambda value: "" if value is None else str(value), last, seed, **PRIVATE)
     forget.click(lambda: "", None, seed, **PRIVATE)
@@ -167,7 +167,7 @@ def reconstruct_tab(model: gr.Dropdown) -> None:
             picture.preprocess = lambda data: data.path if data else None  # Gradio's opens the file, and fails badly
             start = gr.Button("Reconstruct", variant="primary")
             scene = gr.Radio(list(engine.EXAMPLES), label="... or a test scene", elem_id="tests")
-            gr.HTML(engine.thumbnail_style("#tests", list(engine.EXAMPLES)), padding=False)
+            gr.HTML(engine.thumbnail_style("#tests", list(engine.EXAMPLES)), visible="hidden")
         with gr.Column(scale=5, min_width=300):
             status = gr.Markdown("Upload a picture, or choose a scene.")
             with gr.Row():

@@ -27,6 +27,9 @@ from .model import AliTok, CheckpointError, write_atomically
 from .sampling import Sampling
 from .tokenizer import Decoder, Tokenizer, TokenizerOutput
 
+# Small models are bound by kernel launches, which CUDA graphs ("reduce-overhead") replay at once.
+COMPILE_MODE = "reduce-overhead"
+
 
 @dataclass(frozen=True)
 class TrainSettings:
@@ -201,6 +204,7 @@ class ARTask(Task):
 
     def __init__(self, model: AliTok, settings: TrainSettings, device: torch.device, folder: Path) -> None:
         self.name, self.model, self.settings, self.network = "ar", model, settings, model.ar
+        model.ar.rope(device)  # moved now, so that compiled code finds it there
         self.ids, self.labels = cached_ids(model, settings, device, folder)
         pixels, self.probe_labels = random_scenes(512, scenes.TEST_SEED, model.tokenizer.config.image_size, device)
         self.probe_ids = model.tokenizer.encode(pixels)
@@ -408,16 +412,14 @@ def train(
     """
     try:
         from accelerate import Accelerator
+        from accelerate.utils import TorchDynamoPlugin
     except ImportError as error:
         raise ValueError("training needs the package accelerate: pip install 'alitok_lite[train]'") from error
     settings = replace(SETTINGS[preset][kind], **dict(overrides))
     folder = Path(out)
     cuda = torch.cuda.is_available()
-    accelerator = Accelerator(
-        mixed_precision="bf16" if cuda else "no",
-        dynamo_backend="inductor" if cuda else "no",
-        step_scheduler_with_optimizer=False,
-    )
+    compiled = {"dynamo_plugin": TorchDynamoPlugin(backend="inductor", mode=COMPILE_MODE)} if cuda else {}
+    accelerator = Accelerator(mixed_precision="bf16" if cuda else "no", **compiled)
     if kind == "tokenizer" and not resume and (folder / "config.json").exists():
         raise CheckpointError(f"{folder} holds a run already: choose another --out, or continue it with --resume")
     model = _build(kind, preset, folder, accelerator.device)
