@@ -1,0 +1,64 @@
+"""Small models and the device that the core tests run on (a GPU when there is one)."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from alitok_lite import AliTok, ARConfig, TokenizerConfig
+from alitok_lite.ar import ARModel
+from alitok_lite.tokenizer import Tokenizer
+
+CLASSES = ["sea", "house", "tree"]
+torch.set_num_threads(1)  # everything here is small: several threads would only wait for each other
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def small_tokenizer(**changes) -> TokenizerConfig:
+    """32 px, patch 16 unless changed: G = 2, K = 3, T = 7."""
+    sizes = {"image_size": 32, "codebook_size": 16, "code_dim": 4, "buffer_tokens": 4}
+    sizes |= {
+        f"{part}_{key}": n for part in ("encoder", "decoder") for key, n in (("width", 16), ("depth", 2), ("heads", 2))
+    }
+    return TokenizerConfig(**sizes | changes)
+
+
+def small_ar(tokenizer: TokenizerConfig, **changes) -> ARConfig:
+    sizes = {"codebook_size": tokenizer.codebook_size, "grid": tokenizer.grid, "classes": len(CLASSES)}
+    sizes |= {"prefix_tokens": tokenizer.prefix_tokens, "width": 16, "depth": 2, "heads": 2, "hidden": 24}
+    return ARConfig(**sizes | changes)
+
+
+def small_model(stages=(1, 2), **changes) -> AliTok:
+    """Random weights that differ enough for every token to matter."""
+    torch.manual_seed(0)
+    config = small_tokenizer(**changes)
+    model = AliTok(Tokenizer(config, stages), ARModel(small_ar(config)), CLASSES)
+    for module in (model.tokenizer, model.ar):
+        for parameter in module.parameters():
+            if parameter.ndim == 2:
+                torch.nn.init.normal_(parameter, std=0.3)
+    return model.to("cpu")
+
+
+@pytest.fixture
+def model(device) -> AliTok:
+    return small_model().to(device)
+
+
+@pytest.fixture(scope="session")
+def fixture() -> dict[str, torch.Tensor]:
+    """Values of the official code with small widths and random weights."""
+    return load_file(Path(__file__).parent / "data" / "parity_small.safetensors")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A saved checkpoint."""
+    small_model().save_pretrained(tmp_path / "small")
+    return tmp_path / "small"

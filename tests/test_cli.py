@@ -1,0 +1,108 @@
+"""The command line: what it writes, and one sentence with status 2 for a mistake."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import CLASSES
+from PIL import Image
+
+from alitok_lite.__main__ import main
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)).save(path)
+    return path
+
+
+def test_sample_writes_a_sheet_that_says_how_it_was_made(folder, tmp_path, capsys):
+    out = tmp_path / "samples.png"
+    arguments = ["sample", "--model", str(folder), "--device", "cpu", "--seed", "3", "--out", str(out)]
+    assert main([*arguments, "--classes", "sea, 2", "--num", "5", "--top-k", "4"]) == 0
+    assert "5 pictures" in capsys.readouterr().out
+    with Image.open(out) as image:
+        first = np.asarray(image)
+        assert image.text["classes"] == "sea,2"
+        assert image.text["seed"] == "3"
+        assert image.text["top_k"] == "4"
+    assert main([*arguments, "--classes", "sea,tree", "--num", "5", "--top-k", "4"]) == 0
+    with Image.open(out) as image:
+        assert np.array_equal(np.asarray(image), first)
+    assert main(arguments) == 0
+    assert f"{len(CLASSES)} pictures" in capsys.readouterr().out
+
+
+def test_reconstruct_prints_ids_and_psnr(folder, photo, tmp_path, capsys):
+    out = tmp_path / "pair.png"
+    assert main(["reconstruct", str(photo), "--model", str(folder), "--device", "cpu", "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    ids = re.search(r"ids: ([\d ]+)", text).group(1).split()
+    assert len(ids) == 7
+    assert re.search(r"stage 1 \(causal\): -?\d+\.\d dB", text)
+    assert re.search(r"stage 2 \(bidirectional\): -?\d+\.\d dB", text)
+    with Image.open(out) as image:
+        assert image.width > 3 * 32
+
+
+MISTAKES = [
+    (["sample", "--model", "{folder}", "--classes", "sea,boat"], "no class 'boat'"),
+    (["sample", "--model", "{folder}", "--classes", ""], "no class ''"),
+    (["sample", "--model", "{folder}", "--num", "0"], "--num is 0"),
+    (["sample", "--model", "{folder}", "--seed", "-1"], "seed is -1"),
+    (["sample", "--model", "{folder}", "--guidance", "nan"], "guidance is nan"),
+    (["sample", "--model", "{folder}", "--temperature", "-1"], "temperature is -1"),
+    (["sample", "--model", "{folder}", "--device", "gpu7"], "gpu7"),
+    (["sample", "--model", "nonsense"], "no checkpoint 'nonsense'"),
+    (["sample", "--model", "{folder}", "--out", "{tmp}/none/out.png"], "none"),
+    (["reconstruct", "{tmp}/missing.jpg", "--model", "{folder}"], "missing.jpg"),
+    (["reconstruct", "{folder}/config.json", "--model", "{folder}"], "config.json"),
+    (["train", "ar", "--preset", "tiny", "--out", "{tmp}/none"], "no checkpoint"),
+    (["train", "tokenizer", "--preset", "tiny", "--out", "{folder}"], "holds a run already"),
+    (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--batch", "0"], "--batch is 0"),
+    (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--lr", "nan"], "--lr is nan"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), MISTAKES)
+def test_mistakes(folder, tmp_path, capsys, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    filled = [argument.format(folder=folder, tmp=tmp_path) for argument in arguments]
+    assert main(filled) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.err.startswith("alitok_lite: ")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert sorted(tmp_path.rglob("*")) == before  # nothing half-written
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["train", "everything"], ["sample", "--seed", "x"]])
+def test_usage_mistakes(capsys, arguments):
+    with pytest.raises(SystemExit) as status:
+        main(arguments)
+    assert status.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_help_lists_what_exists(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = re.search(r"\{([a-z,]+)\}", capsys.readouterr().out).group(1).split(",")
+    for command in listed:
+        with pytest.raises(SystemExit) as status:
+            main([command, "--help"])
+        assert status.value.code == 0
+    assert listed == ["sample", "reconstruct", "train"]
+
+
+def test_as_a_program():
+    program = [sys.executable, "-m", "alitok_lite", "sample", "--model", "nonsense"]
+    result = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "no checkpoint 'nonsense'" in result.stderr

@@ -1,0 +1,153 @@
+"""Checkpoint folders: what is saved comes back, and damage is named in one sentence."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import CLASSES, small_model
+
+from alitok_lite import AliTok
+from alitok_lite.model import CheckpointError, write_atomically
+
+
+def test_a_checkpoint_comes_back(folder, device):
+    first, second = small_model(), AliTok.from_pretrained(folder, device)
+    assert second.classes == CLASSES
+    assert second.tokenizer.config == first.tokenizer.config
+    assert second.ar.config == first.ar.config
+    assert second.device.type == device.type
+    for a, b in ((first.tokenizer, second.tokenizer), (first.ar, second.ar)):
+        for (key, p), (other, q) in zip(a.named_parameters(), b.named_parameters(), strict=True):
+            assert key == other
+            assert torch.equal(p.half().float(), q.cpu())
+    pictures = second.sample(["sea", 2], seed=1)
+    assert pictures.shape == (2, 3, 32, 32)
+    assert pictures.min() >= 0 and pictures.max() <= 1
+
+
+@pytest.mark.parametrize("stages", [(1,), (2,), (1, 2)])
+def test_absent_parts_are_absent_files(tmp_path, stages):
+    model = small_model(stages)
+    model.ar = None
+    model.save_pretrained(tmp_path)
+    names = {"encoder.safetensors", *(f"decoder{stage}.safetensors" for stage in stages), "config.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert AliTok.from_pretrained(tmp_path, "cpu").tokenizer.stages == stages
+
+
+def test_bfloat16_keeps_the_quantizer_in_float32(folder):
+    model = AliTok.from_pretrained(folder, "cpu", torch.bfloat16)
+    assert model.ar.norm.weight.dtype == model.tokenizer.encoder.queries.dtype == torch.bfloat16
+    assert model.tokenizer.quantizer.codebook.dtype == torch.float32
+    assert model.sample(["sea"]).shape == (1, 3, 32, 32)
+    model.tokenizer.encode(torch.rand(1, 3, 32, 32))
+
+
+def test_saving_again_replaces_what_changed_and_leaves_no_litter(folder):
+    model = AliTok.from_pretrained(folder, "cpu")
+    before = (folder / "encoder.safetensors").stat().st_mtime_ns
+    torch.nn.init.ones_(model.ar.output.bias)
+    model.save_pretrained(folder)
+    assert (folder / "encoder.safetensors").stat().st_mtime_ns == before
+    assert len(list(folder.iterdir())) == 5
+    assert (AliTok.from_pretrained(folder, "cpu").ar.output.bias == 1).all()
+
+
+def test_a_save_that_breaks_off_leaves_the_old_checkpoint(folder, monkeypatch):
+    old = small_model().ar.output.weight.half().float()
+    model = AliTok.from_pretrained(folder, "cpu")
+    torch.nn.init.ones_(model.ar.output.weight)
+
+    def full_disk(path, data):
+        if path.name == "config.json":
+            raise OSError(28, "No space left on device")
+        write_atomically(path, data)
+
+    monkeypatch.setattr("alitok_lite.model.write_atomically", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        model.save_pretrained(folder)
+    assert torch.equal(AliTok.from_pretrained(folder, "cpu").ar.output.weight, old)
+
+
+def test_atomic_write_leaves_no_temporary_file(tmp_path, monkeypatch):
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+
+    def broken(*_):
+        raise OSError("broken")
+
+    monkeypatch.setattr("os.replace", broken)
+    with pytest.raises(OSError, match="broken"):
+        write_atomically(target, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert target.read_bytes() == b"old"
+
+
+PARTS = ["encoder", "decoder1", "decoder2", "ar"]
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("damage", ["bit", "truncated", "empty", "missing"])
+def test_damaged_weights_are_named(folder, part, damage):
+    path = folder / f"{part}.safetensors"
+    data = bytearray(path.read_bytes())
+    if damage == "bit":
+        data[len(data) // 2] ^= 1
+    elif damage != "missing":
+        data = data[: len(data) // 2] if damage == "truncated" else b""
+    path.unlink() if damage == "missing" else path.write_bytes(data)
+    with pytest.raises(
+        CheckpointError, match=f"{part}.safetensors is {'missing' if damage == 'missing' else 'damaged'}"
+    ):
+        AliTok.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.update(format=99),
+        lambda c: c.pop("files"),
+        lambda c: c["tokenizer"].update(width=3),
+        lambda c: c["tokenizer"].update(image_size=33),
+        lambda c: c["tokenizer"].update(image_size="32"),
+        lambda c: c["ar"].update(dropout=2),
+        lambda c: c.update(sampling=None),
+        lambda c: c["files"]["ar"].update(name="../ar.safetensors"),
+        lambda c: c["files"].pop("encoder"),
+    ],
+)
+def test_wrong_config_is_named(folder, change):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="cannot read .*config.json"):
+        AliTok.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
+def test_config_that_is_no_config(folder, text):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match="cannot read"):
+        AliTok.from_pretrained(folder)
+
+
+def test_weights_of_other_sizes(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["ar"]["width"] = 32
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="ar.safetensors does not fit"):
+        AliTok.from_pretrained(folder)
+
+
+def test_unknown_name(tmp_path):
+    with pytest.raises(CheckpointError, match="no checkpoint 'nonsense'"):
+        AliTok.from_pretrained("nonsense")
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        AliTok.from_pretrained(tmp_path)
+
+
+def test_pil_pictures_are_rounded():
+    pixels = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1.0, 1.2]).view(1, 1, 1, 6).expand(1, 3, 1, 6)
+    assert np.asarray(AliTok.to_pil(pixels)[0])[0, :, 0].tolist() == [0, 0, 1, 255, 255, 255]

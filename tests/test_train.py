@@ -1,0 +1,157 @@
+"""Training end to end on a tiny preset: all three parts, frozen ids, exact resuming, clear mistakes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import small_ar, small_tokenizer
+
+from alitok_lite import PRESETS, AliTok, scenes, train
+from alitok_lite.config import Preset
+from alitok_lite.losses import LossWeights
+from alitok_lite.model import CheckpointError
+from alitok_lite.train import SETTINGS, SceneStream, TrainSettings, learning_rate
+
+pytest.importorskip("accelerate")
+NAN = LossWeights(mse=float("nan"))
+
+
+@pytest.fixture(autouse=True)
+def preset(monkeypatch):
+    """Presets `mini` and `mini-conventional`, small enough for seconds."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # compiling would take longer than the training
+    for name, changes in (("mini", {}), ("mini-conventional", {"aligned": False, "prefix": False})):
+        tokenizer = small_tokenizer(**changes)
+        monkeypatch.setitem(PRESETS, name, Preset(tokenizer, small_ar(tokenizer, classes=14, dropout=0.1)))
+        common = TrainSettings(steps=4, batch=4, lr=1e-3, warmup=2, pictures=12, save_every=2)
+        gan = LossWeights(l1=0.2, edges=0.1, adversarial=0.5, adversarial_start=0.5)
+        parts = {"tokenizer": replace(common, losses=gan), "decoder": common, "ar": common}
+        monkeypatch.setitem(SETTINGS, name, parts)
+
+
+def tensors(model):
+    return {
+        key: value.clone() for key, value in [*model.tokenizer.state_dict().items(), *model.ar.state_dict().items()]
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    train.train("tokenizer", "mini", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_three_parts_make_a_checkpoint_that_draws(run):
+    pixels = scenes.render([0, 5, 9], 1, 32)
+    before = AliTok.from_pretrained(run, "cpu")
+    assert before.tokenizer.stages == (1,)
+    ids, causal = before.tokenizer.encode(pixels), before.tokenizer.state_dict()
+    train.train("decoder", "mini", run)
+    train.train("ar", "mini", run)
+    after = AliTok.from_pretrained(run, "cpu")
+    assert torch.equal(after.tokenizer.encode(pixels), ids)  # stage 2 leaves the ids bit-identical
+    for key, value in causal.items():
+        assert torch.equal(after.tokenizer.state_dict()[key], value), key
+    assert after.tokenizer.stages == (1, 2)
+    assert after.sample(["sea", "city"]).shape == (2, 3, 32, 32)
+    assert after.info["training"].keys() == {"tokenizer", "decoder", "ar"}
+    names = {path.name for path in (run / "sheets").iterdir()}
+    assert names == {f"{part}-{step:06d}.png" for part in ("tokenizer", "decoder", "ar") for step in (2, 4)}
+
+
+def test_training_changes_every_trained_tensor(run):
+    torch.manual_seed(0)
+    fresh = AliTok.from_preset(PRESETS["mini"], stages=(1,)).tokenizer.state_dict()
+    trained = AliTok.from_pretrained(run, "cpu").tokenizer.state_dict()
+    still = [key for key, value in trained.items() if torch.allclose(value, fresh[key], atol=1e-6)]
+    assert still == []
+
+
+def test_conventional_tokenizer_has_a_bidirectional_decoder_only(tmp_path):
+    train.train("tokenizer", "mini-conventional", tmp_path)
+    assert AliTok.from_pretrained(tmp_path, "cpu").tokenizer.stages == (2,)
+    with pytest.raises(CheckpointError, match="no second stage"):
+        train.train("decoder", "mini-conventional", tmp_path)
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "ar"])
+def test_resuming_continues_exactly(tmp_path, monkeypatch, part):
+    """Stop after the first save, resume: the same weights as a run that was never interrupted."""
+    if part == "ar":
+        train.train("tokenizer", "mini", tmp_path / "a")
+        train.train("tokenizer", "mini", tmp_path / "b")
+    whole = train.train(part, "mini", tmp_path / "a")
+
+    def stop(task, folder, step):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "_save_sheet", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(part, "mini", tmp_path / "b")
+    monkeypatch.undo()
+    preset_again(monkeypatch)
+    resumed = train.train(part, "mini", tmp_path / "b", resume=True)
+    a, b = (m.tokenizer if part == "tokenizer" else m.ar for m in (whole, resumed))
+    for key, value in a.state_dict().items():
+        assert torch.equal(value, b.state_dict()[key]), key
+
+
+def preset_again(monkeypatch):
+    """`monkeypatch.undo` also took the presets back."""
+    preset.__wrapped__(monkeypatch)
+
+
+def test_mistakes_are_one_sentence(run, tmp_path):
+    for call, words in (
+        (lambda: train.train("tokenizer", "mini", run), "holds a run already"),
+        (lambda: train.train("tokenizer", "mini", tmp_path / "none", resume=True), "nothing to resume"),
+        (lambda: train.train("ar", "mini", tmp_path / "none"), "no checkpoint"),
+        (lambda: train.train("ar", "mini-conventional", run), "not trained with preset mini-conventional"),
+        (lambda: train.train("tokenizer", "mini", run, True, [("lr", 0.5)]), "lr was 0.001 and is now 0.5"),
+        (
+            lambda: train.train("tokenizer", "mini", tmp_path / "bad", overrides=[("losses", NAN)]),
+            "loss is nan at step 0",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+def test_damaged_state_is_named(run):
+    path = run / "state" / "tokenizer.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        train.train("tokenizer", "mini", run, resume=True)
+
+
+def test_ids_are_cached_once_and_recognised_as_stale(run, monkeypatch):
+    settings, device = SETTINGS["mini"]["ar"], torch.device("cpu")
+    model = AliTok.from_pretrained(run, "cpu")
+    first = train.cached_ids(model, settings, device, run)
+    monkeypatch.setattr(model.tokenizer, "encode", None)  # a second encoding would fail
+    second = train.cached_ids(model, settings, device, run)
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+    monkeypatch.undo()
+    model.tokenizer.quantizer.codebook.data.mul_(-1)
+    third = train.cached_ids(model, settings, device, run)
+    assert not torch.equal(first[0], third[0])
+
+
+def test_learning_rate_warms_up_and_falls():
+    settings = TrainSettings(steps=100, lr=1.0, final_lr=0.1, warmup=10)
+    rates = [learning_rate(settings, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == rates[10] == 1.0
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_batches_depend_on_seed_and_step_alone():
+    settings = TrainSettings(steps=1, batch=4)
+    first, second = (SceneStream(32, settings, torch.device("cpu")) for _ in range(2))
+    first.batch(0)
+    assert torch.equal(first.batch(3)[0], second.batch(3)[0])
+    assert not torch.equal(first.batch(3)[0], first.batch(4)[0])
+    other = SceneStream(32, replace(settings, seed=1), torch.device("cpu"))
+    assert not torch.equal(first.batch(3)[0], other.batch(3)[0])
