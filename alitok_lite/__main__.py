@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m alitok_lite", description="Image tokens that an AR model can predict.")
     commands = parser.add_subparsers(dest="command", required=True)
     names = ", ".join(bundled()) or "none"
+    default = next(iter(bundled()), "scenes")
 
     def command(name: str, action, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     def add_model(sub: argparse.ArgumentParser, out: str) -> None:
-        sub.add_argument("--model", default="scenes", help=f"checkpoint folder or bundled name ({names})")
+        sub.add_argument("--model", default=default, help=f"folder or bundled name ({names}); default {default}")
         sub.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
         sub.add_argument("--out", default=out, help=f"PNG file to write (default {out})")
 
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="continue where the RUN stopped")
     for name, kind in (("steps", int), ("batch", int), ("lr", float), ("seed", int), ("save-every", int)):
         train.add_argument(f"--{name}", type=kind, help="default: the preset's own")
-    train.add_argument("--pictures", type=int, help="ar: pictures in the id cache")
+    train.add_argument("--pictures", type=int, help="different training pictures, on a GPU and for ar")
     return parser
 
 

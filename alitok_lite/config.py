@@ -38,7 +38,8 @@ class TokenizerConfig:
     code_dim: int = 32  # numbers in a code
     prefix: bool = True  # K = 1 + G prefix tokens in front of the image tokens
     aligned: bool = True  # trained against a causal decoder; False = conventional baseline, bidirectional only
-    encoder_causal: bool = False  # the paper's ablation: a causal mask over the encoder's sequence
+    # differs: the paper names a causal encoder without saying how; here one mask over patches, then queries
+    encoder_causal: bool = False
     encoder_width: int = 768
     encoder_depth: int = 12
     encoder_heads: int = 12

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from . import scenes
 from .images import load_picture, save_png, sheet
-from .model import CHECKPOINTS, AliTok, CheckpointError, _read_config, bundled
+from .model import AliTok, CheckpointError, bundled, checkpoint_folder, read_config
 from .tokenizer import Tokenizer
 
 MAX_SEED = 2**31 - 1
@@ -118,9 +118,9 @@ def models() -> dict[str, Card]:
     """
     sources = [entry.strip() for entry in os.environ.get("ALITOK_MODELS", "").split(",") if entry.strip()]
     cards = {}
-    for source in sources or sorted(bundled(), key=lambda name: (name != "scenes", name)):
-        folder = Path(source) if Path(source).is_dir() else CHECKPOINTS / source
-        config = _read_config(folder)
+    for source in sources or bundled():
+        folder = checkpoint_folder(source)
+        config = read_config(folder)
         if folder.name in cards:
             raise ValueError(f"two models are named {folder.name!r}; give their folders different names")
         size, guidance = config["tokenizer"].image_size, config["sampling"].guidance

@@ -15,11 +15,12 @@ class LossWeights:
     """Weight of each term; 0 leaves the term out."""
 
     mse: float = 1.0  # mean over pixels, as the paper's code
-    l1: float = 0.0  # differs: the paper has MSE and a perceptual term that needs a download
-    edges: float = 0.0  # differs: L1 between neighbouring-pixel differences, for crisp outlines
-    aux: float = 0.66  # differs: the official 10 K / (G*G) is 0.66 at 16x16; on small grids it would ruin the pixels
+    l1: float = 0.0  # differs: an L1 term; the paper's perceptual term needs a download
+    edges: float = 0.0  # differs: an L1 term on differences of neighbouring pixels, for crisp outlines
+    aux: float = 0.66  # differs: fixed; the official 10 K / (G*G) is 0.66 at 16x16 and ruins small grids
     vq: float = 1.0
-    adversarial: float = 0.0  # hinge PatchGAN: size of its gradient at the pixels, the other terms' being 1
+    # differs: the weight of the hinge PatchGAN is the size of its gradient at the pixels, the other terms' being 1
+    adversarial: float = 0.0
     adversarial_start: float = 0.5  # share of the training after which the critic joins
 
 

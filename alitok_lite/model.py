@@ -27,8 +27,18 @@ class CheckpointError(ValueError):
 
 
 def bundled() -> list[str]:
-    """Names of the checkpoints that came with the package."""
-    return sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
+    """Names of the checkpoints that came with the package, "scenes" first: the first is the default."""
+    names = (path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
+    return sorted(names, key=lambda name: (name != "scenes", name))
+
+
+def checkpoint_folder(name: str | Path) -> Path:
+    """The folder of a checkpoint, given as a folder or a bundled name; CheckpointError if there is none."""
+    for folder in (Path(name), CHECKPOINTS / str(name)):
+        if str(name) and (folder / "config.json").is_file():
+            return folder
+    known = ", ".join(bundled()) or "none"
+    raise CheckpointError(f"no checkpoint {str(name)!r}: give a folder with a config.json or a bundled name ({known})")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -85,15 +95,8 @@ class AliTok:
         `dtype` None is float32; the quantizer stays float32 whatever the dtype. Raises CheckpointError, in one
         sentence, for a name that is neither, and for missing, damaged or foreign files.
         """
-        folder = Path(name)
-        if not folder.is_dir():
-            folder = CHECKPOINTS / str(name)
-        if not (folder / "config.json").is_file():
-            known = ", ".join(bundled()) or "none"
-            raise CheckpointError(
-                f"no checkpoint {str(name)!r}: give a folder with a config.json or a bundled name ({known})"
-            )
-        config = _read_config(folder)
+        folder = checkpoint_folder(name)
+        config = read_config(folder)
         files = config["files"]
         with torch.device("meta"):
             stages = tuple(stage for stage in (1, 2) if f"decoder{stage}" in files)
@@ -228,12 +231,13 @@ class AliTok:
 
     @staticmethod
     def to_pil(pixels: Tensor) -> list[Image.Image]:
-        """(B, 3, S, S) in [0, 1] -> PIL pictures; values are rounded, not truncated."""
+        """(B, 3, S, S) in [0, 1] -> PIL pictures."""
+        # differs: values are rounded to 8 bits, the official code truncates them
         data = (pixels.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
         return [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in data]
 
 
-def _read_config(folder: Path) -> dict:
+def read_config(folder: Path) -> dict:
     """config.json with its configs as dataclasses; CheckpointError for anything unexpected in it."""
     path = folder / "config.json"
     try:

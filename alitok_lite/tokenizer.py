@@ -99,7 +99,8 @@ class Decoder(nn.Module):
     def __init__(self, config: TokenizerConfig, causal: bool) -> None:
         super().__init__()
         self.config, self.causal, width = config, causal, config.decoder_width
-        extra = 1 if causal or not config.aligned else config.buffer_tokens  # row A differs from B by the mask alone
+        # A conventional decoder has one extra token too, so that only the mask separates it from a causal one.
+        extra = 1 if causal or not config.aligned else config.buffer_tokens
         self.extra_tokens = _table(extra, width)  # start token or buffer tokens
         self.positions = _table(extra + config.tokens, width)
         self.embed = nn.Linear(config.code_dim, width)

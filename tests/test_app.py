@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,7 +16,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from alitok_lite import PRESETS, AliTok, ARConfig, TokenizerConfig, demo, sampling, scenes
+from alitok_lite import PRESETS, AliTok, ARConfig, TokenizerConfig, demo, scenes
 from alitok_lite.config import Preset
 from alitok_lite.model import CheckpointError
 
@@ -81,11 +82,11 @@ def test_models_are_read_without_weights(checkpoints):
     assert (card.classes, card.image_size, card.guidance) == (["cat", "dog"], 32, 2.0)
 
 
-def test_bundled_models_start_with_scenes(checkpoints, monkeypatch):
+def test_bundled_models_start_with_scenes(checkpoints, monkeypatch, tmp_path):
+    for name in ("photos", "scenes", "scenes-baseline"):
+        shutil.copytree(checkpoints / BASELINE, tmp_path / name)
     monkeypatch.delenv("ALITOK_MODELS")
-    monkeypatch.setattr(demo, "bundled", lambda: ["photos", "scenes", "scenes-baseline"])
-    monkeypatch.setattr(demo, "_read_config", lambda folder: demo_config)
-    demo_config = {"tokenizer": TokenizerConfig(), "sampling": sampling.Sampling(), "classes": [], "files": {}}
+    monkeypatch.setattr("alitok_lite.model.CHECKPOINTS", tmp_path)
     forget()
     try:
         assert list(demo.models()) == ["scenes", "photos", "scenes-baseline"]

@@ -99,7 +99,7 @@ def test_coverage_measures_area_with_an_edge_one_pixel_wide(size):
 
 
 def test_classes_have_distinct_mean_pictures():
-    count = 32
+    count = 96
     pictures = render([k for k in ALL for _ in range(count)], seed=13, size=32)
     halves = pictures.view(len(ALL), 2, count // 2, -1).mean(2)
     distance = torch.cdist(halves[:, 0], halves[:, 1])

@@ -1,0 +1,123 @@
+"""What the project promises about itself: sizes, dependencies, README."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import alitok_lite
+from alitok_lite.__main__ import _parser
+from alitok_lite.model import CHECKPOINTS, AliTok, bundled
+from alitok_lite.train import SETTINGS
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "alitok_lite"
+README = (ROOT / "README.md").read_text()
+
+
+def listed(text, start):
+    """The strings of a TOML list."""
+    return re.findall(r'"([^"]+)"', text[text.index(start) :].split("]", 1)[0].split("[", 1)[1])
+
+
+def test_core_files_stay_small():
+    core = ("config", "layers", "quantizer", "tokenizer", "ar", "losses")
+    assert sum(len((PACKAGE / f"{name}.py").read_text().splitlines()) for name in core) <= 950
+
+
+def test_model_files_import_nothing_from_training_figures_or_apps():
+    for name in ("config", "layers", "quantizer", "tokenizer", "ar", "sampling", "model"):
+        imports = set(re.findall(r"^from \.(\w+) import", (PACKAGE / f"{name}.py").read_text(), re.M))
+        assert imports <= {"config", "layers", "quantizer", "tokenizer", "ar", "sampling"}, name
+
+
+def test_requirements_equal_pyproject():
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    assert (ROOT / "requirements.txt").read_text().split() == listed(pyproject, "\ndependencies = [")
+
+
+def test_conda_environment_has_the_same_packages():
+    names = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+    conda = (ROOT / "environment.yml").read_text()
+    for line in (ROOT / "requirements.txt").read_text().split():
+        name, versions = re.match(r"([\w_]+)(.*)", line).groups()
+        assert f"- {names.get(name, name)}{versions}\n" in conda
+    assert re.findall(r"^  - ([\w-]+)$", conda.split("dependencies")[0], re.M) == ["conda-forge", "nodefaults"]
+
+
+def test_import_touches_neither_cuda_nor_the_network_nor_heavy_packages():
+    code = (
+        "import socket; socket.socket.connect = None\n"
+        "import sys, torch, alitok_lite, alitok_lite.__main__, alitok_lite.official, alitok_lite.demo\n"
+        "assert not torch.cuda.is_initialized()\n"
+        "print(sorted({'gradio', 'accelerate', 'matplotlib', 'huggingface_hub'} & sys.modules.keys()))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.stdout == "[]\n", result.stderr
+
+
+def test_version_is_that_of_the_package():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", alitok_lite.__version__)
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_bundled_checkpoints_draw(name):
+    model = AliTok.from_pretrained(name, "cpu")
+    size = model.tokenizer.config.image_size
+    assert model.sample([0, model.classes[-1]], seed=1).shape == (2, 3, size, size)
+    assert sum(path.stat().st_size for path in (CHECKPOINTS / name).iterdir()) <= 28e6
+    assert (CHECKPOINTS / name / "README.md").exists()
+
+
+def test_something_is_bundled():
+    assert bundled()
+
+
+def commands():
+    """Lines of the README's console blocks."""
+    for block in re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S):
+        yield from (line for line in block.splitlines() if line and not line.startswith("#"))
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("python -m alitok_lite")])
+def test_readme_commands(line, tmp_path):
+    """Commands that take seconds are run; training commands are parsed, against the presets that exist."""
+    arguments = shlex.split(line)[3:]
+    if arguments[0] == "train":
+        parsed = _parser().parse_args(arguments)
+        assert parsed.part in SETTINGS[parsed.preset]
+        return
+    if arguments[0] == "reconstruct":
+        subprocess.run(
+            [sys.executable, "-m", "alitok_lite", "sample", "--num", "1"], cwd=tmp_path, check=True, timeout=120
+        )
+        arguments[1] = "samples.png"
+    subprocess.run([sys.executable, "-m", "alitok_lite", *arguments], cwd=tmp_path, check=True, timeout=120)
+    assert (tmp_path / arguments[arguments.index("--out") + 1]).exists()
+
+
+@pytest.mark.parametrize("code", re.findall(r"^```python\n(.*?)^```", README, re.M | re.S))
+def test_readme_python(code, tmp_path):
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+
+
+def test_readme_names_every_deviation():
+    tags = [tag for path in PACKAGE.glob("*.py") for tag in re.findall(r"# differs: (.+)", path.read_text())]
+    section = README.split("## Deviations from the paper")[1].split("\n## ")[0]
+    assert len(tags) == len(re.findall(r"^- ", section, re.M))
+    for tag in tags:
+        assert tag in section, tag
+
+
+def test_readme_links_and_pictures_exist():
+    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+    assert not re.search(r"!\[[^]]*\]\(https?:", README)
+
+
+def test_the_test_command_stands_in_the_readme_word_for_word():
+    assert 'pip install -e ".[test]" && pytest' in README.splitlines()
+    assert "pip install -e . && python app.py" in README.splitlines()
