@@ -1,4 +1,4 @@
-"""Command line: python -m alitok_lite sample | reconstruct | train."""
+"""Command line: python -m alitok_lite sample | reconstruct | train | evaluate."""
 
 import argparse
 import sys
@@ -52,44 +52,87 @@ def _train(args: argparse.Namespace) -> None:
     train(args.part, args.preset, args.out, args.resume, [(k, v) for k, v in overrides.items() if v is not None])
 
 
+def _evaluate(args: argparse.Namespace) -> None:
+    import json
+    from pathlib import Path
+
+    from . import metrics, scenes
+    from .model import write_atomically
+    from .train import SceneStream, TrainSettings, random_scenes
+
+    for name in ("pictures", "judge_steps"):
+        if getattr(args, name) < 2:
+            raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be 2 or more")
+    model = AliTok.from_pretrained(args.model, args.device)
+    if model.classes != list(scenes.CLASSES):
+        raise ValueError(f"{args.model} was not trained on scenes, which is what evaluate measures on")
+    size, device = model.tokenizer.config.image_size, model.device
+    batch = 256 if device.type == "cuda" else 64
+    stream = SceneStream(size, TrainSettings(args.judge_steps, batch, pictures=60_000, seed=77), device)
+    judge = metrics.train_judge(stream.batch, len(scenes.CLASSES), args.judge_steps, device)
+    pixels, labels = random_scenes(args.pictures, scenes.TEST_SEED + args.seed, size, device)
+    results = metrics.evaluate(model, judge, pixels, labels)
+    results |= {"model": args.model, "pictures": args.pictures, "judge_steps": args.judge_steps, "seed": args.seed}
+    for key, value in results.items():
+        print(f"{key:16} {value:.4g}" if isinstance(value, float) else f"{key:16} {value}")
+    if args.json:
+        write_atomically(Path(args.json), (json.dumps(results, indent=1) + "\n").encode())
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    names, default = ", ".join(bundled()) or "none", next(iter(bundled()), "scenes")
+    parser.add_argument("--model", default=default, help=f"folder or bundled name ({names}); default {default}")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def _sample_options(parser: argparse.ArgumentParser) -> None:
+    _model_options(parser)
+    parser.add_argument("--out", default="samples.png", help="PNG file to write (default samples.png)")
+    parser.add_argument("--classes", help="names or numbers, comma-separated (default: every class)")
+    parser.add_argument("--num", type=int, help="how many pictures; classes take turns")
+    parser.add_argument("--seed", type=int, default=0, help="picture i uses seed + i")
+    for name in ("guidance", "power", "temperature", "top-p"):
+        parser.add_argument(f"--{name}", type=float, help="default: the checkpoint's own")
+    parser.add_argument("--top-k", type=int, help="keep the k likeliest codes")
+
+
+def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("picture", help="PNG, JPEG or WEBP file")
+    _model_options(parser)
+    parser.add_argument("--out", default="pair.png", help="PNG file to write (default pair.png)")
+
+
+def _train_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("part", choices=("tokenizer", "decoder", "ar"))
+    parser.add_argument("--preset", choices=_trainable(), default="scenes", help="sizes and settings")
+    parser.add_argument("--data", choices=("scenes",), default="scenes", help="procedural pictures, painted on the fly")
+    parser.add_argument("--out", required=True, help="RUN folder; decoder and ar continue the tokenizer's")
+    parser.add_argument("--resume", action="store_true", help="continue where the RUN stopped")
+    for name, kind in (("steps", int), ("batch", int), ("lr", float), ("seed", int), ("save-every", int)):
+        parser.add_argument(f"--{name}", type=kind, help="default: the preset's own")
+    parser.add_argument("--pictures", type=int, help="different training pictures, on a GPU and for ar")
+
+
+def _evaluate_options(parser: argparse.ArgumentParser) -> None:
+    _model_options(parser)
+    parser.add_argument("--pictures", type=int, default=5000, help="unseen scenes, and samples (default 5000)")
+    parser.add_argument("--judge-steps", type=int, default=1500, help="training steps of the judge (default 1500)")
+    parser.add_argument("--seed", type=int, default=12345, help="which unseen scenes")
+    parser.add_argument("--json", help="file for the numbers")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m alitok_lite", description="Image tokens that an AR model can predict.")
     commands = parser.add_subparsers(dest="command", required=True)
-    names = ", ".join(bundled()) or "none"
-    default = next(iter(bundled()), "scenes")
-
-    def command(name: str, action, text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(action=action)
-        return sub
-
-    def add_model(sub: argparse.ArgumentParser, out: str) -> None:
-        sub.add_argument("--model", default=default, help=f"folder or bundled name ({names}); default {default}")
-        sub.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-        sub.add_argument("--out", default=out, help=f"PNG file to write (default {out})")
-
-    sample = command("sample", _sample, "Draw pictures of classes.")
-    add_model(sample, "samples.png")
-    sample.add_argument("--classes", help="names or numbers, comma-separated (default: every class)")
-    sample.add_argument("--num", type=int, help="how many pictures; classes take turns")
-    sample.add_argument("--seed", type=int, default=0, help="picture i uses seed + i")
-    for name in ("guidance", "power", "temperature", "top-p"):
-        sample.add_argument(f"--{name}", type=float, help="default: the checkpoint's own")
-    sample.add_argument("--top-k", type=int, help="keep the k likeliest codes")
-
-    reconstruct = command("reconstruct", _reconstruct, "Encode a picture and decode its tokens.")
-    reconstruct.add_argument("picture", help="PNG, JPEG or WEBP file")
-    add_model(reconstruct, "pair.png")
-
-    train = command("train", _train, "Train a tokenizer (stage 1), its second decoder (stage 2), or an AR model.")
-    train.add_argument("part", choices=("tokenizer", "decoder", "ar"))
-    train.add_argument("--preset", choices=_trainable(), default="scenes", help="sizes and settings")
-    train.add_argument("--data", choices=("scenes",), default="scenes", help="procedural pictures, painted on the fly")
-    train.add_argument("--out", required=True, help="RUN folder; decoder and ar continue the tokenizer's")
-    train.add_argument("--resume", action="store_true", help="continue where the RUN stopped")
-    for name, kind in (("steps", int), ("batch", int), ("lr", float), ("seed", int), ("save-every", int)):
-        train.add_argument(f"--{name}", type=kind, help="default: the preset's own")
-    train.add_argument("--pictures", type=int, help="different training pictures, on a GPU and for ar")
+    for name, action, options, text in (
+        ("sample", _sample, _sample_options, "Draw pictures of classes."),
+        ("reconstruct", _reconstruct, _reconstruct_options, "Encode a picture and decode its tokens."),
+        ("train", _train, _train_options, "Train a tokenizer (stage 1), its second decoder (stage 2), or an AR model."),
+        ("evaluate", _evaluate, _evaluate_options, "Measure a scenes checkpoint on unseen scenes, with a fresh judge."),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(action=action)
+        options(command)
     return parser
 
 

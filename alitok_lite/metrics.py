@@ -54,7 +54,7 @@ class Judge(nn.Module):
 
 
 def train_judge(batches: Batches, classes: int, steps: int, device: torch.device, seed: int = 0) -> Judge:
-    """A Judge trained for some steps of cross-entropy; `batches(step)` gives pixels and labels."""
+    """A Judge trained for some steps of cross-entropy; `batches(step)` gives pixels and labels on the device."""
     torch.manual_seed(seed)
     judge = Judge(classes).to(device)
     optimizer = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.02, fused=device.type == "cuda")
@@ -73,7 +73,7 @@ def train_judge(batches: Batches, classes: int, steps: int, device: torch.device
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Frechet distance between Gaussians fitted to two sets of features (N, D) and (M, D), in float64."""
-    a, b = a.double().cpu(), b.double().cpu()
+    a, b = a.detach().double().cpu(), b.detach().double().cpu()
     if not (a.isfinite().all() and b.isfinite().all()):
         raise ValueError("features are not finite numbers, so they have no Frechet distance")
     cov_a, cov_b = a.T.cov(), b.T.cov()

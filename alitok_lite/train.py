@@ -391,13 +391,12 @@ def _build(kind: str, preset: str, folder: Path, device: torch.device) -> AliTok
         sampling = Sampling(sizes.guidance, sizes.power)
         return AliTok(Tokenizer(sizes.tokenizer, stages), None, scenes.CLASSES, sampling).to(device)
     model = _load_run(folder, preset, device)
+    model.tokenizer.requires_grad_(False)  # only what is added below learns
     if kind == "decoder":
         if not sizes.tokenizer.aligned:
             raise CheckpointError(f"preset {preset} is conventional: it has no second stage")
-        model.tokenizer.requires_grad_(False)
         model.tokenizer.decoder2 = Decoder(sizes.tokenizer, causal=False).to(device)
     else:
-        model.tokenizer.requires_grad_(False)
         model.ar = ARModel(sizes.ar).to(device)
     return model
 

@@ -16,7 +16,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from alitok_lite import PRESETS, AliTok, ARConfig, TokenizerConfig, demo, scenes
+from alitok_lite import PRESETS, AliTok, ARConfig, TokenizerConfig, demo, sampling, scenes
 from alitok_lite.config import Preset
 from alitok_lite.model import CheckpointError
 

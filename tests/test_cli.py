@@ -1,15 +1,19 @@
 """The command line: what it writes, and one sentence with status 2 for a mistake."""
 
+import json
+import math
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from conftest import CLASSES
+from conftest import CLASSES, small_ar, small_model
 from PIL import Image
 
+from alitok_lite import scenes
 from alitok_lite.__main__ import main
+from alitok_lite.ar import ARModel
 
 
 @pytest.fixture
@@ -48,6 +52,22 @@ def test_reconstruct_prints_ids_and_psnr(folder, photo, tmp_path, capsys):
         assert image.width > 3 * 32
 
 
+def test_evaluate_writes_the_numbers(tmp_path, capsys):
+    model = small_model()
+    model.ar, model.classes = ARModel(small_ar(model.tokenizer.config, classes=14)), list(scenes.CLASSES)
+    model.save_pretrained(tmp_path / "model")
+    numbers = ["--pictures", "30", "--judge-steps", "2", "--json", str(tmp_path / "m.json")]
+    assert main(["evaluate", "--model", str(tmp_path / "model"), "--device", "cpu", *numbers]) == 0
+    results = json.loads((tmp_path / "m.json").read_text())
+    assert results["nats"] == pytest.approx(math.log(16), abs=1e-3)  # the output layer starts at zero: uniform
+    assert results["bits_per_image"] == pytest.approx(7 * 4, abs=0.01)
+    assert 5 < results["psnr_stage1"] < 20
+    assert results["rfd_stage2"] > 0
+    for key in ("judge_real", "judge_samples", "active_codes", "top1"):
+        assert 0 <= results[key] <= 1
+    assert "gfd" in capsys.readouterr().out
+
+
 MISTAKES = [
     (["sample", "--model", "{folder}", "--classes", "sea,boat"], "no class 'boat'"),
     (["sample", "--model", "{folder}", "--classes", ""], "no class ''"),
@@ -64,6 +84,9 @@ MISTAKES = [
     (["train", "tokenizer", "--preset", "tiny", "--out", "{folder}"], "holds a run already"),
     (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--batch", "0"], "--batch is 0"),
     (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--lr", "nan"], "--lr is nan"),
+    (["evaluate", "--model", "{folder}", "--pictures", "1"], "--pictures is 1"),
+    (["evaluate", "--model", "{folder}"], "was not trained on scenes"),
+    (["evaluate", "--model", "nonsense"], "no checkpoint 'nonsense'"),
 ]
 
 
@@ -97,7 +120,7 @@ def test_help_lists_what_exists(capsys):
         with pytest.raises(SystemExit) as status:
             main([command, "--help"])
         assert status.value.code == 0
-    assert listed == ["sample", "reconstruct", "train"]
+    assert listed == ["sample", "reconstruct", "train", "evaluate"]
 
 
 def test_as_a_program():
