@@ -63,9 +63,9 @@ SETTINGS: dict[str, dict[str, TrainSettings]] = {
         "ar": TrainSettings(steps=25_000, batch=512, lr=1e-3, pictures=1_000_000),
     },
     "tiny": {
-        "tokenizer": TrainSettings(steps=1500, batch=64, lr=1e-3, save_every=250),
-        "decoder": TrainSettings(steps=500, batch=64, lr=1e-3, warmup=50, save_every=250),
-        "ar": TrainSettings(steps=1000, batch=64, lr=1e-3, warmup=50, pictures=20_000, save_every=250),
+        "tokenizer": TrainSettings(steps=4500, batch=64, lr=1e-3, save_every=500),
+        "decoder": TrainSettings(steps=1500, batch=64, lr=1e-3, warmup=50, save_every=500),
+        "ar": TrainSettings(steps=5000, batch=64, lr=1e-3, warmup=50, pictures=40_000, save_every=1000),
     },
 }
 
