@@ -1,5 +1,6 @@
 """What the tokenizer is trained on: pixels, the prefix's auxiliary target, and a patch critic late in training."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -63,16 +64,19 @@ def reconstruction_losses(output: TokenizerOutput, pixels: Tensor, weights: Loss
     return terms
 
 
-def adversarial_loss(scores: Tensor, decoded: Tensor, others: Tensor, weight: float) -> Tensor:
+def adversarial_loss(
+    scores: Tensor, decoded: Tensor, others: Tensor, weight: float, average: Callable[[Tensor], Tensor] = torch.clone
+) -> Tensor:
     """The decoder's hinge term: raise the critic's scores (B, 1, h, w) of the decoded pictures.
 
     Scaled so that its gradient at the pixels is `weight` times as large as that of the other terms (a scalar),
-    the adaptive weight of VQGAN taken at the pixels instead of at the last layer.
+    the adaptive weight of VQGAN taken at the pixels instead of at the last layer. `average` is over processes.
     """
     loss = -scores.mean()
     (mine,) = torch.autograd.grad(loss, decoded, retain_graph=True)
     (theirs,) = torch.autograd.grad(others, decoded, retain_graph=True)
-    return weight * theirs.norm() / mine.norm().clamp_min(1e-8) * loss
+    ratio = average(theirs.square().mean()) / average(mine.square().mean()).clamp_min(1e-16)
+    return weight * ratio.sqrt() * loss
 
 
 class PatchCritic(nn.Module):

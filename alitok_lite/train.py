@@ -1,15 +1,20 @@
-"""Training on one device through `accelerate`: tokenizer (stage 1), decoder (stage 2), AR model.
+"""Training through `accelerate`, on one device or several: tokenizer (stage 1), decoder (stage 2), AR model.
 
 A RUN folder is a checkpoint (`AliTok.from_pretrained(RUN)`) plus `state/` for resuming and `sheets/` to look at.
 Every step draws its data and its random numbers from (seed, step) alone, so a resumed run continues the same way.
+Several processes draw the same batch and each takes its share of it, so the batch size is that of all together.
 """
+
+from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +32,9 @@ from .model import AliTok, CheckpointError, write_atomically
 from .sampling import Sampling
 from .tokenizer import Decoder, Tokenizer, TokenizerOutput
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 # Small models are bound by kernel launches, which CUDA graphs ("reduce-overhead") replay at once.
 COMPILE_MODE = "reduce-overhead"
 
@@ -36,7 +44,7 @@ class TrainSettings:
     """How long and how fast; learning rate warms up linearly, then falls along a cosine."""
 
     steps: int
-    batch: int = 256
+    batch: int = 256  # pictures a step, all processes together
     lr: float = 4e-4
     final_lr: float = 1e-5
     warmup: int = 300  # steps
@@ -75,8 +83,7 @@ def learning_rate(settings: TrainSettings, step: int) -> float:
     if step < settings.warmup:
         return settings.lr * (step + 1) / settings.warmup
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    cosine = (1 + torch.cos(torch.tensor(done * torch.pi)).item()) / 2
-    return settings.final_lr + (settings.lr - settings.final_lr) * cosine
+    return settings.final_lr + (settings.lr - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2
 
 
 class SceneStream:
@@ -86,7 +93,7 @@ class SceneStream:
     paints `pictures` of them once and draws from these; `fit` seeds that draw at every step.
     """
 
-    def __init__(self, size: int, settings: "TrainSettings", device: torch.device) -> None:
+    def __init__(self, size: int, settings: TrainSettings, device: torch.device) -> None:
         self.size, self.settings, self.device = size, settings, device
         self.pool = self.labels = None
         if device.type == "cuda":
@@ -118,6 +125,11 @@ def random_scenes(count: int, seed: int, size: int, device: torch.device) -> tup
     return scenes.render(labels, seed, size, device), labels.to(device)
 
 
+def _share(rows: Tensor, accelerator: Accelerator) -> Tensor:
+    """This process's rows of a batch that all processes have drawn."""
+    return rows[accelerator.process_index :: accelerator.num_processes]
+
+
 class Task:
     """What `fit` needs of a training: a network, batches, a loss, diagnostics, a sheet."""
 
@@ -145,9 +157,9 @@ class Task:
 class TokenizerTask(Task):
     """Stage 1 (encoder, queries, codebook and their decoder) or stage 2 (a new decoder over frozen tokens)."""
 
-    def __init__(self, name: str, model: AliTok, settings: TrainSettings, device: torch.device) -> None:
-        self.name, self.model, self.settings = name, model, settings
-        self.tokenizer = model.tokenizer
+    def __init__(self, name: str, model: AliTok, settings: TrainSettings, accelerator: Accelerator) -> None:
+        self.name, self.model, self.settings, self.accelerator = name, model, settings, accelerator
+        self.tokenizer, device = model.tokenizer, accelerator.device
         self.frozen = name == "decoder"
         self.stage = 2 if self.frozen or not self.tokenizer.config.aligned else 1
         self.network = self.tokenizer.decoder2 if self.frozen else self.tokenizer
@@ -161,7 +173,7 @@ class TokenizerTask(Task):
             self.extra = {"critic": self.critic}
 
     def loss(self, network: Callable, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        pixels, weights = self.data.batch(step)[0], self.settings.losses
+        pixels, weights = _share(self.data.batch(step)[0], self.accelerator), self.settings.losses
         if self.frozen:
             with torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
                 latents = self.tokenizer.encoder(pixels)  # in float32, so that the ids are those of `encode`
@@ -169,12 +181,18 @@ class TokenizerTask(Task):
             output = TokenizerOutput(network(codes)[0], None, latents, ids, pixels.new_zeros(()))
         else:
             output = network(pixels, self.stage)
-            self.tokenizer.quantizer.revive(output.latents, output.ids)
+            gather = self.accelerator.gather  # the codebook follows the latents of all processes
+            self.tokenizer.quantizer.revive(gather(output.latents.detach()), gather(output.ids))
         terms = reconstruction_losses(output, pixels, weights)
         if self.critic is not None and step >= weights.adversarial_start * self.settings.steps:
             self.real, self.fake = pixels, output.pixels
-            terms["gan"] = adversarial_loss(self.critic(self.fake), self.fake, sum(terms.values()), weights.adversarial)
+            scores, others = self.critic(self.fake), sum(terms.values())
+            terms["gan"] = adversarial_loss(scores, self.fake, others, weights.adversarial, self._average)
         return sum(terms.values()), terms
+
+    def _average(self, value: Tensor) -> Tensor:
+        """Mean over all processes."""
+        return self.accelerator.reduce(value, "mean")
 
     def before_update(self, step: int) -> None:
         """The critic's own step, on the pictures of the decoder's step."""
@@ -184,6 +202,8 @@ class TokenizerTask(Task):
         with torch.autocast(self.real.device.type, torch.bfloat16, enabled=self.real.is_cuda):
             loss = critic_loss(self.critic(self.real), self.critic(self.fake.detach()))
         loss.backward()
+        for parameter in self.critic.parameters():
+            parameter.grad = self._average(parameter.grad)
         self.critic_optimizer.step()
         self.fake = self.real = None
 
@@ -202,10 +222,12 @@ class TokenizerTask(Task):
 class ARTask(Task):
     """Next-token prediction on ids that are computed once."""
 
-    def __init__(self, model: AliTok, settings: TrainSettings, device: torch.device, folder: Path) -> None:
+    def __init__(self, model: AliTok, settings: TrainSettings, accelerator: Accelerator, folder: Path) -> None:
         self.name, self.model, self.settings, self.network = "ar", model, settings, model.ar
+        self.accelerator, device = accelerator, accelerator.device
         model.ar.rope(device)  # moved now, so that compiled code finds it there
-        self.ids, self.labels = cached_ids(model, settings, device, folder)
+        with accelerator.main_process_first():  # the others read the file that the first one writes
+            self.ids, self.labels = cached_ids(model, settings, device, folder)
         pixels, self.probe_labels = random_scenes(512, scenes.TEST_SEED, model.tokenizer.config.image_size, device)
         self.probe_ids = model.tokenizer.encode(pixels)
 
@@ -214,6 +236,7 @@ class ARTask(Task):
         ids, labels = self.ids[rows].long(), self.labels[rows]
         dropped = torch.rand(len(labels), device=labels.device) < self.settings.class_dropout
         labels = labels.masked_fill(dropped, self.model.ar.config.classes)
+        ids, labels = _share(ids, self.accelerator), _share(labels, self.accelerator)
         loss = F.cross_entropy(network(ids, labels).float().flatten(0, 1), ids.flatten())
         return loss, {"train nats": loss}
 
@@ -314,27 +337,29 @@ def load_state(path: Path, modules: dict, optimizers: dict, settings: TrainSetti
     return int(metadata["step"])
 
 
-def fit(task: Task, settings: TrainSettings, folder: Path, resume: bool, accelerator: "Accelerator") -> None:  # noqa: F821
+def _optimizers(task: Task, settings: TrainSettings, fused: bool) -> dict[str, torch.optim.Optimizer]:
+    """AdamW of the network and, where there is one, the critic's own optimiser."""
+    groups = _groups(task.network, settings.weight_decay)
+    optimizers = {"optimizer": torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=fused)}
+    if "critic" in task.extra:
+        optimizers["critic_optimizer"] = task.critic_optimizer
+    return optimizers
+
+
+def fit(task: Task, settings: TrainSettings, folder: Path, resume: bool, accelerator: Accelerator) -> None:
     """Train a task to the end of its settings, saving the RUN folder on the way.
 
     Raises ValueError when the loss stops being a number.
     """
-    optimizer = torch.optim.AdamW(
-        _groups(task.network, settings.weight_decay),
-        lr=settings.lr,
-        betas=settings.betas,
-        fused=accelerator.device.type == "cuda",
-    )
-    optimizers = {"optimizer": optimizer}
-    if "critic" in task.extra:
-        optimizers["critic_optimizer"] = task.critic_optimizer
+    optimizers = _optimizers(task, settings, fused=accelerator.device.type == "cuda")
     modules = {"network": task.network, **task.extra}
     state = folder / "state" / f"{task.name}.safetensors"
     start = load_state(state, modules, optimizers, settings) if resume else 0
-    network, optimizer = accelerator.prepare(task.network, optimizer)
+    network, optimizer = accelerator.prepare(task.network, optimizers["optimizer"])
     task.network.train()
-    began, bar = time.time(), tqdm(range(start, settings.steps), initial=start, total=settings.steps, unit="step")
-    numbers: dict[str, float] = {}
+    began, numbers, steps = time.time(), {}, settings.steps
+    quiet = not accelerator.is_main_process
+    bar = tqdm(range(start, steps), initial=start, total=steps, unit="step", disable=quiet)
     for step in bar:
         torch.manual_seed(settings.seed * 1_000_003 + step)
         for group in optimizer.param_groups:
@@ -346,19 +371,22 @@ def fit(task: Task, settings: TrainSettings, folder: Path, resume: bool, acceler
         task.before_update(step)
         optimizer.step()
         optimizer.zero_grad()
-        last = step + 1 == settings.steps
-        if step % 50 == 0 or last:
-            bar.set_postfix({key: f"{value.item():.4f}" for key, value in terms.items()} | numbers)
-            if not torch.isfinite(loss):
-                raise ValueError(f"the loss is {loss.item()} at step {step}: try a lower learning rate with --lr")
-        if (step + 1) % settings.save_every == 0 or last:
-            numbers = {key: round(value, 3) for key, value in task.diagnose().items()}
-            done = {"steps": step + 1, "seconds": round(time.time() - began), "settings": asdict(settings), **numbers}
-            task.model.info.setdefault("training", {})[task.name] = done
-            save_state(state, step + 1, modules, optimizers, settings)
-            task.model.save_pretrained(folder)
-            _save_sheet(task, folder, step + 1)
-            bar.write(f"{task.name} step {step + 1}: " + ", ".join(f"{k} {v}" for k, v in numbers.items()))
+        save = step + 1 == steps or (step + 1) % settings.save_every == 0
+        if save or step % 50 == 0:
+            losses = {key: accelerator.reduce(value.detach(), "mean").item() for key, value in terms.items()}
+            bar.set_postfix({key: f"{value:.4f}" for key, value in losses.items()} | numbers)
+            if not math.isfinite(sum(losses.values())):
+                raise ValueError(f"the loss at step {step} is {sum(losses.values())}: try a lower learning rate (--lr)")
+        if save:
+            if accelerator.is_main_process:
+                numbers = {key: round(value, 3) for key, value in task.diagnose().items()}
+                done = {"steps": step + 1, "seconds": round(time.time() - began), "settings": asdict(settings)}
+                task.model.info.setdefault("training", {})[task.name] = done | losses | numbers
+                save_state(state, step + 1, modules, optimizers, settings)
+                task.model.save_pretrained(folder)
+                _save_sheet(task, folder, step + 1)
+                bar.write(f"{task.name} step {step + 1}: {numbers}")
+            accelerator.wait_for_everyone()
     accelerator.unwrap_model(network, keep_fp32_wrapper=False)
 
 
@@ -421,11 +449,13 @@ def train(
     accelerator = Accelerator(mixed_precision="bf16" if cuda else "no", **compiled)
     if kind == "tokenizer" and not resume and (folder / "config.json").exists():
         raise CheckpointError(f"{folder} holds a run already: choose another --out, or continue it with --resume")
+    if settings.batch % accelerator.num_processes:
+        raise ValueError(f"batch {settings.batch} must be a multiple of the {accelerator.num_processes} processes")
     model = _build(kind, preset, folder, accelerator.device)
     if kind == "ar":
         (folder / "state").mkdir(exist_ok=True)
-        task: Task = ARTask(model, settings, accelerator.device, folder)
+        task: Task = ARTask(model, settings, accelerator, folder)
     else:
-        task = TokenizerTask(kind, model, settings, accelerator.device)
+        task = TokenizerTask(kind, model, settings, accelerator)
     fit(task, settings, folder, resume, accelerator)
     return model.to(accelerator.device)

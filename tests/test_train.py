@@ -1,6 +1,10 @@
 """Training end to end on a tiny preset: all three parts, frozen ids, exact resuming, clear mistakes."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +24,10 @@ NAN = LossWeights(mse=float("nan"))
 def preset(monkeypatch):
     """Presets `mini` and `mini-conventional`, small enough for seconds."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # compiling would take longer than the training
+    add_presets(monkeypatch)
+
+
+def add_presets(monkeypatch):
     for name, changes in (("mini", {}), ("mini-conventional", {"aligned": False, "prefix": False})):
         tokenizer = small_tokenizer(**changes)
         monkeypatch.setitem(PRESETS, name, Preset(tokenizer, small_ar(tokenizer, classes=14, dropout=0.1)))
@@ -88,17 +96,12 @@ def test_resuming_continues_exactly(tmp_path, monkeypatch, part):
     monkeypatch.setattr(train, "_save_sheet", stop)
     with pytest.raises(KeyboardInterrupt):
         train.train(part, "mini", tmp_path / "b")
-    monkeypatch.undo()
-    preset_again(monkeypatch)
+    monkeypatch.undo()  # which also takes the presets back
+    add_presets(monkeypatch)
     resumed = train.train(part, "mini", tmp_path / "b", resume=True)
     a, b = (m.tokenizer if part == "tokenizer" else m.ar for m in (whole, resumed))
     for key, value in a.state_dict().items():
         assert torch.equal(value, b.state_dict()[key]), key
-
-
-def preset_again(monkeypatch):
-    """`monkeypatch.undo` also took the presets back."""
-    preset.__wrapped__(monkeypatch)
 
 
 def test_mistakes_are_one_sentence(run, tmp_path):
@@ -110,7 +113,7 @@ def test_mistakes_are_one_sentence(run, tmp_path):
         (lambda: train.train("tokenizer", "mini", run, True, [("lr", 0.5)]), "lr was 0.001 and is now 0.5"),
         (
             lambda: train.train("tokenizer", "mini", tmp_path / "bad", overrides=[("losses", NAN)]),
-            "loss is nan at step 0",
+            "loss at step 0 is nan",
         ),
     ):
         with pytest.raises(ValueError, match=words):
@@ -155,3 +158,44 @@ def test_batches_depend_on_seed_and_step_alone():
     assert not torch.equal(first.batch(3)[0], first.batch(4)[0])
     other = SceneStream(32, replace(settings, seed=1), torch.device("cpu"))
     assert not torch.equal(first.batch(3)[0], other.batch(3)[0])
+
+
+PROCESS = """
+import sys
+import pytest, torch
+sys.path.insert(0, sys.argv[1])
+import test_train
+from alitok_lite import train
+with pytest.MonkeyPatch.context() as patch:
+    test_train.add_presets(patch)
+    model = train.train("tokenizer", "mini", sys.argv[2])
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    torch.save(model.tokenizer.state_dict(), f"{sys.argv[2]}/rank{rank}.pt")
+    train.train("decoder", "mini", sys.argv[2])
+    train.train("ar", "mini", sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    """The same global batch: equal codebooks on both, and the weights and losses of one process."""
+    (tmp_path / "process.py").write_text(PROCESS)
+    models = []
+    for count in (1, 2):
+        out = tmp_path / str(count)
+        # `accelerate launch` starts several processes on GPUs only; on CPUs it takes torch's own launcher.
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+        program = [*launch, str(tmp_path / "process.py"), str(Path(__file__).parent), str(out)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+        result = subprocess.run(program, capture_output=True, text=True, timeout=300, env=environment)
+        assert result.returncode == 0, result.stderr[-3000:]
+        models.append(AliTok.from_pretrained(out, "cpu"))
+    ranks = [torch.load(tmp_path / "2" / f"rank{rank}.pt") for rank in (0, 1)]
+    assert all(torch.equal(ranks[0][key], ranks[1][key]) for key in ranks[0])  # bit for bit
+    one = torch.load(tmp_path / "1" / "rank0.pt")
+    for key, value in ranks[0].items():
+        torch.testing.assert_close(value, one[key], atol=1e-4, rtol=1e-3)
+    for part in ("tokenizer", "decoder", "ar"):
+        infos = [model.info["training"][part] for model in models]
+        for key in infos[0].keys() & {"mse", "l1", "edges", "aux", "vq", "train nats"}:
+            assert infos[0][key] == pytest.approx(infos[1][key], rel=1e-4), (part, key)
