@@ -303,7 +303,6 @@ def save_state(path: Path, step: int, modules: dict, optimizers: dict, settings:
         key: value.detach().cpu().contiguous().clone() for key, value in _state_tensors(modules, optimizers).items()
     }
     metadata = {"step": str(step), "settings": json.dumps(asdict(settings))}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, save(tensors, metadata))
 
 
@@ -452,8 +451,11 @@ def train(
     if settings.batch % accelerator.num_processes:
         raise ValueError(f"batch {settings.batch} must be a multiple of the {accelerator.num_processes} processes")
     model = _build(kind, preset, folder, accelerator.device)
+    (folder / "state").mkdir(parents=True, exist_ok=True)
+    if accelerator.is_main_process:
+        for half_written in (*folder.glob(".*.tmp"), *folder.glob("state/.*.tmp")):  # a killed run leaves them
+            half_written.unlink()
     if kind == "ar":
-        (folder / "state").mkdir(exist_ok=True)
         task: Task = ARTask(model, settings, accelerator, folder)
     else:
         task = TokenizerTask(kind, model, settings, accelerator)

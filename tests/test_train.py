@@ -1,16 +1,21 @@
 """Training end to end on a tiny preset: all three parts, frozen ids, exact resuming, clear mistakes."""
 
 import os
+import random
+import re
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import small_ar, small_tokenizer
+from safetensors import safe_open
 
 from alitok_lite import PRESETS, AliTok, scenes, train
+from alitok_lite.__main__ import main
 from alitok_lite.config import Preset
 from alitok_lite.losses import LossWeights
 from alitok_lite.model import CheckpointError
@@ -199,3 +204,68 @@ def test_two_processes_train_as_one(tmp_path):
         infos = [model.info["training"][part] for model in models]
         for key in infos[0].keys() & {"mse", "l1", "edges", "aux", "vq", "train nats"}:
             assert infos[0][key] == pytest.approx(infos[1][key], rel=1e-4), (part, key)
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+import pytest
+sys.path.insert(0, sys.argv[1])
+import test_train
+from alitok_lite import train
+with pytest.MonkeyPatch.context() as patch:
+    test_train.add_presets(patch)
+    resume = Path(sys.argv[2], "state", "tokenizer.safetensors").exists()
+    print("ready", flush=True)
+    train.train("tokenizer", "mini", sys.argv[2], resume, [("steps", 100_000), ("save_every", 2)])
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_a_run_stays_readable(tmp_path):
+    """kill -9 at 20 random moments: the checkpoint loads, and at most one save interval is lost."""
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    out, moments, seen = tmp_path / "run", random.Random(0), 0
+    for _ in range(20):
+        program = [sys.executable, str(tmp_path / "endless.py"), str(Path(__file__).parent), str(out)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        with open(tmp_path / "log", "w") as log:
+            process = subprocess.Popen(program, stdout=log, stderr=log, env=environment)
+            while "ready" not in (tmp_path / "log").read_text() and process.poll() is None:
+                time.sleep(0.05)
+            time.sleep(moments.uniform(0.5, 3))
+            process.kill()
+            process.wait()
+        text = (tmp_path / "log").read_text()
+        assert "Error" not in text, text[-2000:]
+        saved = [int(step) for step in re.findall(r"tokenizer step (\d+):", text)]
+        if not (out / "config.json").exists():
+            assert not saved
+            continue
+        model = AliTok.from_pretrained(out, "cpu")
+        assert model.tokenizer.encode(torch.rand(1, 3, 32, 32)).shape == (1, 7)
+        with safe_open(out / "state" / "tokenizer.safetensors", "pt") as file:
+            step = int(file.metadata()["step"])
+        assert step >= max([seen, *saved])
+        seen = step
+    assert seen >= 10  # the rounds built on one another
+    assert len(list(out.glob("*.safetensors"))) <= 3  # at most one half-finished change of weights
+
+
+def test_full_disk_keeps_the_last_good_checkpoint(run, monkeypatch, capsys):
+    """The error is one sentence on the command line, and the run goes on from where it was saved."""
+    before = AliTok.from_pretrained(run, "cpu").tokenizer.state_dict()
+
+    def full(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("alitok_lite.train.write_atomically", full)
+        patch.setitem(SETTINGS["mini"], "ar", replace(SETTINGS["mini"]["ar"], pictures=8))
+        patch.setattr("alitok_lite.__main__._trainable", lambda: ["mini"])
+        assert main(["train", "ar", "--preset", "mini", "--out", str(run)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "No space left on device" in error
+    after = AliTok.from_pretrained(run, "cpu").tokenizer.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    train.train("ar", "mini", run)
