@@ -22,7 +22,8 @@ def _sample(args: argparse.Namespace) -> None:
     pictures = AliTok.to_pil(model.sample(classes, args.seed, **settings))
     text = {"model": args.model, "classes": ",".join(map(str, names)), "seed": str(args.seed)}
     text |= {key: str(value) for key, value in settings.items() if value is not None}
-    images.save_png(images.sheet(pictures, min(count, 8)), args.out, text)
+    columns = min(count, len(names) if 1 < len(names) <= 16 else 8)  # a column for each class where they fit
+    images.save_png(images.sheet(pictures, columns), args.out, text)
     print(f"{count} pictures in {args.out}")
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from . import scenes
 from .images import load_picture, save_png, sheet
+from .metrics import psnr
 from .model import AliTok, CheckpointError, bundled, checkpoint_folder, read_config
 from .tokenizer import Tokenizer
 
@@ -87,7 +88,7 @@ class Reconstruction(NamedTuple):
 
     original: Image.Image  # as the model saw it
     pictures: dict[int, Image.Image]  # decoder stage -> picture
-    psnr: dict[int, float]  # decoder stage -> dB; infinite for a perfect copy
+    psnr: dict[int, float]  # decoder stage -> dB
     prefix: np.ndarray  # (K,) ids
     grid: np.ndarray  # (G, G) ids, in raster order
     bits: float  # of all ids together
@@ -270,22 +271,16 @@ def reconstruct(model_name: str, picture: str | Path) -> Reconstruction:
     with _running:
         ids = tokenizer.encode(pixels.to(model.device))
         decoded = {stage: tokenizer.decode(ids, stage).float().cpu() for stage in tokenizer.stages}
-    psnr = {stage: _psnr(pixels, result) for stage, result in decoded.items()}
+    quality = {stage: psnr(result, pixels).item() for stage, result in decoded.items()}
     prefix, grid = ids[0].cpu().split([config.prefix_tokens, config.grid**2])
     return Reconstruction(
         model.to_pil(pixels)[0],
         {stage: model.to_pil(result)[0] for stage, result in decoded.items()},
-        psnr,
+        quality,
         prefix.numpy(),
         grid.view(config.grid, config.grid).numpy(),
         config.tokens * math.log2(config.codebook_size),
     )
-
-
-def _psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio of pictures in [0, 1], in dB."""
-    error = (a - b).square().mean().item()
-    return -10 * math.log10(error) if error else math.inf
 
 
 def token_picture(prefix: np.ndarray, grid: np.ndarray, side: int = 384) -> Image.Image:
