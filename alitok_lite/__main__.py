@@ -50,7 +50,8 @@ def _train(args: argparse.Namespace) -> None:
     for key, value in overrides.items():
         if value is not None and not (value > 0 or (key == "seed" and value == 0)):
             raise ValueError(f"--{key.replace('_', '-')} is {value}; it must be above 0")
-    train(args.part, args.preset, args.out, args.resume, [(k, v) for k, v in overrides.items() if v is not None])
+    chosen = [(key, value) for key, value in overrides.items() if value is not None]
+    train(args.part, args.preset, args.out, args.resume, chosen, args.data)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -59,7 +60,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     from . import metrics, scenes
     from .model import write_atomically
-    from .train import SceneStream, TrainSettings, random_scenes
+    from .sources import SceneSource, random_scenes
+    from .train import TrainSettings
 
     for name in ("pictures", "judge_steps"):
         if getattr(args, name) < 2:
@@ -69,8 +71,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         raise ValueError(f"{args.model} was not trained on scenes, which is what evaluate measures on")
     size, device = model.tokenizer.config.image_size, model.device
     batch = 256 if device.type == "cuda" else 64
-    stream = SceneStream(size, TrainSettings(args.judge_steps, batch, pictures=60_000, seed=77), device)
-    judge = metrics.train_judge(stream.batch, len(scenes.CLASSES), args.judge_steps, device)
+    source = SceneSource(size, TrainSettings(args.judge_steps, batch, pictures=60_000, seed=77), device)
+    judge = metrics.train_judge(source.batch, len(scenes.CLASSES), args.judge_steps, device)
     pixels, labels = random_scenes(args.pictures, scenes.TEST_SEED + args.seed, size, device)
     results = metrics.evaluate(model, judge, pixels, labels)
     results |= {"model": args.model, "pictures": args.pictures, "judge_steps": args.judge_steps, "seed": args.seed}
@@ -106,7 +108,7 @@ def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
 def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("part", choices=("tokenizer", "decoder", "ar"))
     parser.add_argument("--preset", choices=_trainable(), default="scenes", help="sizes and settings")
-    parser.add_argument("--data", choices=("scenes",), default="scenes", help="procedural pictures, painted on the fly")
+    parser.add_argument("--data", default="scenes", help="scenes, or a folder with a subfolder of pictures per class")
     parser.add_argument("--out", required=True, help="RUN folder; decoder and ar continue the tokenizer's")
     parser.add_argument("--resume", action="store_true", help="continue where the RUN stopped")
     for name, kind in (("steps", int), ("batch", int), ("lr", float), ("seed", int), ("save-every", int)):

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,17 +23,20 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from . import images, scenes
+from . import images
 from .ar import ARModel
 from .config import PRESETS
 from .losses import LossWeights, PatchCritic, adversarial_loss, critic_loss, reconstruction_losses
 from .metrics import nats_per_token, psnr
 from .model import AliTok, CheckpointError, write_atomically
 from .sampling import Sampling
+from .sources import FolderSource, SceneSource, open_source
 from .tokenizer import Decoder, Tokenizer, TokenizerOutput
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+Source = SceneSource | FolderSource
 
 # Small models are bound by kernel launches, which CUDA graphs ("reduce-overhead") replay at once.
 COMPILE_MODE = "reduce-overhead"
@@ -86,45 +89,6 @@ def learning_rate(settings: TrainSettings, step: int) -> float:
     return settings.final_lr + (settings.lr - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2
 
 
-class SceneStream:
-    """Training scenes: `batch(step)` -> pixels (B, 3, S, S), labels (B,), from (seed, step) alone.
-
-    A CPU paints every batch afresh. A GPU, where painting many small kernels would cost more than the training,
-    paints `pictures` of them once and draws from these; `fit` seeds that draw at every step.
-    """
-
-    def __init__(self, size: int, settings: TrainSettings, device: torch.device) -> None:
-        self.size, self.settings, self.device = size, settings, device
-        self.pool = self.labels = None
-        if device.type == "cuda":
-            blocks = [(pixels.mul(255).round_().byte(), labels) for pixels, labels in self.blocks(4096)]
-            self.pool = torch.cat([pixels for pixels, _ in blocks])  # (N, 3, S, S) uint8
-            self.labels = torch.cat([labels for _, labels in blocks])
-
-    def blocks(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All `pictures` in blocks of at most `count`."""
-        total = self.settings.pictures
-        for start in tqdm(range(0, total, count), desc="painting", unit="block"):
-            yield random_scenes(min(count, total - start), self._seed(start), self.size, self.device)
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        if self.pool is None:
-            return random_scenes(self.settings.batch, self._seed(step), self.size, self.device)
-        rows = torch.randint(len(self.pool), (self.settings.batch,), device=self.device)
-        return self.pool[rows].float() / 255, self.labels[rows]
-
-    def _seed(self, number: int) -> int:
-        """A training seed, below scenes.TEST_SEED."""
-        return (self.settings.seed * 1_000_003 + number) % scenes.TEST_SEED
-
-
-def random_scenes(count: int, seed: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Scenes of random classes: pixels (count, 3, size, size), labels (count,)."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(len(scenes.CLASSES), (count,), generator=generator)
-    return scenes.render(labels, seed, size, device), labels.to(device)
-
-
 def _share(rows: Tensor, accelerator: Accelerator) -> Tensor:
     """This process's rows of a batch that all processes have drawn."""
     return rows[accelerator.process_index :: accelerator.num_processes]
@@ -157,23 +121,23 @@ class Task:
 class TokenizerTask(Task):
     """Stage 1 (encoder, queries, codebook and their decoder) or stage 2 (a new decoder over frozen tokens)."""
 
-    def __init__(self, name: str, model: AliTok, settings: TrainSettings, accelerator: Accelerator) -> None:
+    def __init__(
+        self, name: str, model: AliTok, settings: TrainSettings, accelerator: Accelerator, source: Source
+    ) -> None:
         self.name, self.model, self.settings, self.accelerator = name, model, settings, accelerator
-        self.tokenizer, device = model.tokenizer, accelerator.device
+        self.tokenizer, self.source = model.tokenizer, source
         self.frozen = name == "decoder"
         self.stage = 2 if self.frozen or not self.tokenizer.config.aligned else 1
         self.network = self.tokenizer.decoder2 if self.frozen else self.tokenizer
-        size = self.tokenizer.config.image_size
-        self.data = SceneStream(size, settings, device)
-        self.probe = random_scenes(64, scenes.TEST_SEED, size, device)[0]
+        self.probe = source.unseen(64)[0]
         self.critic, self.fake, self.real = None, None, None
         if settings.losses.adversarial:
-            self.critic = PatchCritic().to(device)
+            self.critic = PatchCritic().to(accelerator.device)
             self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), settings.lr / 2, (0.5, 0.9))
             self.extra = {"critic": self.critic}
 
     def loss(self, network: Callable, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        pixels, weights = _share(self.data.batch(step)[0], self.accelerator), self.settings.losses
+        pixels, weights = _share(self.source.batch(step)[0], self.accelerator), self.settings.losses
         if self.frozen:
             with torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
                 latents = self.tokenizer.encoder(pixels)  # in float32, so that the ids are those of `encode`
@@ -222,13 +186,15 @@ class TokenizerTask(Task):
 class ARTask(Task):
     """Next-token prediction on ids that are computed once."""
 
-    def __init__(self, model: AliTok, settings: TrainSettings, accelerator: Accelerator, folder: Path) -> None:
+    def __init__(
+        self, model: AliTok, settings: TrainSettings, accelerator: Accelerator, source: Source, folder: Path
+    ) -> None:
         self.name, self.model, self.settings, self.network = "ar", model, settings, model.ar
-        self.accelerator, device = accelerator, accelerator.device
-        model.ar.rope(device)  # moved now, so that compiled code finds it there
+        self.accelerator = accelerator
+        model.ar.rope(accelerator.device)  # moved now, so that compiled code finds it there
         with accelerator.main_process_first():  # the others read the file that the first one writes
-            self.ids, self.labels = cached_ids(model, settings, device, folder)
-        pixels, self.probe_labels = random_scenes(512, scenes.TEST_SEED, model.tokenizer.config.image_size, device)
+            self.ids, self.labels = cached_ids(model, source, folder)
+        pixels, self.probe_labels = source.unseen(512)
         self.probe_ids = model.tokenizer.encode(pixels)
 
     def loss(self, network: Callable, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -253,25 +219,18 @@ class ARTask(Task):
         return [pictures]
 
 
-def cached_ids(model: AliTok, settings: TrainSettings, device: torch.device, folder: Path) -> tuple[Tensor, Tensor]:
-    """Ids (N, T) int32 and labels (N,) of the training pictures on the device, from a file if it fits the encoder."""
+def cached_ids(model: AliTok, source: Source, folder: Path) -> tuple[Tensor, Tensor]:
+    """Ids (N, T) int32 and labels (N,) of all training pictures, from a file if it fits encoder and pictures."""
     weights = b"".join(t.cpu().numpy().tobytes() for t in model.tokenizer.encoder.state_dict().values())
     weights += model.tokenizer.quantizer.codebook.detach().cpu().numpy().tobytes()
-    wanted = {"encoder": hashlib.sha256(weights).hexdigest(), "pictures": str(settings.pictures)}
-    wanted |= {"seed": str(settings.seed), "data": "scenes"}
+    wanted = {"encoder": hashlib.sha256(weights).hexdigest(), "pictures": source.stamp}
     path = folder / "state" / "ids.safetensors"
     if path.exists():
         with safe_open(path, "pt") as file:
             if file.metadata() == wanted:
-                return file.get_tensor("ids").to(device), file.get_tensor("labels").to(device)
-    size, block = model.tokenizer.config.image_size, 4096 if device.type == "cuda" else 128
-    ids, labels = [], []
-    for start in tqdm(range(0, settings.pictures, block), desc="encoding", unit="block"):
-        count, seed = min(block, settings.pictures - start), settings.seed * 1_000_003 + start
-        pixels, classes = random_scenes(count, seed % scenes.TEST_SEED, size, device)
-        ids.append(model.tokenizer.encode(pixels).int())
-        labels.append(classes)
-    ids, labels = torch.cat(ids), torch.cat(labels)
+                return file.get_tensor("ids").to(model.device), file.get_tensor("labels").to(model.device)
+    encoded = [(model.tokenizer.encode(pixels).int(), labels) for pixels, labels in source.blocks()]
+    ids, labels = torch.cat([ids for ids, _ in encoded]), torch.cat([labels for _, labels in encoded])
     write_atomically(path, save({"ids": ids.cpu(), "labels": labels.cpu()}, wanted))
     return ids, labels
 
@@ -401,63 +360,72 @@ def _save_sheet(task: Task, folder: Path, step: int) -> None:
     images.save_png(images.sheet(pictures, columns), folder / "sheets" / f"{task.name}-{step:06d}.png", {})
 
 
-def _load_run(folder: Path, preset: str, device: torch.device) -> AliTok:
-    """The RUN's model for `train decoder` and `train ar`, checked against the preset."""
-    model = AliTok.from_pretrained(folder, device)
-    if model.tokenizer.config != PRESETS[preset].tokenizer:
-        raise CheckpointError(f"{folder} was not trained with preset {preset}: their tokenizer sizes differ")
-    return model
+def _build(kind: str, preset: str, folder: Path, source: Source, device: torch.device) -> AliTok:
+    """The model to train: fresh for the tokenizer, the RUN's own with a fresh part for decoder and AR model.
 
-
-def _build(kind: str, preset: str, folder: Path, device: torch.device) -> AliTok:
-    """The model to train: fresh for the tokenizer, the RUN's own with a fresh part for decoder and AR model."""
+    Raises CheckpointError when the RUN does not fit the preset or the pictures.
+    """
     torch.manual_seed(0)
     sizes = PRESETS[preset]
     if kind == "tokenizer":
         stages = (1,) if sizes.tokenizer.aligned else (2,)
         sampling = Sampling(sizes.guidance, sizes.power)
-        return AliTok(Tokenizer(sizes.tokenizer, stages), None, scenes.CLASSES, sampling).to(device)
-    model = _load_run(folder, preset, device)
+        return AliTok(Tokenizer(sizes.tokenizer, stages), None, source.classes, sampling).to(device)
+    model = AliTok.from_pretrained(folder, device)
+    if model.tokenizer.config != sizes.tokenizer:
+        raise CheckpointError(f"{folder} was not trained with preset {preset}: their tokenizer sizes differ")
+    if model.classes != source.classes:
+        raise CheckpointError(f"{folder} was trained on other pictures: their classes differ")
     model.tokenizer.requires_grad_(False)  # only what is added below learns
-    if kind == "decoder":
-        if not sizes.tokenizer.aligned:
-            raise CheckpointError(f"preset {preset} is conventional: it has no second stage")
+    if kind == "ar":
+        model.ar = ARModel(replace(sizes.ar, classes=len(source.classes))).to(device)
+    elif sizes.tokenizer.aligned:
         model.tokenizer.decoder2 = Decoder(sizes.tokenizer, causal=False).to(device)
     else:
-        model.ar = ARModel(sizes.ar).to(device)
+        raise CheckpointError(f"preset {preset} is conventional: it has no second stage")
     return model
 
 
-def train(
-    kind: str, preset: str, out: str | Path, resume: bool = False, overrides: Iterable[tuple[str, object]] = ()
-) -> AliTok:
-    """Train 'tokenizer', 'decoder' or 'ar' of a preset on scenes in the RUN folder `out`; returns the model.
-
-    `overrides` replace fields of the preset's TrainSettings. Decoder and AR model continue the RUN that
-    `train tokenizer` made. Raises CheckpointError or ValueError, in one sentence, for a user's mistake.
-    """
+def _accelerator() -> Accelerator:
+    """Accelerate's front end; bf16 and compiled on a GPU. ValueError where the package is missing."""
     try:
         from accelerate import Accelerator
         from accelerate.utils import TorchDynamoPlugin
     except ImportError as error:
         raise ValueError("training needs the package accelerate: pip install 'alitok_lite[train]'") from error
-    settings = replace(SETTINGS[preset][kind], **dict(overrides))
-    folder = Path(out)
-    cuda = torch.cuda.is_available()
-    compiled = {"dynamo_plugin": TorchDynamoPlugin(backend="inductor", mode=COMPILE_MODE)} if cuda else {}
-    accelerator = Accelerator(mixed_precision="bf16" if cuda else "no", **compiled)
+    if not torch.cuda.is_available():
+        return Accelerator(mixed_precision="no")
+    return Accelerator(mixed_precision="bf16", dynamo_plugin=TorchDynamoPlugin(backend="inductor", mode=COMPILE_MODE))
+
+
+def train(
+    kind: str,
+    preset: str,
+    out: str | Path,
+    resume: bool = False,
+    overrides: Iterable[tuple[str, object]] = (),
+    data: str = "scenes",
+) -> AliTok:
+    """Train 'tokenizer', 'decoder' or 'ar' of a preset in the RUN folder `out`; returns the model.
+
+    `data` is "scenes" or a folder of pictures. `overrides` replace fields of the preset's TrainSettings. Decoder and
+    AR model continue the RUN that `train tokenizer` made. Raises CheckpointError or ValueError, in one sentence, for
+    a user's mistake.
+    """
+    settings, folder, accelerator = replace(SETTINGS[preset][kind], **dict(overrides)), Path(out), _accelerator()
     if kind == "tokenizer" and not resume and (folder / "config.json").exists():
         raise CheckpointError(f"{folder} holds a run already: choose another --out, or continue it with --resume")
     if settings.batch % accelerator.num_processes:
         raise ValueError(f"batch {settings.batch} must be a multiple of the {accelerator.num_processes} processes")
-    model = _build(kind, preset, folder, accelerator.device)
+    source = open_source(data, PRESETS[preset].tokenizer.image_size, settings, accelerator.device)
+    model = _build(kind, preset, folder, source, accelerator.device)
     (folder / "state").mkdir(parents=True, exist_ok=True)
     if accelerator.is_main_process:
         for half_written in (*folder.glob(".*.tmp"), *folder.glob("state/.*.tmp")):  # a killed run leaves them
             half_written.unlink()
     if kind == "ar":
-        task: Task = ARTask(model, settings, accelerator, folder)
+        task: Task = ARTask(model, settings, accelerator, source, folder)
     else:
-        task = TokenizerTask(kind, model, settings, accelerator)
+        task = TokenizerTask(kind, model, settings, accelerator, source)
     fit(task, settings, folder, resume, accelerator)
     return model.to(accelerator.device)

@@ -84,6 +84,8 @@ MISTAKES = [
     (["train", "tokenizer", "--preset", "tiny", "--out", "{folder}"], "holds a run already"),
     (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--batch", "0"], "--batch is 0"),
     (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--lr", "nan"], "--lr is nan"),
+    (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--data", "{tmp}/none"], "no folder 'none'"),
+    (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--data", "{folder}"], "no pictures"),
     (["evaluate", "--model", "{folder}", "--pictures", "1"], "--pictures is 1"),
     (["evaluate", "--model", "{folder}"], "was not trained on scenes"),
     (["evaluate", "--model", "nonsense"], "no checkpoint 'nonsense'"),

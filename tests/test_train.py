@@ -9,17 +9,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import small_ar, small_tokenizer
+from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from alitok_lite import PRESETS, AliTok, scenes, train
 from alitok_lite.__main__ import main
 from alitok_lite.config import Preset
 from alitok_lite.losses import LossWeights
 from alitok_lite.model import CheckpointError
-from alitok_lite.train import SETTINGS, SceneStream, TrainSettings, learning_rate
+from alitok_lite.sources import SceneSource
+from alitok_lite.train import SETTINGS, TrainSettings, learning_rate
 
 pytest.importorskip("accelerate")
 NAN = LossWeights(mse=float("nan"))
@@ -134,16 +138,45 @@ def test_damaged_state_is_named(run):
 
 def test_ids_are_cached_once_and_recognised_as_stale(run, monkeypatch):
     settings, device = SETTINGS["mini"]["ar"], torch.device("cpu")
+    source = SceneSource(32, settings, device)
     model = AliTok.from_pretrained(run, "cpu")
-    first = train.cached_ids(model, settings, device, run)
+    first = train.cached_ids(model, source, run)
+    assert first[0].shape == (settings.pictures, 7)
     monkeypatch.setattr(model.tokenizer, "encode", None)  # a second encoding would fail
-    second = train.cached_ids(model, settings, device, run)
+    second = train.cached_ids(model, source, run)
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     monkeypatch.undo()
+    others = SceneSource(32, replace(settings, seed=5), device)
+    assert not torch.equal(first[1], train.cached_ids(model, others, run)[1])
     model.tokenizer.quantizer.codebook.data.mul_(-1)
-    third = train.cached_ids(model, settings, device, run)
-    assert not torch.equal(first[0], third[0])
+    assert not torch.equal(first[0], train.cached_ids(model, source, run)[0])
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of reddish and bluish pictures."""
+    noise = np.random.default_rng(0)
+    for number, name in enumerate(("red", "blue")):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(6):
+            pixels = noise.integers(0, 80, (40, 50, 3), np.uint8)
+            pixels[:, :, 2 * number] += 150
+            Image.fromarray(pixels).save(tmp_path / "pictures" / name / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+def test_a_folder_of_pictures_becomes_a_model_that_draws(pictures, tmp_path):
+    for part in ("tokenizer", "decoder", "ar"):
+        train.train(part, "mini", tmp_path / "run", data=str(pictures))
+    model = AliTok.from_pretrained(tmp_path / "run", "cpu")
+    assert model.classes == ["blue", "red"]
+    assert model.ar.config.classes == 2
+    assert model.sample(["red", 0], seed=1).shape == (2, 3, 32, 32)
+    ids = load_file(tmp_path / "run" / "state" / "ids.safetensors")
+    assert ids["ids"].shape == (100, 7)  # ten crops of ten pictures; two are held out
+    with pytest.raises(CheckpointError, match="other pictures"):
+        train.train("ar", "mini", tmp_path / "run")
 
 
 def test_learning_rate_warms_up_and_falls():
@@ -157,11 +190,11 @@ def test_learning_rate_warms_up_and_falls():
 
 def test_batches_depend_on_seed_and_step_alone():
     settings = TrainSettings(steps=1, batch=4)
-    first, second = (SceneStream(32, settings, torch.device("cpu")) for _ in range(2))
+    first, second = (SceneSource(32, settings, torch.device("cpu")) for _ in range(2))
     first.batch(0)
     assert torch.equal(first.batch(3)[0], second.batch(3)[0])
     assert not torch.equal(first.batch(3)[0], first.batch(4)[0])
-    other = SceneStream(32, replace(settings, seed=1), torch.device("cpu"))
+    other = SceneSource(32, replace(settings, seed=1), torch.device("cpu"))
     assert not torch.equal(first.batch(3)[0], other.batch(3)[0])
 
 

@@ -1,0 +1,98 @@
+"""What training draws its pictures from: scenes painted on the fly, or a folder of pictures.
+
+Both give batches from (seed, step) alone, unseen pictures to measure on, and all training pictures once for the AR
+model's id cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from . import scenes
+from .data import PictureFolder, fingerprint
+
+if TYPE_CHECKING:
+    from .train import TrainSettings
+
+
+def random_scenes(count: int, seed: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Scenes of random classes: pixels (count, 3, size, size), labels (count,)."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(len(scenes.CLASSES), (count,), generator=generator)
+    return scenes.render(labels, seed, size, device), labels.to(device)
+
+
+class SceneSource:
+    """Procedural scenes.
+
+    A CPU paints every batch afresh. A GPU, where painting many small kernels would cost more than the training,
+    paints `settings.pictures` of them once and draws from these; `train.fit` seeds that draw at every step.
+    """
+
+    def __init__(self, size: int, settings: TrainSettings, device: torch.device) -> None:
+        self.size, self.settings, self.device = size, settings, device
+        self.classes, self.stamp = list(scenes.CLASSES), f"scenes {settings.seed} {settings.pictures}"
+        self.pool: tuple[Tensor, Tensor] | None = None  # pixels (N, 3, S, S) uint8, labels (N,)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Pixels (B, 3, S, S) in [0, 1] and labels (B,)."""
+        if self.device.type != "cuda":
+            return random_scenes(self.settings.batch, self._seed(step), self.size, self.device)
+        if self.pool is None:
+            painted = [(pixels.mul(255).round_().byte(), labels) for pixels, labels in self.blocks()]
+            self.pool = torch.cat([pixels for pixels, _ in painted]), torch.cat([labels for _, labels in painted])
+        pixels, labels = self.pool
+        rows = torch.randint(len(labels), (self.settings.batch,), device=self.device)
+        return pixels[rows].float() / 255, labels[rows]
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All training pictures and their labels in blocks, for the pool and the id cache."""
+        total, block = self.settings.pictures, 4096 if self.device.type == "cuda" else 128
+        for start in tqdm(range(0, total, block), desc="painting", unit="block"):
+            yield random_scenes(min(block, total - start), self._seed(start), self.size, self.device)
+
+    def unseen(self, count: int) -> tuple[Tensor, Tensor]:
+        """Pictures that training never sees: pixels (count, 3, S, S), labels (count,)."""
+        return random_scenes(count, scenes.TEST_SEED, self.size, self.device)
+
+    def _seed(self, number: int) -> int:
+        """A training seed, below scenes.TEST_SEED."""
+        return (self.settings.seed * 1_000_003 + number) % scenes.TEST_SEED
+
+
+class FolderSource:
+    """A folder of pictures with one subfolder for each class (see `data.PictureFolder`, also for its errors)."""
+
+    def __init__(self, folder: Path, size: int, settings: TrainSettings, device: torch.device) -> None:
+        self.train, self.test = (PictureFolder(folder, size, split, device) for split in ("train", "test"))
+        self.settings, self.classes = settings, self.train.classes
+        self.stamp = fingerprint(self.train)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Augmented pixels (B, 3, S, S) in [0, 1] and labels (B,)."""
+        return self.train.batch(step, self.settings.batch, self.settings.seed)
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Ten crops of every training picture, in blocks, for the id cache."""
+        for crop in tqdm(range(10), desc="cropping", unit="crop"):
+            for start in range(0, len(self.train), 512):
+                rows = slice(start, start + 512)
+                yield self.train.crops(rows, crop), self.train.labels[rows]
+
+    def unseen(self, count: int) -> tuple[Tensor, Tensor]:
+        """Held-out pictures spread over the classes: pixels (n, 3, S, S), labels (n,), n at most count."""
+        rows = torch.linspace(0, len(self.test) - 1, min(count, len(self.test))).long()
+        return self.test.whole(rows), self.test.labels[rows.to(self.test.labels.device)]
+
+
+def open_source(data: str, size: int, settings: TrainSettings, device: torch.device) -> SceneSource | FolderSource:
+    """The source named on the command line: "scenes", or a folder. ValueError for a folder that does not serve."""
+    if data == "scenes":
+        return SceneSource(size, settings, device)
+    return FolderSource(Path(data), size, settings, device)
