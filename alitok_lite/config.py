@@ -149,6 +149,6 @@ PRESETS: dict[str, Preset] = {
     "alitok-xl": _preset(_OFFICIAL, 1000, 13.0, 1.4, width=1280, depth=32, heads=16, hidden=3584),
     # The shipped checkpoint: the official compression (patch 16, 4096 codes x 32) on small pictures.
     "scenes": _preset(_SCENES, 14, 1.0, 1.0, width=224, depth=5, heads=7, hidden=592),
-    # For a laptop: trains on two CPU cores in about an hour.
+    # For a laptop: trains on one CPU core in about an hour.
     "tiny": _preset(_TINY, 14, 1.0, 1.0, width=128, depth=3, heads=4, hidden=344),
 }

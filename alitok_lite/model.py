@@ -55,12 +55,19 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """'auto' becomes CUDA, else Apple's MPS, else the CPU."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """'auto' becomes CUDA, else Apple's MPS, else the CPU. ValueError for a device that this machine lacks."""
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = [name for name, available in here.items() if available]
+    if device == "auto":
+        return torch.device(there[0])
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = None
+    missing = chosen is not None and chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()
+    if chosen is None or chosen.type not in there or missing:
+        raise ValueError(f"device is {str(device)!r}; this machine has auto, {', '.join(there)}")
+    return chosen
 
 
 class AliTok:

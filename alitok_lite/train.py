@@ -139,8 +139,8 @@ class TokenizerTask(Task):
     def loss(self, network: Callable, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         pixels, weights = _share(self.source.batch(step)[0], self.accelerator), self.settings.losses
         if self.frozen:
-            with torch.no_grad(), torch.autocast(pixels.device.type, enabled=False):
-                latents = self.tokenizer.encoder(pixels)  # in float32, so that the ids are those of `encode`
+            with torch.no_grad():  # in float32, so that the ids are those of `encode`
+                latents = self.tokenizer.encoder(pixels)
                 codes, ids, _ = self.tokenizer.quantizer(latents)
             output = TokenizerOutput(network(codes)[0], None, latents, ids, pixels.new_zeros(()))
         else:
@@ -150,7 +150,8 @@ class TokenizerTask(Task):
         terms = reconstruction_losses(output, pixels, weights)
         if self.critic is not None and step >= weights.adversarial_start * self.settings.steps:
             self.real, self.fake = pixels, output.pixels
-            scores, others = self.critic(self.fake), sum(terms.values())
+            with self.accelerator.autocast():
+                scores, others = self.critic(self.fake), sum(terms.values())
             terms["gan"] = adversarial_loss(scores, self.fake, others, weights.adversarial, self._average)
         return sum(terms.values()), terms
 
@@ -163,7 +164,7 @@ class TokenizerTask(Task):
         if self.fake is None:
             return
         self.critic_optimizer.zero_grad()
-        with torch.autocast(self.real.device.type, torch.bfloat16, enabled=self.real.is_cuda):
+        with self.accelerator.autocast():
             loss = critic_loss(self.critic(self.real), self.critic(self.fake.detach()))
         loss.backward()
         for parameter in self.critic.parameters():
@@ -322,8 +323,7 @@ def fit(task: Task, settings: TrainSettings, folder: Path, resume: bool, acceler
         torch.manual_seed(settings.seed * 1_000_003 + step)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step)
-        with accelerator.autocast():
-            loss, terms = task.loss(network, step)
+        loss, terms = task.loss(network, step)  # `prepare` put the network, and only it, in mixed precision
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(task.network.parameters(), settings.clip)
         task.before_update(step)

@@ -12,8 +12,9 @@ from conftest import CLASSES, small_ar, small_model
 from PIL import Image
 
 from alitok_lite import scenes
-from alitok_lite.__main__ import main
+from alitok_lite.__main__ import _trainable, main
 from alitok_lite.ar import ARModel
+from alitok_lite.train import SETTINGS
 
 
 @pytest.fixture
@@ -75,7 +76,9 @@ MISTAKES = [
     (["sample", "--model", "{folder}", "--seed", "-1"], "seed is -1"),
     (["sample", "--model", "{folder}", "--guidance", "nan"], "guidance is nan"),
     (["sample", "--model", "{folder}", "--temperature", "-1"], "temperature is -1"),
-    (["sample", "--model", "{folder}", "--device", "gpu7"], "gpu7"),
+    (["sample", "--model", "{folder}", "--device", "gpu7"], "device is 'gpu7'; this machine has auto"),
+    (["sample", "--model", "{folder}", "--device", "cuda:99"], "device is 'cuda:99'"),
+    (["sample", "--model", "{folder}", "--device", "xpu"], "device is 'xpu'"),
     (["sample", "--model", "nonsense"], "no checkpoint 'nonsense'"),
     (["sample", "--model", "{folder}", "--out", "{tmp}/none/out.png"], "none"),
     (["reconstruct", "{tmp}/missing.jpg", "--model", "{folder}"], "missing.jpg"),
@@ -123,6 +126,10 @@ def test_help_lists_what_exists(capsys):
             main([command, "--help"])
         assert status.value.code == 0
     assert listed == ["sample", "reconstruct", "train", "evaluate"]
+
+
+def test_presets_on_offer_are_those_with_settings():
+    assert set(_trainable()) == set(SETTINGS)
 
 
 def test_as_a_program():
