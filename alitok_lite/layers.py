@@ -49,7 +49,8 @@ class KVCache:
 class Attention(nn.Module):
     """Multi-head self-attention: plain for the tokenizer; with QK-norm, RoPE and a cache for the AR model.
 
-    `float32` computes scores and softmax in float32 whatever the input (official.md: the tokenizer's attention).
+    `float32` computes scores and softmax in float32 whatever the input (official.md: the tokenizer's attention),
+    except while training, where mixed precision decides.
     Set `keep_maps` and the weights of the last call stay in `maps` (B, H, t, keys), by the manual path.
 
     Shape: Attention(16, 4)((2, 5, 16)) -> (2, 5, 16)
@@ -74,7 +75,7 @@ class Attention(nn.Module):
             q, k = rotate(q, rope), rotate(k, rope)
         if cache is not None:
             k, v = cache.append(k, v)  # (B, H, keys, d)
-        if self.float32:
+        if self.float32 and not self.training:  # differs: the official code trains in float32 too, at twice the cost
             with torch.autocast(x.device.type, enabled=False):
                 y = self._attend(q.float(), k.float(), v.float()).to(x.dtype)
         else:

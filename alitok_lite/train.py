@@ -65,13 +65,13 @@ SETTINGS: dict[str, dict[str, TrainSettings]] = {
     "scenes": {
         "tokenizer": TrainSettings(steps=40_000, batch=512, lr=1e-3, pictures=400_000, losses=LossWeights(l1=0.2)),
         "decoder": TrainSettings(
-            steps=25_000,
+            steps=16_000,
             batch=512,
             lr=1e-3,
             pictures=400_000,
-            losses=LossWeights(l1=0.2, adversarial=0.5, adversarial_start=0.6),
+            losses=LossWeights(l1=0.2, adversarial=0.5, adversarial_start=0.75),
         ),
-        "ar": TrainSettings(steps=25_000, batch=512, lr=1e-3, pictures=1_000_000),
+        "ar": TrainSettings(steps=30_000, batch=512, lr=1e-3, pictures=1_000_000),
     },
     "tiny": {
         "tokenizer": TrainSettings(steps=4500, batch=64, lr=1e-3, save_every=500),
