@@ -46,7 +46,7 @@ def _reconstruct(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> None:
     from .train import train
 
-    overrides = {key: getattr(args, key) for key in ("steps", "batch", "lr", "seed", "pictures", "save_every")}
+    overrides = {key: getattr(args, key) for key in ("steps", "batch", "accumulate", "lr", "seed", "pictures", "save_every")}
     for key, value in overrides.items():
         if value is not None and not (value > 0 or (key == "seed" and value == 0)):
             raise ValueError(f"--{key.replace('_', '-')} is {value}; it must be above 0")
@@ -113,6 +113,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="continue where the RUN stopped")
     for name, kind in (("steps", int), ("batch", int), ("lr", float), ("seed", int), ("save-every", int)):
         parser.add_argument(f"--{name}", type=kind, help="default: the preset's own")
+    parser.add_argument("--accumulate", type=int, help="parts that a step's batch is computed in, to save memory")
     parser.add_argument("--pictures", type=int, help="different training pictures, on a GPU and for ar")
 
 
@@ -140,8 +141,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _trainable() -> list[str]:
-    """Presets with training settings; kept here so that --help does not import the training code."""
-    return [name for name in PRESETS if not name.startswith("alitok-")]
+    """Presets with training settings: all of them; kept here so that --help does not import the training code."""
+    return list(PRESETS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -35,6 +35,9 @@ class PictureFolder:
     """Pictures of a folder with one subfolder for each class, decoded once where they fit `memory` bytes.
 
     `split` is "train" or "test"; `workers` processes decode (0: this one does; None: one for each CPU, at most 16).
+    Where they do not fit, they are decoded again whenever they are drawn. ImageNet at 256 pixels would be 390 GB;
+    it also has pictures with a side below 256 pixels, which are refused: leave them out.
+
     Raises ValueError, in one sentence without absolute paths, for a missing or empty folder, fewer than two classes,
     a class without pictures, and a picture that is damaged, too large (24 million pixels) or smaller than `size`.
 

@@ -16,7 +16,8 @@ class LossWeights:
     """Weight of each term; 0 leaves the term out."""
 
     mse: float = 1.0  # mean over pixels, as the paper's code
-    l1: float = 0.0  # differs: an L1 term; the paper's perceptual term needs a download
+    perceptual: float = 0.0  # ConvNeXt-Small logits, see perceptual.py
+    l1: float = 0.0  # differs: an L1 term, for presets without the perceptual term, whose weights are a download
     edges: float = 0.0  # differs: an L1 term on differences of neighbouring pixels, for crisp outlines
     aux: float = 0.66  # differs: fixed; the official 10 K / (G*G) is 0.66 at 16x16 and ruins small grids
     vq: float = 1.0

@@ -18,7 +18,7 @@ from . import scenes
 from .data import PictureFolder, fingerprint
 
 if TYPE_CHECKING:
-    from .train import TrainSettings
+    from .settings import TrainSettings
 
 
 def random_scenes(count: int, seed: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -53,7 +53,7 @@ def test_import_touches_neither_cuda_nor_the_network_nor_heavy_packages():
         "import socket; socket.socket.connect = None\n"
         "import sys, torch, alitok_lite, alitok_lite.__main__, alitok_lite.official, alitok_lite.demo\n"
         "assert not torch.cuda.is_initialized()\n"
-        "print(sorted({'gradio', 'accelerate', 'matplotlib', 'huggingface_hub'} & sys.modules.keys()))"
+        "print(sorted({'gradio', 'accelerate', 'matplotlib', 'huggingface_hub', 'transformers'} & sys.modules.keys()))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.stdout == "[]\n", result.stderr

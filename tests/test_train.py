@@ -1,5 +1,6 @@
-"""Training end to end on a tiny preset: all three parts, frozen ids, exact resuming, clear mistakes."""
+"""Training end to end on a tiny preset: all three parts, exact resuming, parts of a step, which weights are kept."""
 
+import json
 import os
 import random
 import re
@@ -12,15 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import small_ar, small_tokenizer
+from conftest import small_ar, small_model, small_tokenizer
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from alitok_lite import PRESETS, AliTok, scenes, train
 from alitok_lite.__main__ import main
+from alitok_lite.ar import ARModel
 from alitok_lite.config import Preset
 from alitok_lite.losses import LossWeights
+from alitok_lite.metrics import nats_per_token
 from alitok_lite.model import CheckpointError
 from alitok_lite.sources import SceneSource
 from alitok_lite.train import SETTINGS, TrainSettings, learning_rate
@@ -37,13 +40,17 @@ def preset(monkeypatch):
 
 
 def add_presets(monkeypatch):
-    for name, changes in (("mini", {}), ("mini-conventional", {"aligned": False, "prefix": False})):
+    for name, dropout, changes in (
+        ("mini", 0.1, {}),
+        ("mini-conventional", 0.1, {"aligned": False, "prefix": False}),
+        ("mini-plain", 0.0, {}),  # the same however a batch is split: neither dropout nor critic
+    ):
         tokenizer = small_tokenizer(**changes)
-        monkeypatch.setitem(PRESETS, name, Preset(tokenizer, small_ar(tokenizer, classes=14, dropout=0.1)))
+        monkeypatch.setitem(PRESETS, name, Preset(tokenizer, small_ar(tokenizer, classes=14, dropout=dropout)))
         common = TrainSettings(steps=4, batch=4, lr=1e-3, warmup=2, pictures=12, save_every=2)
         gan = LossWeights(l1=0.2, edges=0.1, adversarial=0.5, adversarial_start=0.5)
-        parts = {"tokenizer": replace(common, losses=gan), "decoder": common, "ar": common}
-        monkeypatch.setitem(SETTINGS, name, parts)
+        first = replace(common, losses=LossWeights() if name == "mini-plain" else gan)
+        monkeypatch.setitem(SETTINGS, name, {"tokenizer": first, "decoder": common, "ar": common})
 
 
 def tensors(model):
@@ -76,6 +83,21 @@ def test_three_parts_make_a_checkpoint_that_draws(run):
     assert names == {f"{part}-{step:06d}.png" for part in ("tokenizer", "decoder", "ar") for step in (2, 4)}
 
 
+def test_second_decoder_starts_as_the_causal_one_without_its_mask(run):
+    tokenizer = AliTok.from_pretrained(run, "cpu").tokenizer
+    one, two = tokenizer.decoder1, train._second_decoder(tokenizer)
+    assert two.aux_head is None and len(two.extra_tokens) == tokenizer.config.buffer_tokens
+    for key, value in two.state_dict().items():
+        if key not in ("extra_tokens", "positions"):
+            assert torch.equal(value, one.state_dict()[key]), key
+    assert torch.equal(two.positions[-7:], one.positions[-7:])
+    for block in one.blocks:
+        block.attention.causal = False
+    two.extra_tokens, two.positions = one.extra_tokens, one.positions
+    codes = torch.randn(2, 7, tokenizer.config.code_dim)
+    torch.testing.assert_close(two(codes)[0], one(codes)[0])
+
+
 def test_training_changes_every_trained_tensor(run):
     torch.manual_seed(0)
     fresh = AliTok.from_preset(PRESETS["mini"], stages=(1,)).tokenizer.state_dict()
@@ -91,26 +113,279 @@ def test_conventional_tokenizer_has_a_bidirectional_decoder_only(tmp_path):
         train.train("decoder", "mini-conventional", tmp_path)
 
 
-@pytest.mark.parametrize("part", ["tokenizer", "ar"])
-def test_resuming_continues_exactly(tmp_path, monkeypatch, part):
+def state(run, part):
+    return load_file(run / "state" / f"{part}.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("part", "overrides"),
+    [
+        ("tokenizer", {}),
+        ("tokenizer", {"ema": 0.9, "accumulate": 2}),
+        ("ar", {}),
+        ("ar", {"ema": 0.9, "accumulate": 2, "keep_best": True}),
+    ],
+)
+def test_resuming_continues_exactly(tmp_path, monkeypatch, part, overrides):
     """Stop after the first save, resume: the same weights as a run that was never interrupted."""
     if part == "ar":
         train.train("tokenizer", "mini", tmp_path / "a")
         train.train("tokenizer", "mini", tmp_path / "b")
-    whole = train.train(part, "mini", tmp_path / "a")
+    overrides = overrides.items()
+    whole = train.train(part, "mini", tmp_path / "a", overrides=overrides)
 
     def stop(task, folder, step):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "_save_sheet", stop)
     with pytest.raises(KeyboardInterrupt):
-        train.train(part, "mini", tmp_path / "b")
+        train.train(part, "mini", tmp_path / "b", overrides=overrides)
     monkeypatch.undo()  # which also takes the presets back
     add_presets(monkeypatch)
-    resumed = train.train(part, "mini", tmp_path / "b", resume=True)
+    resumed = train.train(part, "mini", tmp_path / "b", True, overrides)
     a, b = (m.tokenizer if part == "tokenizer" else m.ar for m in (whole, resumed))
     for key, value in a.state_dict().items():
         assert torch.equal(value, b.state_dict()[key]), key
+    wanted, found = state(tmp_path / "a", part), state(tmp_path / "b", part)
+    assert wanted.keys() == found.keys()
+    assert all(torch.equal(value, found[key]) for key, value in wanted.items())
+    infos = [AliTok.from_pretrained(tmp_path / name, "cpu").info["training"][part] for name in "ab"]
+    assert infos[0] | {"seconds": 0} == infos[1] | {"seconds": 0}
+
+
+def test_state_is_never_ahead_of_the_checkpoint(run, tmp_path, monkeypatch):
+    """Killed while the last checkpoint is written, a run still writes it when it is resumed."""
+    real = AliTok.save_pretrained
+
+    def killed(model, folder):
+        if model.info["training"]["tokenizer"]["steps"] == 4:
+            raise KeyboardInterrupt
+        real(model, folder)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(AliTok, "save_pretrained", killed)
+        train.train("tokenizer", "mini", tmp_path / "killed")
+    train.train("tokenizer", "mini", tmp_path / "killed", resume=True)
+    wanted, found = (AliTok.from_pretrained(path, "cpu").tokenizer.state_dict() for path in (run, tmp_path / "killed"))
+    assert all(torch.equal(value, found[key]) for key, value in wanted.items())
+
+
+def test_state_of_an_older_version_resumes(run):
+    """Settings that the file does not know count as their defaults."""
+    path = run / "state" / "tokenizer.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    settings = json.loads(metadata["settings"])
+    for key in ("accumulate", "ema", "keep_best"):
+        del settings[key]
+    del settings["losses"]["perceptual"], metadata["history"]
+    save_file(state(run, "tokenizer"), path, metadata | {"settings": json.dumps(settings)})
+    train.train("tokenizer", "mini", run, resume=True)
+    with pytest.raises(CheckpointError, match="ema was 0.0 and is now 0.5"):
+        train.train("tokenizer", "mini", run, True, [("ema", 0.5)])
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "decoder", "ar"])
+def test_parts_of_a_step_add_up(tmp_path, part):
+    """One part, two parts or four: the same losses, the same weights, the same codebook and its usage."""
+    runs = {}
+    for parts in (1, 2, 4):
+        run = tmp_path / str(parts)
+        if part != "tokenizer":
+            train.train("tokenizer", "mini-plain", run)
+        model = train.train(part, "mini-plain", run, overrides=[("accumulate", parts)])
+        info = model.info["training"][part]
+        runs[parts] = state(run, part), {key: info[key] for key in info.keys() & {"mse", "aux", "vq", "loss"}}
+    for parts in (2, 4):
+        assert runs[parts][1] == pytest.approx(runs[1][1], rel=1e-5)
+        for key, value in runs[1][0].items():
+            torch.testing.assert_close(runs[parts][0][key], value, atol=1e-4, rtol=1e-3, msg=key)
+
+
+def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
+    accelerator, found = train._accelerator("tokenizer"), {}
+    for parts in (1, 2):
+        settings = replace(SETTINGS["mini-plain"]["tokenizer"], accumulate=parts)
+        source, drawn = SceneSource(32, settings, torch.device("cpu")), []
+        model = train._build("tokenizer", "mini-plain", tmp_path, source, torch.device("cpu"))
+        task = train.TokenizerTask("tokenizer", model, settings, accelerator, source)
+        source.batch = lambda step, source=source, drawn=drawn: drawn.append(step) or SceneSource.batch(source, step)
+        codebook = model.tokenizer.quantizer.codebook.detach().clone()
+        terms = train._backward(task, model.tokenizer, settings, 7, accelerator)
+        assert drawn == [7]
+        assert torch.equal(model.tokenizer.quantizer.codebook, codebook)  # until all parts are there
+        task.before_update()
+        assert not torch.equal(model.tokenizer.quantizer.codebook, codebook)
+        found[parts] = terms, {key: value.grad for key, value in model.tokenizer.named_parameters()}
+        found[parts] += (model.tokenizer.quantizer.codebook.detach(), model.tokenizer.quantizer.usage)
+        task.before_update()  # nothing is left over for the next step
+        assert torch.equal(model.tokenizer.quantizer.usage, found[parts][3])
+    for one, two in zip(found[1], found[2], strict=True):
+        torch.testing.assert_close(two, one, atol=1e-7, rtol=1e-4)
+
+
+def test_critic_learns_from_all_parts(tmp_path, monkeypatch):
+    """Its pictures of a step are the whole batch, each once, and the two kinds are not mixed up."""
+    seen, drawn, real_loss, batch = [], [], train.critic_loss, SceneSource.batch
+    monkeypatch.setattr(train.PatchCritic, "forward", lambda self, x: seen.append(x.detach()) or x.mean((2, 3)))
+    monkeypatch.setattr(train.PatchCritic, "parameters", lambda self: iter([torch.nn.Parameter(torch.zeros(1))]))
+    monkeypatch.setattr(train, "critic_loss", lambda *scores: real_loss(*scores).requires_grad_())
+    monkeypatch.setattr(SceneSource, "batch", lambda self, step: drawn.append(batch(self, step)) or drawn[-1])
+    monkeypatch.setattr(train.TokenizerTask, "_average", lambda self, value: value)
+    train.train("tokenizer", "mini", tmp_path / "run", overrides=[("accumulate", 2), ("steps", 2)])
+    fakes, (a, fake_a, b, fake_b) = seen[:2], seen[2:]
+    pixels = drawn[1][0]
+    assert torch.equal(torch.cat([a, b]), torch.cat([pixels[0::2], pixels[1::2]]))
+    assert torch.equal(torch.cat([fake_a, fake_b]), torch.cat(fakes))
+
+
+def test_gradients_of_the_critic_add_up(tmp_path, monkeypatch):
+    settings, found = SETTINGS["mini"]["tokenizer"], []
+    source = SceneSource(32, settings, torch.device("cpu"))
+    model = train._build("tokenizer", "mini", tmp_path, source, torch.device("cpu"))
+    task = train.TokenizerTask("tokenizer", model, settings, train._accelerator("tokenizer"), source)
+    task.critic.eval()  # spectral norm refines its estimate at every call in training
+    gradients = lambda: found.append([value.grad.clone() for value in task.critic.parameters()])  # noqa: E731
+    monkeypatch.setattr(task.critic_optimizer, "step", gradients)
+    real, fake = torch.rand(2, 4, 3, 32, 32)
+    for pairs in ([(real, fake)], [(real[:2], fake[:2]), (real[2:], fake[2:])]):
+        task.pairs = pairs
+        task.before_update()
+        assert task.pairs == []
+    torch.testing.assert_close(found[1], found[0])
+
+
+def test_batch_must_split_evenly(tmp_path):
+    with pytest.raises(ValueError, match="batch 4 must be a multiple of processes x accumulate, which is 1 x 3"):
+        train.train("tokenizer", "mini", tmp_path / "run", overrides=[("accumulate", 3)])
+    assert not (tmp_path / "run").exists()
+
+
+def watch(monkeypatch, kind, method):
+    """The network's weights at every call of a task's method."""
+    original, seen = getattr(kind, method), []
+    weights = lambda task: {key: value.clone() for key, value in task.network.state_dict().items()}  # noqa: E731
+    monkeypatch.setattr(kind, method, lambda task: seen.append(weights(task)) or original(task))
+    return seen
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "decoder", "ar"])
+def test_run_holds_the_average_and_training_goes_on_from_the_live_weights(tmp_path, monkeypatch, part):
+    """`average` in the RUN, in the diagnosis, on the sheet and in the returned model; `network` as without it."""
+    runs, kind = {}, train.ARTask if part == "ar" else train.TokenizerTask
+    seen = [watch(monkeypatch, kind, method) for method in ("diagnose", "sheet")]
+    for name, ema in (("plain", 0.0), ("average", 0.9)):
+        if part != "tokenizer":
+            train.train("tokenizer", "mini", tmp_path / name)
+        runs[name] = train.train(part, "mini", tmp_path / name, overrides=[("ema", ema)])
+    plain, average = (state(tmp_path / name, part) for name in runs)
+    assert all(torch.equal(value, average[key]) for key, value in plain.items())
+    found = {key.removeprefix("average.module."): v for key, v in average.items() if key.startswith("average.module.")}
+    assert any(not torch.equal(value, average[f"network.{key}"]) for key, value in found.items())
+    loaded = AliTok.from_pretrained(tmp_path / "average", "cpu")
+    models = {"tokenizer": lambda m: m.tokenizer, "decoder": lambda m: m.tokenizer.decoder2, "ar": lambda m: m.ar}
+    returned, held = (models[part](model).state_dict() for model in (runs["average"], loaded))
+    for key, value in returned.items():
+        assert torch.equal(value, found[key]), key
+        assert all(torch.equal(calls[-1][key], found[key]) for calls in seen), key
+        assert torch.equal(held[key], found[key].half().float()), key
+
+
+def test_average_copies_the_codebook(tmp_path):
+    train.train("tokenizer", "mini", tmp_path, overrides=[("ema", 0.9)])
+    tensors = state(tmp_path, "tokenizer")
+    for key in ("quantizer.codebook", "quantizer.usage"):
+        assert torch.equal(tensors[f"average.module.{key}"], tensors[f"network.{key}"]), key
+    key = "encoder.queries"
+    assert not torch.equal(tensors[f"average.module.{key}"], tensors[f"network.{key}"])
+
+
+def judged(monkeypatch, nats):
+    """Let the diagnosis of the AR model find these test nats, one a save; returns the weights that it saw."""
+    seen, nats = [], list(nats)
+
+    def diagnose(task):
+        seen.append({key: value.clone() for key, value in task.model.ar.state_dict().items()})
+        return {"train nats": 1.0, "test nats": nats[len(seen) - 1], "top1": 0.0}
+
+    monkeypatch.setattr(train.ARTask, "diagnose", diagnose)
+    return seen
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_best_weights_are_kept(run, monkeypatch, ema):
+    """Also over an interruption after a worse save; the last save is better than that one, but not the best."""
+    overrides = [("keep_best", True), ("save_every", 1), ("ema", ema)]
+    with monkeypatch.context() as patch:
+        seen = judged(patch, [3.0, 2.0, 2.5])
+        patch.setattr(train, "_save_sheet", lambda task, folder, step: 1 / (3 - step))
+        with pytest.raises(ZeroDivisionError):
+            train.train("ar", "mini", run, overrides=overrides)
+    later = judged(monkeypatch, [2.25])
+    model = train.train("ar", "mini", run, True, overrides)
+    info = AliTok.from_pretrained(run, "cpu").info["training"]["ar"]
+    assert info["history"] == [[1, 1.0, 3.0], [2, 1.0, 2.0], [3, 1.0, 2.5], [4, 1.0, 2.25]]
+    assert (info["steps"], info["step"], info["test nats"]) == (4, 2, 2.0)
+    held = AliTok.from_pretrained(run, "cpu").ar.state_dict()
+    for key, value in seen[1].items():
+        assert torch.equal(model.ar.state_dict()[key], value), key
+        assert torch.equal(held[key], value.half().float()), key
+    live = state(run, "ar")
+    assert (live["network.output.weight"] - model.ar.output.weight).abs().max() > 1e-4  # they went on
+    assert len(later) == 1 and len(seen) == 3
+
+
+def test_overfitting_shows_and_the_kept_weights_are_from_before_it(tmp_path, capsys):
+    random_ids = small_model((1,))  # unlike those of a tokenizer that has hardly learned, they differ
+    random_ids.ar, random_ids.classes = None, list(scenes.CLASSES)
+    random_ids.save_pretrained(tmp_path)
+    fast = [("steps", 80), ("save_every", 20), ("lr", 3e-2), ("final_lr", 3e-2), ("keep_best", True)]
+    model = train.train("ar", "mini-plain", tmp_path, overrides=fast)
+    info = model.info["training"]["ar"]
+    (first, *_), (last, train_nats, test_nats) = info["history"][0], info["history"][-1]
+    assert (first, last) == (20, 80)
+    assert train_nats < test_nats - 0.1
+    assert info["test nats"] == min(row[2] for row in info["history"]) < test_nats - 0.05
+    assert f"'kept step': {info['step']}" in capsys.readouterr().out
+    source = SceneSource(32, SETTINGS["mini-plain"]["ar"], torch.device("cpu"))
+    pixels, labels = source.unseen(512)
+    nats = nats_per_token(model.ar, model.tokenizer.encode(pixels), labels)[0]
+    assert nats.mean().item() == pytest.approx(info["test nats"], abs=1e-3)
+
+
+def test_train_nats_are_those_of_training_pictures_without_dropout(run):
+    model, settings = AliTok.from_pretrained(run, "cpu"), replace(SETTINGS["mini"]["ar"], pictures=1000)
+    source = SceneSource(32, settings, torch.device("cpu"))
+    model.ar = ARModel(small_ar(model.tokenizer.config, classes=14, dropout=0.9))
+    torch.nn.init.normal_(model.ar.output.weight)
+    task = train.ARTask(model, settings, train._accelerator("ar"), source, run)
+    assert len(task.seen_ids) == len(task.probe_ids) == 512
+    ids, labels = train.cached_ids(model, source, run)
+    rows = {(*row, label) for row, label in zip(ids.tolist(), labels.tolist(), strict=True)}
+    seen = zip(task.seen_ids.tolist(), task.seen_labels.tolist(), strict=True)
+    assert all((*row, label) in rows for row, label in seen)
+    wanted = nats_per_token(model.ar.eval(), task.seen_ids, task.seen_labels)[0].mean().item()
+    model.ar.train()
+    assert task.diagnose()["train nats"] == pytest.approx(wanted, rel=1e-6)
+    assert model.ar.training
+
+
+def test_only_the_ar_model_has_a_best(tmp_path):
+    with pytest.raises(ValueError, match="keep_best is for the AR model"):
+        train.train("tokenizer", "mini", tmp_path / "run", overrides=[("keep_best", True)])
+
+
+def test_presets_follow_the_paper():
+    for name, steps in (("alitok-b", 500_000), ("alitok-l", 500_000), ("alitok-xl", 250_000)):
+        settings = SETTINGS[name]
+        ar = settings["ar"]
+        assert (ar.steps, ar.batch, ar.lr, ar.final_lr, ar.warmup) == (steps, 2048, 4e-4, 1e-5, 62_500)
+        assert (ar.betas, ar.weight_decay, ar.clip, ar.class_dropout) == ((0.9, 0.96), 0.03, 1.0, 0.1)
+        assert (settings["tokenizer"].steps, settings["decoder"].steps) == (350_000, 300_000)
+        losses = settings["tokenizer"].losses
+        assert losses == settings["decoder"].losses
+        assert (losses.mse, losses.aux, losses.vq, losses.l1, losses.edges) == (1.0, 0.66, 1.0, 0.0, 0.0)
+        assert losses.perceptual > 0 and losses.adversarial > 0 and losses.adversarial_start > 0.5
 
 
 def test_mistakes_are_one_sentence(run, tmp_path):
@@ -179,6 +454,13 @@ def test_a_folder_of_pictures_becomes_a_model_that_draws(pictures, tmp_path):
         train.train("ar", "mini", tmp_path / "run")
 
 
+def test_photos_may_be_shipped():
+    with torch.device("meta"):
+        parts = AliTok.from_preset(PRESETS["photos"])._parts()
+    assert sum(value.numel() for part in parts.values() for value in part.state_dict().values()) * 2 <= 27.5e6
+    assert PRESETS["photos"].tokenizer.tokens == 73
+
+
 def test_learning_rate_warms_up_and_falls():
     settings = TrainSettings(steps=100, lr=1.0, final_lr=0.1, warmup=10)
     rates = [learning_rate(settings, step) for step in range(100)]
@@ -206,36 +488,47 @@ import test_train
 from alitok_lite import train
 with pytest.MonkeyPatch.context() as patch:
     test_train.add_presets(patch)
-    model = train.train("tokenizer", "mini", sys.argv[2])
+    out, preset, parts = sys.argv[2:]
+    common = [("accumulate", int(parts)), ("ema", 0.5)]
+    model = train.train("tokenizer", preset, out, overrides=common)
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-    torch.save(model.tokenizer.state_dict(), f"{sys.argv[2]}/rank{rank}.pt")
-    train.train("decoder", "mini", sys.argv[2])
-    train.train("ar", "mini", sys.argv[2])
+    torch.save(model.tokenizer.state_dict(), f"{out}/rank{rank}.pt")
+    train.train("decoder", preset, out, overrides=common)
+    nats = iter([2.0, 1.0, 3.0, 4.0])  # the second save is the best
+    patch.setattr(train.ARTask, "diagnose", lambda task: {"train nats": 0.0, "test nats": next(nats)})
+    model = train.train("ar", preset, out, overrides=[*common, ("keep_best", True), ("save_every", 1)])
+    torch.save(model.ar.state_dict(), f"{out}/rank{rank}-ar.pt")
 """
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path):
-    """The same global batch: equal codebooks on both, and the weights and losses of one process."""
+@pytest.mark.parametrize(("preset", "parts"), [("mini", 1), ("mini-plain", 2)])
+def test_two_processes_train_as_one(tmp_path, preset, parts):
+    """The same global batch: equal codebooks on both, and the weights and losses of one process in one part."""
     (tmp_path / "process.py").write_text(PROCESS)
     models = []
     for count in (1, 2):
         out = tmp_path / str(count)
         # `accelerate launch` starts several processes on GPUs only; on CPUs it takes torch's own launcher.
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
-        program = [*launch, str(tmp_path / "process.py"), str(Path(__file__).parent), str(out)]
+        program = [*launch, str(tmp_path / "process.py"), str(Path(__file__).parent), str(out), preset]
+        program.append(str(parts if count == 2 else 1))
         environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
         result = subprocess.run(program, capture_output=True, text=True, timeout=300, env=environment)
         assert result.returncode == 0, result.stderr[-3000:]
         models.append(AliTok.from_pretrained(out, "cpu"))
     ranks = [torch.load(tmp_path / "2" / f"rank{rank}.pt") for rank in (0, 1)]
     assert all(torch.equal(ranks[0][key], ranks[1][key]) for key in ranks[0])  # bit for bit
+    kept = [torch.load(tmp_path / "2" / f"rank{rank}-ar.pt") for rank in (0, 1)]
+    assert all(torch.equal(kept[0][key], kept[1][key]) for key in kept[0])
+    held = AliTok.from_pretrained(tmp_path / "2", "cpu").ar.state_dict()
+    assert all(torch.equal(kept[1][key].half().float(), held[key]) for key in held)
     one = torch.load(tmp_path / "1" / "rank0.pt")
     for key, value in ranks[0].items():
         torch.testing.assert_close(value, one[key], atol=1e-4, rtol=1e-3)
     for part in ("tokenizer", "decoder", "ar"):
         infos = [model.info["training"][part] for model in models]
-        for key in infos[0].keys() & {"mse", "l1", "edges", "aux", "vq", "train nats"}:
+        for key in infos[0].keys() & {"mse", "l1", "edges", "aux", "vq", "loss"}:
             assert infos[0][key] == pytest.approx(infos[1][key], rel=1e-4), (part, key)
 
 
