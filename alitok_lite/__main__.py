@@ -1,27 +1,55 @@
-"""Command line: python -m alitok_lite sample | reconstruct | train | evaluate."""
+"""Command line: python -m alitok_lite sample | reconstruct | train | evaluate | convert | fidsamples."""
+
+from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
 
 from .config import PRESETS
-from .model import AliTok, bundled
+from .model import DTYPES, AliTok, bundled
+
+if TYPE_CHECKING:
+    from .sources import FolderSource, SceneSource
+
+
+AT_ONCE = 64  # pictures drawn together
+MANY = 100  # classes
+
+
+def _names(text: str | None, model: AliTok) -> list[str | int]:
+    """Classes as they were written; without any text all of them, or eight of many."""
+    if text is None:
+        return model.classes if len(model.classes) <= MANY else model.classes[:: len(model.classes) // 8]
+    names = [name.strip() for name in text.split(",")]
+    return [int(name) if name.isdecimal() and name not in model.classes else name for name in names]
+
+
+def _settings(args: argparse.Namespace) -> dict[str, float | int]:
+    """The settings of sampling that were given."""
+    given = {key: getattr(args, key) for key in ("guidance", "power", "temperature", "top_k", "top_p")}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _sample(args: argparse.Namespace) -> None:
     from . import images
 
-    model = AliTok.from_pretrained(args.model, args.device)
-    names = model.classes if args.classes is None else [name.strip() for name in args.classes.split(",")]
-    names = [int(name) if name.isdecimal() and name not in model.classes else name for name in names]
+    model = AliTok.from_pretrained(args.model, args.device, DTYPES[args.dtype])
+    names = _names(args.classes, model)
     count = len(names) if args.num is None else args.num
     if count < 1:
         raise ValueError(f"--num is {count}; it must be 1 or more")
     classes = [names[i % len(names)] for i in range(count)]
-    settings = {key: getattr(args, key) for key in ("guidance", "power", "temperature", "top_k", "top_p")}
-    pictures = AliTok.to_pil(model.sample(classes, args.seed, **settings))
+    settings, pictures = _settings(args), []
+    for start in range(0, count, AT_ONCE):
+        drawn = model.sample(classes[start : start + AT_ONCE], args.seed + start, **settings)
+        pictures += AliTok.to_pil(drawn)
     text = {"model": args.model, "classes": ",".join(map(str, names)), "seed": str(args.seed)}
-    text |= {key: str(value) for key, value in settings.items() if value is not None}
+    text |= {key: str(value) for key, value in settings.items()}
     columns = min(count, len(names) if 1 < len(names) <= 16 else 8)  # a column for each class where they fit
     images.save_png(images.sheet(pictures, columns), args.out, text)
     print(f"{count} pictures in {args.out}")
@@ -46,7 +74,8 @@ def _reconstruct(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> None:
     from .train import train
 
-    overrides = {key: getattr(args, key) for key in ("steps", "batch", "accumulate", "lr", "seed", "pictures", "save_every")}
+    names = ("steps", "batch", "accumulate", "lr", "seed", "pictures", "save_every")
+    overrides = {key: getattr(args, key) for key in names}
     for key, value in overrides.items():
         if value is not None and not (value > 0 or (key == "seed" and value == 0)):
             raise ValueError(f"--{key.replace('_', '-')} is {value}; it must be above 0")
@@ -54,46 +83,168 @@ def _train(args: argparse.Namespace) -> None:
     train(args.part, args.preset, args.out, args.resume, chosen, args.data)
 
 
-def _evaluate(args: argparse.Namespace) -> None:
-    import json
-    from pathlib import Path
-
-    from . import metrics, scenes
-    from .model import write_atomically
-    from .sources import SceneSource, random_scenes
-    from .train import TrainSettings
-
+def _check_evaluate(args: argparse.Namespace) -> None:
+    """Raise a ValueError for an option that would fail late."""
     for name in ("pictures", "judge_steps"):
         if getattr(args, name) < 2:
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be 2 or more")
+    if not 0 <= args.seed < 2**32:
+        raise ValueError(f"--seed is {args.seed}; it must be a whole number from 0 to {2**32 - 1}")
+    if args.json and (Path(args.json).is_dir() or not Path(args.json).parent.is_dir()):
+        raise ValueError(f"--json is {args.json!r}; it must be a file in a folder that exists")
+
+
+def _source(args: argparse.Namespace, model: AliTok) -> SceneSource | FolderSource:
+    """The judge's training pictures. ValueError unless they have the classes of the model."""
+    from .settings import TrainSettings
+    from .sources import open_source
+
+    batch = 256 if model.device.type == "cuda" else 64
+    settings = TrainSettings(args.judge_steps, batch, pictures=60_000, seed=77)
+    source = open_source(args.data, model.tokenizer.config.image_size, settings, model.device)
+    if source.classes != model.classes:  # their order counts too
+        name = "scenes" if args.data == "scenes" else f"the folder {Path(args.data).resolve().name!r}"
+        different = sorted(set(source.classes) ^ set(model.classes))
+        why = f"only one of them has the class {different[0]!r}" if different else "their classes differ in order"
+        raise ValueError(f"{args.model} was not trained on {name} ({why}): give --data the pictures that it was")
+    return source
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    import json
+
+    from . import __version__, metrics
+    from .model import write_atomically
+
+    _check_evaluate(args)
     model = AliTok.from_pretrained(args.model, args.device)
-    if model.classes != list(scenes.CLASSES):
-        raise ValueError(f"{args.model} was not trained on scenes, which is what evaluate measures on")
-    size, device = model.tokenizer.config.image_size, model.device
-    batch = 256 if device.type == "cuda" else 64
-    source = SceneSource(size, TrainSettings(args.judge_steps, batch, pictures=60_000, seed=77), device)
-    judge = metrics.train_judge(source.batch, len(scenes.CLASSES), args.judge_steps, device)
-    pixels, labels = random_scenes(args.pictures, scenes.TEST_SEED + args.seed, size, device)
-    results = metrics.evaluate(model, judge, pixels, labels)
-    results |= {"model": args.model, "pictures": args.pictures, "judge_steps": args.judge_steps, "seed": args.seed}
-    for key, value in results.items():
-        print(f"{key:16} {value:.4g}" if isinstance(value, float) else f"{key:16} {value}")
+    inception = metrics.inception_features(model.device) if args.inception else None
+    source = _source(args, model)
+    judge = metrics.train_judge(source.batch, len(source.classes), args.judge_steps, model.device)
+    if args.data == "scenes":
+        size = model.tokenizer.config.image_size
+        unseen, training = metrics.unseen_scenes(args.pictures, args.seed, size, model.device), None
+    else:
+        count = min(args.pictures, len(source.test))
+        unseen, training = (metrics.whole_pictures(split, count) for split in (source.test, source.train))
+    data = Path(args.data).resolve().name
+    results = {"model": args.model, "data": data, "seed": args.seed, "judge_steps": args.judge_steps}
+    results["frechet_features"] = "those of the judge; not Inception FID, except under names with inception"
+    results |= metrics.evaluate(model, judge, unseen, training, inception, args.seed)
+    results["device"] = model.device.type
+    results["versions"] = {"alitok_lite": __version__, "torch": torch.__version__}
+    print(_table(results))
     if args.json:
         write_atomically(Path(args.json), (json.dumps(results, indent=1) + "\n").encode())
 
 
+def _convert(args: argparse.Namespace) -> None:
+    from .convert import convert
+
+    print(convert(args.tokenizer, args.ar, args.out, DTYPES[args.dtype], args.force))
+
+
+def _fidsamples(args: argparse.Namespace) -> None:
+    from .fid_samples import Order, draw
+
+    names = [] if args.classes is None else [name.strip() for name in args.classes.split(",")]
+    names = [int(name) if name.isdecimal() else name for name in names]
+    draw(args.model, args.out, Order(args.num, args.batch, args.seed, names, args.dtype, _settings(args)), args.device)
+    print(f"{args.num:,} pictures in {args.out}")
+
+
+# What `evaluate` prints: columns with the endings of their keys, then rows with label, key and format.
+_TABLE = (
+    (
+        {"causal": "_stage1", "bidirectional": "_stage2"},
+        ("PSNR, dB", "psnr", ".1f"),
+        ("SSIM", "ssim", ".3f"),
+        ("error of row 0 over row 1", "row_ratio", ".2f"),
+        ("rFD (judge features)", "rfd", ".2f"),
+        ("Inception rFID", "inception_rfd", ".2f"),
+    ),
+    (
+        {"all tokens": "", "prefix": "_prefix", "image": "_image", "in training": "_train"},
+        ("nats per token", "nats", ".3f"),
+        ("top-1", "top1", ".1%"),
+        ("top-5", "top5", ".1%"),
+    ),
+    (
+        {"pictures": "_real", "samples": "_samples", "in training": "_train"},
+        ("judged to be of their class", "judge", ".1%"),
+    ),
+    (
+        {"": ""},
+        ("bits per image", "bits_per_image", ".1f"),
+        ("codes used", "active_codes", ".1%"),
+        ("unigram entropy, nats", "unigram_entropy", ".3f"),
+        ("gFD (judge features)", "gfd", ".2f"),
+        ("generation gap, gFD - rFD", "generation_gap", ".2f"),
+        ("Inception gFID", "inception_gfd", ".2f"),
+        ("Inception gFID - rFID", "inception_generation_gap", ".2f"),
+    ),
+)
+
+
+def _table(results: dict) -> str:
+    """The main numbers as text; columns and rows without any are left out."""
+    lines = [f"{results['model']} on {results['pictures']:,} unseen pictures of {results['data']}"]
+    for columns, *rows in _TABLE:
+        ends = {name: end for name, end in columns.items() if any(f"{row[1]}{end}" in results for row in rows)}
+        if ends:
+            lines.append("\n" + " " * 28 + "".join(f"{name:>15}" for name in ends) if any(ends) else "")
+        for label, key, form in rows:
+            cells = [format(results[key + end], form) if key + end in results else "" for end in ends.values()]
+            if any(cells):
+                lines.append(f"{label:28}" + "".join(f"{cell:>15}" for cell in cells))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _ablate(args: argparse.Namespace) -> None:
+    from . import ablation
+
+    rows = args.rows.split(",")
+    for row in rows:
+        if row not in ablation.ROWS:
+            raise ValueError(f"there is no row {row!r}; choose from {', '.join(ablation.ROWS)}")
+    seeds = [_whole("--seeds", text) for text in args.seeds.split(",")]
+    changes = [(name, _whole("--set", value)) for name, _, value in (entry.partition("=") for entry in args.set)]
+    study = ablation.open_study(args.out, args.preset, args.data, changes)
+    for seed in seeds:
+        for row in rows:
+            ablation.run_row(study, row, seed)
+    results = ablation.write_summary(args.out)
+    print(ablation.table(results["rows"]))
+    for entry in results["claims"]:
+        verdict = {True: "holds", False: "does not hold", None: "has no spread to compare with"}[entry["holds"]]
+        print(f"{entry['claim']}: {entry['difference']:.3f}, {verdict}")
+
+
+def _whole(option: str, text: str) -> int:
+    if not text.isdigit():
+        raise ValueError(f"{option} has {text!r}; it takes whole numbers")
+    return int(text)
+
+
 def _model_options(parser: argparse.ArgumentParser) -> None:
     names, default = ", ".join(bundled()) or "none", next(iter(bundled()), "scenes")
-    parser.add_argument("--model", default=default, help=f"folder or bundled name ({names}); default {default}")
+    text = f"folder, bundled name ({names}) or the Hub's owner/name; default {default}"
+    parser.add_argument("--model", default=default, help=text)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
 def _sample_options(parser: argparse.ArgumentParser) -> None:
     _model_options(parser)
     parser.add_argument("--out", default="samples.png", help="PNG file to write (default samples.png)")
-    parser.add_argument("--classes", help="names or numbers, comma-separated (default: every class)")
     parser.add_argument("--num", type=int, help="how many pictures; classes take turns")
+    _drawing_options(parser)
+
+
+def _drawing_options(parser: argparse.ArgumentParser) -> None:
+    text = f"names or numbers, comma-separated (default: every class; `sample` takes 8 of more than {MANY})"
+    parser.add_argument("--classes", help=text)
     parser.add_argument("--seed", type=int, default=0, help="picture i uses seed + i")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights; default float32")
     for name in ("guidance", "power", "temperature", "top-p"):
         parser.add_argument(f"--{name}", type=float, help="default: the checkpoint's own")
     parser.add_argument("--top-k", type=int, help="keep the k likeliest codes")
@@ -119,10 +270,42 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     _model_options(parser)
-    parser.add_argument("--pictures", type=int, default=5000, help="unseen scenes, and samples (default 5000)")
+    parser.add_argument("--data", default="scenes", help="scenes, or the folder of pictures that it was trained on")
+    parser.add_argument(
+        "--pictures", type=int, default=5000, help="unseen pictures at most, and samples (default 5000)"
+    )
     parser.add_argument("--judge-steps", type=int, default=1500, help="training steps of the judge (default 1500)")
-    parser.add_argument("--seed", type=int, default=12345, help="which unseen scenes")
-    parser.add_argument("--json", help="file for the numbers")
+    parser.add_argument("--seed", type=int, default=12345, help="which unseen scenes, and which samples")
+    parser.add_argument("--inception", action="store_true", help="Inception FID too; needs torch-fidelity and weights")
+    parser.add_argument("--json", help="file for all the numbers")
+
+
+def _convert_options(parser: argparse.ArgumentParser) -> None:
+    text = "AliTok.pth, or a folder beside --out that the tokenizer was converted to before, to share it"
+    parser.add_argument("--tokenizer", required=True, help=text)
+    parser.add_argument("--ar", help="alitok_b.bin, alitok_l.bin or alitok_xl.bin (default: the tokenizer alone)")
+    parser.add_argument("--out", required=True, help="checkpoint folder to write")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights; default float32")
+    parser.add_argument("--force", action="store_true", help="replace the checkpoint in --out")
+
+
+def _fidsamples_options(parser: argparse.ArgumentParser) -> None:
+    _model_options(parser)
+    parser.add_argument("--out", required=True, help="the .npz file to write: arr_0, uint8 (num, S, S, 3)")
+    parser.add_argument("--num", type=int, default=50_000, help="how many pictures; classes take turns (default 50000)")
+    parser.add_argument("--batch", type=int, default=AT_ONCE, help=f"pictures drawn together (default {AT_ONCE})")
+    _drawing_options(parser)
+
+
+def _ablate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, help="folder of the study; a finished row is not trained again")
+    parser.add_argument("--preset", default="scenes", help="sizes and settings; tiny is for two CPU cores")
+    parser.add_argument("--data", default="scenes", help="scenes, or a folder with a subfolder of pictures per class")
+    parser.add_argument("--rows", default="A,B,D", help="of A, B, C, D, F, causal-encoder (default A,B,D)")
+    parser.add_argument("--seeds", default="0", help="whole numbers, comma-separated (default 0)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SIZE=NUMBER", help="another size for all rows, e.g. patch_size=8"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -132,7 +315,10 @@ def _parser() -> argparse.ArgumentParser:
         ("sample", _sample, _sample_options, "Draw pictures of classes."),
         ("reconstruct", _reconstruct, _reconstruct_options, "Encode a picture and decode its tokens."),
         ("train", _train, _train_options, "Train a tokenizer (stage 1), its second decoder (stage 2), or an AR model."),
-        ("evaluate", _evaluate, _evaluate_options, "Measure a scenes checkpoint on unseen scenes, with a fresh judge."),
+        ("evaluate", _evaluate, _evaluate_options, "Measure a checkpoint on unseen pictures, with a fresh judge."),
+        ("ablate", _ablate, _ablate_options, "Train tokenizers that differ in one thing, and compare them."),
+        ("convert", _convert, _convert_options, "Turn downloaded official weights into a checkpoint folder."),
+        ("fidsamples", _fidsamples, _fidsamples_options, "Draw an .npz of 50,000 pictures for an FID."),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(action=action)

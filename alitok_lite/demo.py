@@ -112,20 +112,21 @@ class Reconstruction(NamedTuple):
 
 @cache
 def models() -> dict[str, Card]:
-    """The models on offer by name: those of the environment variable ALITOK_MODELS (comma-separated folders or
-    bundled names), else the bundled ones, "scenes" first. Reads configs only, no weights.
+    """The models on offer by name: those of the environment variable ALITOK_MODELS (comma-separated folders, bundled
+    names or the Hub's owner/name), else the bundled ones, "scenes" first. Reads configs only, no weights; what is on
+    the Hub is fetched if it is not in the local cache.
 
     Raises CheckpointError for a config that cannot be read and ValueError for two models of one name.
     """
     sources = [entry.strip() for entry in os.environ.get("ALITOK_MODELS", "").split(",") if entry.strip()]
     cards = {}
     for source in sources or bundled():
-        folder = checkpoint_folder(source)
+        folder, name = checkpoint_folder(source), Path(source).absolute().name  # a folder in the cache has another
         config = read_config(folder)
-        if folder.name in cards:
-            raise ValueError(f"two models are named {folder.name!r}; give their folders different names")
+        if name in cards:
+            raise ValueError(f"two models are named {name!r}; give their folders different names")
         size, guidance = config["tokenizer"].image_size, config["sampling"].guidance
-        cards[folder.name] = Card(str(folder), config["classes"], size, guidance)
+        cards[name] = Card(str(folder), config["classes"], size, guidance)
     return cards
 
 

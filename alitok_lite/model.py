@@ -3,13 +3,14 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from PIL import Image
-from safetensors.torch import load, save
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from .ar import ARModel
@@ -20,6 +21,8 @@ from .tokenizer import Tokenizer
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 FORMAT = 1
 PARTS = ("encoder", "decoder1", "decoder2", "ar")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_STORED = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}  # names in a safetensors header
 
 
 class CheckpointError(ValueError):
@@ -33,20 +36,31 @@ def bundled() -> list[str]:
 
 
 def checkpoint_folder(name: str | Path) -> Path:
-    """The folder of a checkpoint, given as a folder or a bundled name; CheckpointError if there is none."""
+    """The folder of a checkpoint, given as a folder, a bundled name, or the Hub's owner/name as a string.
+
+    What lies on the Hub is looked up in the local cache first. CheckpointError if there is no such checkpoint.
+    """
     for folder in (Path(name), CHECKPOINTS / str(name)):
         if str(name) and (folder / "config.json").is_file():
             return folder
+    from . import hub  # needed only here, and slow to import
+
+    if isinstance(name, str) and hub.is_id(name):
+        return hub.download(name)
     known = ", ".join(bundled()) or "none"
-    raise CheckpointError(f"no checkpoint {str(name)!r}: give a folder with a config.json or a bundled name ({known})")
+    allowed = f"a folder with a config.json, a bundled name ({known}) or the Hub's owner/name"
+    raise CheckpointError(f"no checkpoint {str(name)!r}: give {allowed}")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write to a temporary file beside the path, then rename: a crash leaves the old file or the new one."""
+def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write bytes, or pieces of them, to a temporary file beside the path, then rename.
+
+    A crash leaves the old file or the new one.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -97,10 +111,11 @@ class AliTok:
     def from_pretrained(
         cls, name: str | Path, device: str | torch.device = "auto", dtype: torch.dtype | None = None
     ) -> "AliTok":
-        """Load a bundled checkpoint by name, or a checkpoint folder.
+        """Load a checkpoint: a bundled name, a folder, or a repository on the Hub as owner/name.
 
+        The Hub is asked only for what is not in the local cache yet; owner/name/folder is a folder in a repository.
         `dtype` None is float32; the quantizer stays float32 whatever the dtype. Raises CheckpointError, in one
-        sentence, for a name that is neither, and for missing, damaged or foreign files.
+        sentence, for a name that is none of these, and for missing, damaged or foreign files.
         """
         folder = checkpoint_folder(name)
         config = read_config(folder)
@@ -110,15 +125,19 @@ class AliTok:
             tokenizer = Tokenizer(config["tokenizer"], stages)
             ar = ARModel(config["ar"]) if "ar" in files else None
         model = cls(tokenizer, ar, config["classes"], config["sampling"], config.get("info"))
+        device, dtype = choose_device(device), dtype or torch.float32
         for part, module in model._parts().items():
-            _load_part(module, folder / files[part]["name"], files[part]["sha256"])
-        return model.to(choose_device(device), dtype or torch.float32)
+            _load_part(module, part_path(folder, config, part), files[part]["sha256"], dtype)
+        return model.to(device, dtype)
 
     def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> "AliTok":
         """Move the model, and change its dtype except the quantizer's; evaluation mode. Returns itself."""
-        for module in filter(None, (self.tokenizer, self.ar)):
-            module.to(device, dtype).eval()
-        self.tokenizer.quantizer.float()
+        tokenizer = self.tokenizer
+        for module in filter(None, (tokenizer.encoder, tokenizer.decoder1, tokenizer.decoder2, self.ar)):
+            module.to(device, dtype)
+        tokenizer.quantizer.to(device)  # a code rounded to fewer bits would be another code
+        for module in filter(None, (tokenizer, self.ar)):
+            module.eval()
         return self
 
     @property
@@ -137,42 +156,52 @@ class AliTok:
         """Write a checkpoint folder: config.json and one safetensors file a part, in half precision.
 
         Safe at any moment: changed weights go to new files, config.json (with their sha256) is replaced last, and
-        only then files that it no longer names are removed.
+        only then files that it no longer names are removed. A tokenizer that came from a folder shared with other
+        checkpoints is written here too.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        files = {}
-        for part, module in self._parts().items():
-            tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in module.state_dict().items()}
-            data = save(tensors)
-            digest = hashlib.sha256(data).hexdigest()
-            path = folder / f"{part}.safetensors"
-            if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                path = folder / f"{part}-{digest[:12]}.safetensors"
-            if not path.exists():
-                write_atomically(path, data)
-            files[part] = {"name": path.name, "sha256": digest}
+        files = {part: save_part(folder, part, module, dtype) for part, module in self._parts().items()}
         config = {
-            "format": FORMAT,
-            "tokenizer": asdict(self.tokenizer.config),
-            "ar": asdict(self.ar.config) if self.ar else None,
+            "tokenizer": self.tokenizer.config,
+            "ar": self.ar.config if self.ar else None,
             "classes": self.classes,
-            "sampling": asdict(self.sampling),
+            "sampling": self.sampling,
             "info": self.info,
             "files": files,
         }
-        write_atomically(folder / "config.json", (json.dumps(config, indent=1) + "\n").encode())
+        write_config(folder, config)
         named = {entry["name"] for entry in files.values()}
         for part in PARTS:
             for old in [*folder.glob(f"{part}.safetensors"), *folder.glob(f"{part}-*.safetensors")]:
                 if old.name not in named:
                     old.unlink()
 
+    def push_to_hub(self, repository: str, dtype: torch.dtype = torch.float16, private: bool = True) -> str:
+        """Upload a whole checkpoint to a repository owner/name on the Hub; returns its address.
+
+        The repository is made where there is none, `private` or public. The official weights have no stated licence:
+        what was converted from them should stay private. Needs `hf auth login` once; CheckpointError, in one
+        sentence, when the Hub refuses or cannot be reached.
+        """
+        from . import hub  # slow to import
+
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, dtype)
+            return hub.upload(Path(folder), repository, private)
+
     def labels(self, classes: Sequence[str | int]) -> Tensor:
-        """Class names or indices to label ids (B,) on the model's device; ValueError names an unknown one."""
+        """Class names or indices to label ids (B,) on the model's device; ValueError names an unknown one.
+
+        With the classes of ImageNet, whatever `imagenet.find_class` finds will do, such as a name in small letters.
+        """
+        from . import imagenet
+
         found = []
         for entry in classes:
             index = self.classes.index(entry) if entry in self.classes else entry
+            if isinstance(index, str) and self.classes == imagenet.names():
+                index = imagenet.find_class(index)
             if type(index) is not int or not 0 <= index < len(self.classes):
                 names = ", ".join(self.classes[:20]) + ", ..." * (len(self.classes) > 20)
                 raise ValueError(
@@ -255,23 +284,89 @@ def read_config(folder: Path) -> dict:
         config["ar"] = ARConfig(**config["ar"]) if config["ar"] else None
         config["sampling"] = Sampling(**config["sampling"])
         files = {part: (entry["name"], entry["sha256"]) for part, entry in config["files"].items()}
-        if "encoder" not in files or any(Path(name).name != name for name, _ in files.values()):
+        sibling = config.setdefault("tokenizer_folder", None)
+        names = [name for name, _ in files.values()] + ([sibling] if sibling else [])
+        if "encoder" not in files or any(name in (".", "..") or Path(name).name != name for name in names):
             raise ValueError("its list of files is wrong")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"cannot read {path}: {type(error).__name__}: {error}") from error
     return config
 
 
-def _load_part(module: nn.Module, path: Path, digest: str) -> None:
+def write_config(folder: Path, config: dict) -> None:
+    """Write config.json of what `read_config` returns: its configs may be dataclasses."""
+    plain = {key: asdict(value) if is_dataclass(value) else value for key, value in config.items()}
+    config = {"format": FORMAT} | plain
+    write_atomically(folder / "config.json", (json.dumps(config, indent=1) + "\n").encode())
+
+
+def part_path(folder: Path, config: dict, part: str) -> Path:
+    """The weights file of a part. A tokenizer may lie in the sibling folder that config.json names, for several
+    checkpoints to share."""
+    sibling = config["tokenizer_folder"] if part != "ar" else None
+    folder = folder.resolve().parent / sibling if sibling else folder
+    return folder / config["files"][part]["name"]
+
+
+def file_sha256(path: Path) -> str:
+    """Checksum of a file of any size."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def save_part(
+    folder: Path, part: str, module: nn.Module, dtype: torch.dtype, exact: Collection[str] = ()
+) -> dict[str, str]:
+    """Write the weights of a part, those named in `exact` in float32; returns their entry in config.json.
+
+    One tensor at a time is converted, so that a mapped file needs no second copy in memory. A file that holds other
+    weights is left alone: the entry then names a new one.
+    """
+    digest = hashlib.sha256()
+    for piece in _pieces(module, dtype, exact):
+        digest.update(piece)
+    path = folder / f"{part}.safetensors"
+    if path.exists() and file_sha256(path) != digest.hexdigest():
+        path = folder / f"{part}-{digest.hexdigest()[:12]}.safetensors"
+    if not path.exists():
+        write_atomically(path, _pieces(module, dtype, exact))
+    return {"name": path.name, "sha256": digest.hexdigest()}
+
+
+def _pieces(module: nn.Module, dtype: torch.dtype, exact: Collection[str]) -> Iterator[bytes]:
+    """A safetensors file piece by piece: length of the header, header (JSON), then the tensors' bytes."""
+    state = module.state_dict()
+    dtypes = {key: torch.float32 if key in exact else dtype for key in state}
+    keys = sorted(state, key=lambda key: key not in exact)  # float32 first: what is read must be aligned
+    header, end = {}, 0
+    for key in keys:
+        start, end = end, end + state[key].numel() * dtypes[key].itemsize
+        header[key] = {"dtype": _STORED[dtypes[key]], "shape": [*state[key].shape], "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for key in keys:
+        tensor = state[key].detach().to("cpu", dtypes[key]).contiguous()
+        yield tensor.view(-1).view(torch.uint8).numpy().data
+
+
+def _load_part(module: nn.Module, path: Path, digest: str, dtype: torch.dtype) -> None:
     """Fill a module built on the meta device from a safetensors file whose sha256 must match."""
     try:
-        data = path.read_bytes()
+        found = file_sha256(path)
     except OSError as error:
         raise CheckpointError(f"{path} is missing or unreadable: {error.strerror}") from error
-    if hashlib.sha256(data).hexdigest() != digest:
+    if found != digest:
         raise CheckpointError(f"{path} is damaged: its sha256 is not the one in config.json; fetch or save it again")
     try:
-        tensors = {key: value.float() for key, value in load(data).items()}
+        tensors = {}
+        with safe_open(path, "pt") as file:
+            for key in file.keys():  # noqa: SIM118
+                wanted = torch.float32 if key.startswith("quantizer.") else dtype
+                tensors[key] = file.get_tensor(key).to(wanted, copy=True)  # a copy does not depend on the file
         module.load_state_dict(tensors, assign=True)
     except Exception as error:  # safetensors has no error class of its own to catch
         first = str(error).replace("\n", " ")[:200]

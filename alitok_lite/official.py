@@ -71,8 +71,16 @@ def _unwrap(state: Mapping) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if key != "quantize.embed_prob"}
 
 
+def kind(state_dict: Mapping) -> str | None:
+    """What an official state dict holds: "tokenizer", "ar" (the AR model), or None when it is neither."""
+    state = _unwrap(state_dict)
+    if "latent_tokens" in state or "quantize.embedding.weight" in state:
+        return "tokenizer"
+    return "ar" if "embeddings.weight" in state or "output.weight" in state else None
+
+
 def _size(state: Mapping[str, Tensor], key: str, axis: int = 0) -> int:
-    if key not in state:
+    if key not in state or state[key].ndim <= axis:
         raise ValueError(f"the state dict lacks {key}: not an official checkpoint of this kind")
     return state[key].shape[axis]
 
@@ -94,7 +102,50 @@ def _fill(model: nn.Module, renamed: dict[str, tuple[str, Tensor]]) -> None:
         if tensor.shape[: wanted[key].ndim] != wanted[key].shape or tensor.numel() != wanted[key].numel():
             expected, found = tuple(wanted[key].shape), tuple(tensor.shape)
             raise ValueError(f"{official} has shape {found}; expected {expected}")
+        if not tensor.is_floating_point():
+            raise ValueError(f"{official} has numbers of type {tensor.dtype}; expected floating point")
     model.load_state_dict({key: t.reshape(wanted[key].shape) for key, (_, t) in renamed.items()}, assign=True)
+
+
+def tokenizer_sizes(state_dict: Mapping) -> dict[str, int | bool]:
+    """Fields of TokenizerConfig that the shapes of an official state dict tell: all but the numbers of heads.
+
+    Raises ValueError for a state dict that lacks what is needed to tell.
+    """
+    state = _unwrap(state_dict)
+    grid = math.isqrt(_size(state, "encoder.positional_embedding"))
+    patch = _size(state, "encoder.patch_embed.weight", 2)
+    tokens = _size(state, "latent_tokens")
+    if tokens not in (grid**2, grid**2 + grid + 1):
+        raise ValueError(f"latent_tokens has {tokens} rows; expected {grid**2} or {grid**2 + grid + 1}")
+    return {
+        "image_size": grid * patch,
+        "patch_size": patch,
+        "codebook_size": _size(state, "quantize.embedding.weight"),
+        "code_dim": _size(state, "quantize.embedding.weight", 1),
+        "prefix": tokens > grid**2,
+        "encoder_width": _size(state, "encoder.patch_embed.weight"),
+        "encoder_depth": _depth(state, "encoder.transformer."),
+        "decoder_width": _size(state, "decoder.class_embedding", 1),
+        "decoder_depth": _depth(state, "decoder.transformer."),
+        "buffer_tokens": _size(state, "decoder.class_embedding"),
+    }
+
+
+def ar_sizes(state_dict: Mapping) -> dict[str, int]:
+    """Fields of ARConfig that the shapes of an official state dict tell: all but heads, prefix and grid.
+
+    Raises ValueError for a state dict that lacks what is needed to tell.
+    """
+    state = _unwrap(state_dict)
+    codes = _size(state, "output.weight")
+    return {
+        "codebook_size": codes,
+        "classes": _size(state, "embeddings.weight") - codes - 2,
+        "width": _size(state, "embeddings.weight", 1),
+        "depth": _depth(state, "blocks."),
+        "hidden": _size(state, "blocks.0.mlp.w1.weight"),
+    }
 
 
 def load_tokenizer(
@@ -106,25 +157,7 @@ def load_tokenizer(
     Raises ValueError that names the first missing, extra or mis-shaped key.
     """
     state, first = _unwrap(state_dict), _unwrap(stage1 or {})
-    width, patch = _size(state, "encoder.patch_embed.weight"), _size(state, "encoder.patch_embed.weight", 2)
-    grid = math.isqrt(_size(state, "encoder.positional_embedding"))
-    tokens = _size(state, "latent_tokens")
-    if tokens not in (grid**2, grid**2 + grid + 1):
-        raise ValueError(f"latent_tokens has {tokens} rows; expected {grid**2} or {grid**2 + grid + 1}")
-    config = TokenizerConfig(
-        image_size=grid * patch,
-        patch_size=patch,
-        codebook_size=_size(state, "quantize.embedding.weight"),
-        code_dim=_size(state, "quantize.embedding.weight", 1),
-        prefix=tokens > grid**2,
-        encoder_width=width,
-        encoder_depth=_depth(state, "encoder.transformer."),
-        encoder_heads=encoder_heads,
-        decoder_width=_size(state, "decoder.class_embedding", 1),
-        decoder_depth=_depth(state, "decoder.transformer."),
-        decoder_heads=decoder_heads,
-        buffer_tokens=_size(state, "decoder.class_embedding"),
-    )
+    config = TokenizerConfig(**tokenizer_sizes(state), encoder_heads=encoder_heads, decoder_heads=decoder_heads)
     with torch.device("meta"):
         tokenizer = Tokenizer(config, (1, 2) if first else (2,))
     renamed = {tokenizer_name(key): (key, value) for key, value in state.items()}
@@ -140,17 +173,7 @@ def load_ar(state_dict: Mapping, heads: int = 16, prefix_tokens: int = 17, grid:
     Raises ValueError that names the first missing, extra or mis-shaped key.
     """
     state = _unwrap(state_dict)
-    codes = _size(state, "output.weight")
-    config = ARConfig(
-        codebook_size=codes,
-        grid=grid,
-        prefix_tokens=prefix_tokens,
-        classes=_size(state, "embeddings.weight") - codes - 2,
-        width=_size(state, "embeddings.weight", 1),
-        depth=_depth(state, "blocks."),
-        heads=heads,
-        hidden=_size(state, "blocks.0.mlp.w1.weight"),
-    )
+    config = ARConfig(**ar_sizes(state), heads=heads, prefix_tokens=prefix_tokens, grid=grid)
     with torch.device("meta"):
         model = ARModel(config)
     _fill(model, {ar_name(key): (key, value) for key, value in state.items()})

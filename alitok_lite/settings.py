@@ -81,3 +81,42 @@ SETTINGS: dict[str, dict[str, TrainSettings]] = {
         "ar": TrainSettings(steps=5000, batch=64, lr=1e-3, warmup=50, pictures=40_000, save_every=1000),
     },
 }
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """How long each part of a row trains, and on how much it is measured."""
+
+    tokenizer: TrainSettings
+    decoder: TrainSettings
+    ar: TrainSettings
+    judge_steps: int = 1500
+    pictures: int = 10_000  # unseen ones, and samples; fewer make the generation gap a matter of luck
+    lookahead: bool = True  # the look-ahead debt of rows A and B too
+
+
+def _equal(first: TrainSettings, ar: TrainSettings, **rest: int | bool) -> AblationSettings:
+    """Both stages train alike."""
+    return AblationSettings(first, first, ar, **rest)
+
+
+_PLAIN = LossWeights(l1=0.2)
+ABLATIONS: dict[str, AblationSettings] = {
+    "scenes": _equal(
+        TrainSettings(steps=8000, lr=1e-3, save_every=4000, losses=_PLAIN),
+        TrainSettings(steps=6000, lr=1e-3, save_every=3000),
+    ),
+    "photos": _equal(
+        TrainSettings(steps=6000, lr=1e-3, save_every=3000, losses=_PLAIN),
+        TrainSettings(steps=3000, lr=1e-3, weight_decay=0.1, ema=0.999, keep_best=True, save_every=500),
+        pictures=1200,
+    ),
+    # For two CPU cores; shows a hint at best.
+    "tiny": _equal(
+        TrainSettings(steps=1500, batch=32, lr=1e-3, warmup=50, save_every=500, losses=_PLAIN),
+        TrainSettings(steps=1500, batch=64, lr=1e-3, warmup=50, pictures=12_000, save_every=500),
+        judge_steps=200,
+        pictures=1000,
+        lookahead=False,
+    ),
+}

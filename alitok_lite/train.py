@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from . import images
 from .ar import ARModel
-from .config import PRESETS
+from .config import PRESETS, Preset
 from .losses import LossWeights, PatchCritic, adversarial_loss, critic_loss, reconstruction_losses
 from .metrics import nats_per_token, psnr
 from .model import AliTok, CheckpointError, write_atomically
@@ -409,20 +409,19 @@ def _save_sheet(task: Task, folder: Path, step: int) -> None:
     images.save_png(images.sheet(pictures, columns), folder / "sheets" / f"{task.name}-{step:06d}.png", {})
 
 
-def _build(kind: str, preset: str, folder: Path, source: Source, device: torch.device) -> AliTok:
+def _build(kind: str, sizes: Preset, folder: Path, source: Source, seed: int, device: torch.device) -> AliTok:
     """The model to train: fresh for the tokenizer, the RUN's own with a fresh part for decoder and AR model.
 
-    Raises CheckpointError when the RUN does not fit the preset or the pictures.
+    Raises CheckpointError when the RUN does not fit the preset's sizes or the pictures.
     """
-    torch.manual_seed(0)
-    sizes = PRESETS[preset]
+    torch.manual_seed(seed)
     if kind == "tokenizer":
         stages = (1,) if sizes.tokenizer.aligned else (2,)
         sampling = Sampling(sizes.guidance, sizes.power)
         return AliTok(Tokenizer(sizes.tokenizer, stages), None, source.classes, sampling).to(device)
     model = AliTok.from_pretrained(folder, device)
     if model.tokenizer.config != sizes.tokenizer:
-        raise CheckpointError(f"{folder} was not trained with preset {preset}: their tokenizer sizes differ")
+        raise CheckpointError(f"{folder} was not trained with this preset: their tokenizer sizes differ")
     if model.classes != source.classes:
         raise CheckpointError(f"{folder} was trained on other pictures: their classes differ")
     model.tokenizer.requires_grad_(False)  # only what is added below learns
@@ -431,7 +430,7 @@ def _build(kind: str, preset: str, folder: Path, source: Source, device: torch.d
     elif sizes.tokenizer.aligned:
         model.tokenizer.decoder2 = _second_decoder(model.tokenizer).to(device)
     else:
-        raise CheckpointError(f"preset {preset} is conventional: it has no second stage")
+        raise CheckpointError("this preset is conventional: it has no second stage")
     return model
 
 
@@ -475,8 +474,14 @@ def train(
     AR model continue the RUN that `train tokenizer` made. Raises CheckpointError or ValueError, in one sentence, for
     a user's mistake.
     """
-    settings, folder = replace(SETTINGS[preset][kind], **dict(overrides)), Path(out)
-    accelerator = _accelerator(kind)
+    return train_part(kind, PRESETS[preset], replace(SETTINGS[preset][kind], **dict(overrides)), out, resume, data)
+
+
+def train_part(
+    kind: str, sizes: Preset, settings: TrainSettings, out: str | Path, resume: bool = False, data: str = "scenes"
+) -> AliTok:
+    """`train` with sizes and settings of one's own."""
+    folder, accelerator = Path(out), _accelerator(kind)
     processes, device = accelerator.num_processes, accelerator.device
     if kind == "tokenizer" and not resume and (folder / "config.json").exists():
         raise CheckpointError(f"{folder} holds a run already: choose another --out, or continue it with --resume")
@@ -486,8 +491,8 @@ def train(
     if settings.keep_best and kind != "ar":
         raise ValueError("keep_best is for the AR model: tokenizer and decoder have no test nats")
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
-    source = open_source(data, PRESETS[preset].tokenizer.image_size, settings, device)
-    model = _build(kind, preset, folder, source, device)
+    source = open_source(data, sizes.tokenizer.image_size, settings, device)
+    model = _build(kind, sizes, folder, source, settings.seed, device)
     (folder / "state").mkdir(parents=True, exist_ok=True)
     if accelerator.is_main_process:
         for half_written in (*folder.glob(".*.tmp"), *folder.glob("state/.*.tmp")):  # a killed run leaves them

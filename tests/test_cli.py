@@ -8,12 +8,16 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from conftest import CLASSES, small_ar, small_model
 from PIL import Image
 
-from alitok_lite import scenes
+import alitok_lite
+from alitok_lite import AliTok, scenes
 from alitok_lite.__main__ import _trainable, main
 from alitok_lite.ar import ARModel
+from alitok_lite.data import PictureFolder
+from alitok_lite.metrics import nats_per_token
 from alitok_lite.train import SETTINGS
 
 
@@ -53,20 +57,108 @@ def test_reconstruct_prints_ids_and_psnr(folder, photo, tmp_path, capsys):
         assert image.width > 3 * 32
 
 
-def test_evaluate_writes_the_numbers(tmp_path, capsys):
+@pytest.fixture
+def scenes_model(tmp_path):
+    """A checkpoint with the classes of scenes; its AR model has learned nothing."""
     model = small_model()
     model.ar, model.classes = ARModel(small_ar(model.tokenizer.config, classes=14)), list(scenes.CLASSES)
     model.save_pretrained(tmp_path / "model")
-    numbers = ["--pictures", "30", "--judge-steps", "2", "--json", str(tmp_path / "m.json")]
-    assert main(["evaluate", "--model", str(tmp_path / "model"), "--device", "cpu", *numbers]) == 0
+    return str(tmp_path / "model")
+
+
+def test_evaluate_writes_the_numbers(scenes_model, tmp_path, capsys):
+    arguments = ["evaluate", "--model", scenes_model, "--device", "cpu", "--pictures", "30", "--judge-steps", "2"]
+    assert main([*arguments, "--json", str(tmp_path / "m.json")]) == 0
     results = json.loads((tmp_path / "m.json").read_text())
     assert results["nats"] == pytest.approx(math.log(16), abs=1e-3)  # the output layer starts at zero: uniform
     assert results["bits_per_image"] == pytest.approx(7 * 4, abs=0.01)
     assert 5 < results["psnr_stage1"] < 20
     assert results["rfd_stage2"] > 0
-    for key in ("judge_real", "judge_samples", "active_codes", "top1"):
+    assert results["generation_gap"] == pytest.approx(results["gfd"] - results["rfd_stage2"])
+    for key in ("judge_real", "judge_samples", "active_codes", "top1", "top5"):
         assert 0 <= results[key] <= 1
-    assert "gfd" in capsys.readouterr().out
+    assert len(results["nats_positions"]) == len(results["top5_positions"]) == 7
+    assert len(results["row_mse_stage1"]) == 2
+    assert results["versions"] == {"alitok_lite": alitok_lite.__version__, "torch": torch.__version__}
+    assert (results["data"], results["pictures"], results["seed"]) == ("scenes", 30, 12345)
+    table = capsys.readouterr().out
+    assert len(table.splitlines()) < 30
+    assert "gFD (judge features)" in table
+    assert re.search(r"nats per token +2\.77\d +2\.77\d +2\.77\d\n", table)  # all, prefix, image
+    assert re.search(rf"PSNR, dB +{results['psnr_stage1']:.1f} +{results['psnr_stage2']:.1f}\n", table)
+    assert "FID" not in table
+
+
+def test_evaluate_gives_the_same_numbers_twice(scenes_model, tmp_path):
+    arguments = ["evaluate", "--model", scenes_model, "--device", "cpu", "--pictures", "20", "--judge-steps", "2"]
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        assert main([*arguments, "--seed", seed, "--json", str(tmp_path / name)]) == 0
+    a, b, c = (json.loads((tmp_path / name).read_text()) for name in "abc")
+    assert a == b
+    assert a["psnr_stage1"] != c["psnr_stage1"]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """train/ and test/ with the classes of the small model: 5 and 3 noisy pictures of each."""
+    noise = np.random.default_rng(0)
+    for split, count in (("train", 5), ("test", 3)):
+        for number, name in enumerate(CLASSES):
+            (tmp_path / "pictures" / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = noise.integers(0, 90, (32, 32, 3), np.uint8)
+                pixels[..., number] += 150
+                Image.fromarray(pixels).save(tmp_path / "pictures" / split / name / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+def save_small_model(folder, classes):
+    model = small_model()
+    model.classes = classes
+    model.save_pretrained(folder)
+    return ["evaluate", "--model", str(folder), "--device", "cpu"]
+
+
+def test_evaluate_measures_on_the_test_pictures_of_a_folder(pictures, tmp_path, capsys):
+    arguments = [*save_small_model(tmp_path / "model", sorted(CLASSES)), "--data", str(pictures), "--judge-steps", "2"]
+    assert main([*arguments, "--json", str(tmp_path / "m.json")]) == 0
+    results = json.loads((tmp_path / "m.json").read_text())
+    assert results["data"] == "pictures"
+    assert results["pictures"] == 9  # of the 5,000 wished for
+    assert 0 <= results["judge_train"] <= 1
+    assert "in training" in capsys.readouterr().out
+    model = AliTok.from_pretrained(tmp_path / "model", "cpu")
+    for split, key in (("test", "nats"), ("train", "nats_train")):
+        rows = torch.linspace(0, 8 if split == "test" else 14, 9).long()  # as many of both
+        folder = PictureFolder(pictures, 32, split, workers=0)
+        ids = model.tokenizer.encode(folder.whole(rows))
+        nats, _ = nats_per_token(model.ar, ids, folder.labels[rows])
+        assert results[key] == pytest.approx(nats.mean().item(), rel=1e-3)
+    assert results["nats"] != results["nats_train"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (["house", "sea", "wood"], "(only one of them has the class 'tree')"),
+        (["sea", "house", "tree"], "(their classes differ in order)"),
+    ],
+)
+def test_evaluate_wants_the_classes_of_the_model(pictures, tmp_path, capsys, classes, words):
+    assert main([*save_small_model(tmp_path / "model", classes), "--data", str(pictures)]) == 2
+    last = capsys.readouterr().err.split("alitok_lite: ")[1]  # behind the progress of reading the folder
+    assert "was not trained on the folder 'pictures'" in last
+    assert words in last
+    assert last.count("\n") == 1
+
+
+def test_evaluate_says_at_once_what_inception_lacks(scenes_model, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    arguments = ["evaluate", "--model", scenes_model, "--device", "cpu", "--pictures", "4", "--judge-steps", "2"]
+    assert main([*arguments, "--inception"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("alitok_lite: Inception FID needs torch-fidelity")
+    assert captured.err.count("\n") == 1
 
 
 MISTAKES = [
@@ -87,10 +179,18 @@ MISTAKES = [
     (["train", "tokenizer", "--preset", "tiny", "--out", "{folder}"], "holds a run already"),
     (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--batch", "0"], "--batch is 0"),
     (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--lr", "nan"], "--lr is nan"),
+    (["train", "ar", "--preset", "tiny", "--out", "{tmp}/r", "--accumulate", "0"], "--accumulate is 0"),
+    (["train", "ar", "--preset", "tiny", "--out", "{tmp}/r", "--batch", "4", "--accumulate", "3"], "which is 1 x 3"),
     (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--data", "{tmp}/none"], "no folder 'none'"),
     (["train", "tokenizer", "--preset", "tiny", "--out", "{tmp}/r", "--data", "{folder}"], "no pictures"),
     (["evaluate", "--model", "{folder}", "--pictures", "1"], "--pictures is 1"),
-    (["evaluate", "--model", "{folder}"], "was not trained on scenes"),
+    (["evaluate", "--model", "{folder}", "--judge-steps", "1"], "--judge-steps is 1"),
+    (["evaluate", "--model", "{folder}", "--seed", "-1"], "--seed is -1"),
+    (["evaluate", "--model", "{folder}", "--json", "{tmp}/none/m.json"], "it must be a file in a folder that exists"),
+    (["evaluate", "--model", "{folder}", "--json", "{tmp}"], "it must be a file"),
+    (["evaluate", "--model", "{folder}", "--data", "{tmp}/none"], "no folder 'none'"),
+    (["evaluate", "--model", "{folder}", "--data", "{folder}"], "no pictures"),
+    (["evaluate", "--model", "{folder}"], "was not trained on scenes (only one of them has the class"),
     (["evaluate", "--model", "nonsense"], "no checkpoint 'nonsense'"),
 ]
 
@@ -125,7 +225,7 @@ def test_help_lists_what_exists(capsys):
         with pytest.raises(SystemExit) as status:
             main([command, "--help"])
         assert status.value.code == 0
-    assert listed == ["sample", "reconstruct", "train", "evaluate"]
+    assert listed[:5] == ["sample", "reconstruct", "train", "evaluate", "ablate"]
 
 
 def test_presets_on_offer_are_those_with_settings():

@@ -1,17 +1,77 @@
-"""PSNR, Frechet distance, nats, and a judge that learns."""
+"""PSNR, SSIM, rows, codes, nats, Frechet distances, a judge that learns, and all of it together."""
 
 import math
+import socket
+import sys
+import types
 
+import numpy as np
 import pytest
 import torch
 from conftest import small_model
+from PIL import Image
 
 from alitok_lite import metrics, scenes
+from alitok_lite.data import PictureFolder
 
 
 def test_psnr_of_a_known_error():
     pixels = torch.rand(3, 3, 8, 8) / 2
     torch.testing.assert_close(metrics.psnr(pixels + 0.1, pixels), torch.full((3,), 20.0), atol=1e-3, rtol=0)
+
+
+def reference_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """SSIM of one picture (3, H, W), by scipy."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+
+    def blurred(x):
+        window = {"sigma": 1.5, "truncate": 3.4, "axes": (1, 2)}  # 5 pixels to each side
+        return ndimage.gaussian_filter(x, **window)[:, 5:-5, 5:-5]
+
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    mean_a, mean_b = blurred(a), blurred(b)
+    var_a, var_b = blurred(a * a) - mean_a**2, blurred(b * b) - mean_b**2
+    both = blurred(a * b) - mean_a * mean_b
+    upper = (2 * mean_a * mean_b + 1e-4) * (2 * both + 9e-4)
+    return (upper / ((mean_a**2 + mean_b**2 + 1e-4) * (var_a + var_b + 9e-4))).mean()
+
+
+def test_ssim_equals_an_independent_computation(device):
+    pixels = scenes.render([0, 5, 9], 3, 32)
+    noisy = (pixels + 0.1 * torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    for other in (noisy, pixels.flip(3), pixels * 0.5, 1 - pixels):
+        expected = [reference_ssim(a.numpy(), b.numpy()) for a, b in zip(other, pixels, strict=True)]
+        found = metrics.ssim(other.to(device), pixels.to(device)).cpu()
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32), atol=2e-5, rtol=0)
+
+
+def test_ssim_of_flat_pictures_and_its_order(device):
+    """Flat pictures a, b have (2ab + c1) / (a^2 + b^2 + c1); equal ones 1; more noise means less; sides are equal."""
+    a, b = torch.full((1, 3, 12, 16), 0.2, device=device), torch.full((1, 3, 12, 16), 0.6, device=device)
+    assert metrics.ssim(a, b).item() == pytest.approx((2 * 0.12 + 1e-4) / (0.04 + 0.36 + 1e-4), abs=1e-4)
+    pixels = scenes.render([1, 2], 3, 32, device)
+    noise = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)
+    torch.testing.assert_close(metrics.ssim(pixels, pixels), torch.ones(2, device=device))
+    little, much = (metrics.ssim(pixels + share * noise, pixels) for share in (0.05, 0.2))
+    assert (much < little).all() and (little < 1).all()
+    torch.testing.assert_close(metrics.ssim(pixels, pixels + noise), metrics.ssim(pixels + noise, pixels))
+    with pytest.raises(ValueError, match="10 x 32 pixels; SSIM needs 11 x 11"):
+        metrics.ssim(pixels[:, :, :10], pixels[:, :, :10])
+
+
+def test_row_errors_stand_in_their_rows():
+    pixels, decoded = torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 32, 32)
+    decoded[0, 1, 17, 5] = 0.5  # row 2 of 4
+    decoded[1] = 0.1
+    rows = metrics.row_errors(decoded, pixels, 8)
+    expected = torch.tensor([[0, 0, 0.25 / (3 * 8 * 32), 0], [0.01] * 4])
+    torch.testing.assert_close(rows, expected)
+
+
+def test_unigram_entropy_of_known_shares():
+    assert metrics.unigram_entropy(torch.arange(16).view(2, 8), 16) == pytest.approx(math.log(16))
+    assert metrics.unigram_entropy(torch.full((3, 4), 5), 16) == 0
+    assert metrics.unigram_entropy(torch.tensor([[0, 0], [1, 2]]), 3) == pytest.approx(1.5 * math.log(2))
 
 
 def test_frechet_distance_equals_the_formula():
@@ -25,30 +85,90 @@ def test_frechet_distance_equals_the_formula():
     assert metrics.frechet_distance(a, a) == pytest.approx(0, abs=1e-8)
     with pytest.raises(ValueError, match="not finite"):
         metrics.frechet_distance(a, b * float("nan"))
+    with pytest.raises(ValueError, match="not 500 and 1"):
+        metrics.frechet_distance(a, b[:1])
 
 
-def test_nats_are_those_of_the_logits(model, device):
+def test_predictability_is_that_of_the_logits(model, device):
     ids, labels = torch.randint(16, (5, 7), device=device), torch.randint(3, (5,), device=device)
-    nats, hits = metrics.nats_per_token(model.ar, ids, labels, batch=2)
+    nats, top1, top5 = metrics.predictability(model.ar, ids, labels, batch=2)
     probabilities = model.ar(ids, labels).softmax(-1)
-    expected = -probabilities.gather(-1, ids[..., None])[..., 0].log()
-    torch.testing.assert_close(nats, expected.detach().cpu(), atol=1e-4, rtol=1e-4)
-    assert torch.equal(hits.bool(), (probabilities.argmax(-1) == ids).cpu())
+    own = probabilities.gather(-1, ids[..., None])  # (5, 7, 1)
+    torch.testing.assert_close(nats, -own[..., 0].log().detach().cpu(), atol=1e-4, rtol=1e-4)
+    likelier = (probabilities > own).sum(-1).cpu()
+    assert torch.equal(top1.bool(), likelier == 0)
+    assert torch.equal(top5.bool(), likelier < 5)
+    assert 0 < top1.sum() < top5.sum() < top5.numel()
+    for short, long in zip(metrics.nats_per_token(model.ar, ids, labels), (nats, top1), strict=True):
+        torch.testing.assert_close(short, long, atol=1e-5, rtol=1e-5)
 
 
 def test_judge_learns(device):
-    """Two classes that a glance tells apart."""
+    """Two classes that a glance tells apart; the same judge twice."""
     labels = torch.arange(16) % 2
 
     def batches(step):
         return scenes.render(labels * 8, step, 32, device), labels.to(device)  # sea and planet
 
-    judge = metrics.train_judge(batches, 2, 25, device)
+    judge, again = (metrics.train_judge(batches, 2, 25, device) for _ in range(2))
     pixels, wanted = batches(scenes.TEST_SEED)
     assert (judge(pixels).argmax(1) == wanted).float().mean() >= 0.9
+    assert all(torch.equal(a, b) for a, b in zip(judge.parameters(), again.parameters(), strict=True))
 
 
-def test_evaluate_of_identical_pictures_is_perfect(device, monkeypatch):
+def test_unseen_scenes_are_test_scenes_in_batches(monkeypatch):
+    monkeypatch.setattr(metrics, "BATCH", 4)
+    batches = list(metrics.unseen_scenes(10, 1, 16, torch.device("cpu")))
+    assert [labels.tolist() for _, labels in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    pixels = torch.cat([pixels for pixels, _ in batches])
+    assert torch.equal(pixels[4:8], scenes.render([4, 5, 6, 7], scenes.TEST_SEED + 1_000_003 + 4, 16))
+    assert len(pixels.flatten(1).unique(dim=0)) == 10  # the batches differ
+    again, other = (next(metrics.unseen_scenes(10, seed, 16, torch.device("cpu"))) for seed in (1, 2))
+    assert torch.equal(again[0], pixels[:4])
+    assert not torch.equal(other[0], pixels[:4])
+    seeds = []
+    monkeypatch.setattr(scenes, "render", lambda labels, seed, size, device: seeds.append(seed))
+    for seed in (0, 2**32 - 1):
+        list(metrics.unseen_scenes(10, seed, 16, torch.device("cpu")))
+    assert len(set(seeds)) == 6 and min(seeds) >= scenes.TEST_SEED and max(seeds) < 2**63
+
+
+def test_whole_pictures_are_spread_over_the_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "BATCH", 3)
+    for number, name in enumerate(("a", "b", "c", "d")):
+        for split in ("train", "test"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(5):
+                Image.new("RGB", (16, 16), (60 * number, 20 * i, 0)).save(tmp_path / split / name / f"{i}.png")
+    folder = PictureFolder(tmp_path, 16, "test", workers=0)
+    batches = list(metrics.whole_pictures(folder, 8))
+    assert [len(labels) for _, labels in batches] == [3, 3, 2]
+    labels = torch.cat([labels for _, labels in batches])
+    assert labels.bincount().tolist() == [2, 2, 2, 2]
+    pixels = torch.cat([pixels for pixels, _ in batches])
+    assert torch.equal((pixels[:, 0, 0, 0] * 255 / 60).round().long(), labels)
+    assert sum(len(labels) for _, labels in metrics.whole_pictures(folder, 100)) == 20
+
+
+@pytest.fixture
+def judge(device):
+    torch.manual_seed(1)
+    return metrics.Judge(3).to(device).eval()
+
+
+@pytest.fixture
+def pictures(device):
+    """24 pictures and their labels."""
+    pixels = scenes.render([0, 5, 9] * 8, scenes.TEST_SEED, 32, device)
+    return pixels, torch.tensor([0, 1, 2] * 8, device=device)
+
+
+def close(a: dict, b: dict) -> bool:
+    """Equal up to the rounding of sums over other batches."""
+    return a.keys() == b.keys() and all(b[key] == pytest.approx(a[key], rel=1e-3, abs=1e-4) for key in a)
+
+
+def test_evaluate_of_identical_pictures_is_perfect(device, judge, monkeypatch):
     """A tokenizer that copies: infinite PSNR up to its cap, no distance, every code counted."""
     model = small_model((2,)).to(device)
     model.ar = None
@@ -56,9 +176,181 @@ def test_evaluate_of_identical_pictures_is_perfect(device, monkeypatch):
     ids = torch.arange(140, device=device).view(20, 7) % 8
     monkeypatch.setattr(model.tokenizer, "encode", lambda p: ids)
     monkeypatch.setattr(model.tokenizer, "decode", lambda i, stage: pixels)
-    results = metrics.evaluate(model, metrics.Judge(3).to(device), pixels, labels)
+    results = metrics.evaluate(model, judge, [(pixels, labels)])
+    assert results["pictures"] == 20
     assert results["psnr_stage2"] == pytest.approx(100)
+    assert results["ssim_stage2"] == pytest.approx(1)
+    assert results["row_mse_stage2"] == [0, 0]
+    assert "row_ratio_stage2" not in results  # 0 over 0
     assert results["rfd_stage2"] == pytest.approx(0, abs=1e-6)
     assert results["active_codes"] == 8 / 16
+    assert results["unigram_perplexity"] == pytest.approx(8, abs=0.05)
     assert "gfd" not in results
     assert math.isfinite(results["judge_real"])
+
+
+def test_evaluate_reports_each_decoder(model, judge, pictures, monkeypatch):
+    """Stage 1 errs in row 0 twice as much as in row 1, stage 2 in row 1 alone."""
+    pixels, labels = pictures
+    errors = {1: torch.tensor([0.2, 0.1]), 2: torch.tensor([0.0, 0.1])}
+
+    def decode(ids, stage=None):
+        return pixels + errors[stage or 2].to(pixels.device).repeat_interleave(16).view(1, 1, 32, 1)
+
+    monkeypatch.setattr(model.tokenizer, "decode", decode)
+    results = metrics.evaluate(model, judge, [(pixels, labels)])
+    assert results["row_mse_stage1"] == pytest.approx([0.04, 0.01], rel=1e-3)
+    assert results["row_ratio_stage1"] == pytest.approx(4, rel=1e-3)
+    assert results["row_ratio_stage2"] == pytest.approx(0, abs=1e-3)
+    assert results["psnr_stage1"] == pytest.approx(-10 * math.log10(0.025), abs=1e-2)
+    assert results["psnr_stage2"] == pytest.approx(-10 * math.log10(0.005), abs=1e-2)
+    for stage in (1, 2):
+        expected = metrics.ssim(decode(None, stage), pixels).mean().item()
+        assert results[f"ssim_stage{stage}"] == pytest.approx(expected, rel=1e-4)
+    assert results["rfd_stage2"] < results["rfd_stage1"]
+    assert results["gfd"] == pytest.approx(results["rfd_stage2"])  # every sample is one of the reconstructions
+    assert results["generation_gap"] == pytest.approx(0, abs=1e-4)
+
+
+def test_evaluate_reports_tokens(model, judge, pictures):
+    pixels, labels = pictures
+    results = metrics.evaluate(model, judge, [(pixels, labels)])
+    nats, top1, top5 = metrics.predictability(model.ar, model.tokenizer.encode(pixels), labels)
+    for name, values in (("nats", nats), ("top1", top1), ("top5", top5)):
+        assert results[name] == pytest.approx(values.mean().item(), rel=1e-4)
+        assert results[f"{name}_prefix"] == pytest.approx(values[:, :3].mean().item(), rel=1e-4)
+        assert results[f"{name}_image"] == pytest.approx(values[:, 3:].mean().item(), rel=1e-4)
+        assert results[f"{name}_positions"] == pytest.approx(values.mean(0).tolist(), rel=1e-4)
+    assert results["bits_per_image"] == pytest.approx(nats.sum(1).mean().item() / math.log(2), rel=1e-4)
+    assert not any(key.endswith("_train") or "inception" in key for key in results)
+
+
+def test_evaluate_reports_samples(model, judge, pictures, device):
+    """Samples have the labels of the pictures; another seed draws others."""
+    pixels, labels = pictures
+    results = metrics.evaluate(model, judge, [(pixels, labels)])
+    drawn = judge.features(model.sample(labels.tolist(), seed=0))
+    assert results["gfd"] == pytest.approx(metrics.frechet_distance(judge.features(pixels), drawn), rel=1e-3)
+    assert results["generation_gap"] == pytest.approx(results["gfd"] - results["rfd_stage2"])
+    assert results["judge_samples"] == pytest.approx((judge.output(drawn).argmax(1) == labels).float().mean().item())
+    assert metrics.evaluate(model, judge, [(pixels, labels)]) == results
+    other = metrics.evaluate(model, judge, [(pixels, labels)], seed=1)
+    assert {key for key in results if other[key] != results[key]} <= {"gfd", "generation_gap", "judge_samples"}
+    assert other["gfd"] != results["gfd"]
+
+
+def test_evaluate_in_batches_gives_the_same(model, judge, pictures, monkeypatch):
+    pixels, labels = pictures
+    whole = metrics.evaluate(model, judge, [(pixels, labels)])
+    monkeypatch.setattr(metrics, "LOGITS", 5 * 7 * 16)  # five pictures at once for the AR model
+    at_once = []
+    model.ar.norm.register_forward_hook(lambda norm, inputs, output: at_once.append(len(output)))
+    batches = zip(pixels.split(7), labels.split(7), strict=True)  # an iterator: the pictures are gone over once
+    assert close(metrics.evaluate(model, judge, batches), whole)
+    assert max(at_once) == 5
+
+
+def test_evaluate_without_prefix_or_causal_decoder(device, judge, pictures):
+    model = small_model((2,), aligned=False, prefix=False).to(device)
+    results = metrics.evaluate(model, judge, [pictures])
+    assert len(results["nats_positions"]) == 4
+    assert results["nats_image"] == results["nats"]
+    assert "nats_prefix" not in results
+    assert not any("stage1" in key for key in results)
+    assert results["generation_gap"] == pytest.approx(results["gfd"] - results["rfd_stage2"])
+
+
+def test_evaluate_on_training_pictures_too(model, judge, pictures, device):
+    pixels, labels = pictures
+    training = scenes.render([3, 4, 6] * 5, 1, 32, device), torch.tensor([0, 1, 2] * 5, device=device)
+    results = metrics.evaluate(model, judge, [(pixels, labels)], [training])
+    swapped = metrics.evaluate(model, judge, [training], [(pixels, labels)])
+    assert results["pictures"] == 24
+    for name, unseen in (("nats_train", "nats"), ("top1_train", "top1"), ("judge_train", "judge_real")):
+        assert results[name] == pytest.approx(swapped[unseen])
+        assert swapped[name] == pytest.approx(results[unseen])
+    assert results["nats_train"] != results["nats"]
+
+
+def test_evaluate_refuses_a_broken_model(model, judge, pictures):
+    model.ar.output.weight.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="logits are not finite"):
+        metrics.evaluate(model, judge, [pictures])
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Whoever asks for the network fails."""
+
+    def refused(*arguments, **options):
+        raise AssertionError("the network was asked for")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refused)
+
+
+class StubInception(torch.nn.Module):
+    """Takes the arguments of torch-fidelity's network; its features are colours."""
+
+    def __init__(self, name, features_list, feature_extractor_weights_path=None):
+        super().__init__()
+        assert name == "inception-v3-compat" and features_list == ["2048"]
+        assert feature_extractor_weights_path  # without a path it would download
+
+    def forward(self, pixels):
+        assert pixels.dtype == torch.uint8
+        return (pixels.float().mean((2, 3)),)
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """torch-fidelity installed, as a stub, and the place of its weights, where nothing is yet."""
+    module = types.ModuleType("torch_fidelity")
+    module.FeatureExtractorInceptionV3 = StubInception
+    monkeypatch.setitem(sys.modules, "torch_fidelity", module)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path / "hub" / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
+
+
+def test_inception_says_what_is_missing(weights, device, offline, monkeypatch):
+    with pytest.raises(ValueError, match="needs its weights") as missing:
+        metrics.inception_features(device)
+    assert str(weights) in str(missing.value) and "https://" in str(missing.value)
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="damaged"):
+        metrics.inception_features(device)
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    with pytest.raises(ValueError, match="needs torch-fidelity .* pip install"):
+        metrics.inception_features(device)
+
+
+def test_inception_says_when_torchvision_does_not_fit(device, offline, monkeypatch):
+    """A torchvision made for another torch raises RuntimeError when torch-fidelity imports it."""
+
+    class Broken(types.ModuleType):
+        def __getattr__(self, name):
+            raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setitem(sys.modules, "torch_fidelity", Broken("torch_fidelity"))
+    with pytest.raises(ValueError, match="a torchvision that fits torch .*nms does not exist"):
+        metrics.inception_features(device)
+
+
+def test_inception_measures_beside_the_judge(weights, model, judge, pictures, device, offline, monkeypatch):
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    monkeypatch.setattr(metrics, "INCEPTION_SHA256", metrics.hashlib.sha256(b"weights").hexdigest())
+    inception = metrics.inception_features(device)
+    half = torch.full((1, 3, 4, 4), 0.5, device=device)
+    assert inception(half * 2.2).tolist() == [[255.0] * 3]  # clamped
+    assert inception(half).tolist() == [[128.0] * 3]  # rounded, not cut off
+    results = metrics.evaluate(model, judge, [pictures], inception=inception)
+    plain = metrics.evaluate(model, judge, [pictures])
+    extra = {"inception_rfd_stage1", "inception_rfd_stage2", "inception_gfd", "inception_generation_gap"}
+    assert results.keys() - plain.keys() == extra
+    assert all(results[key] == plain[key] for key in plain)
+    colours = [inception(p) for p in (pictures[0], model.tokenizer.decode(model.tokenizer.encode(pictures[0]), 1))]
+    assert results["inception_rfd_stage1"] == pytest.approx(metrics.frechet_distance(*colours), rel=1e-3)
+    assert results["inception_generation_gap"] == results["inception_gfd"] - results["inception_rfd_stage2"]

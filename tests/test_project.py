@@ -10,8 +10,9 @@ import pytest
 
 import alitok_lite
 from alitok_lite.__main__ import _parser
+from alitok_lite.ablation import ROWS
 from alitok_lite.model import CHECKPOINTS, AliTok, bundled
-from alitok_lite.train import SETTINGS
+from alitok_lite.settings import ABLATIONS, SETTINGS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "alitok_lite"
@@ -89,6 +90,9 @@ def test_readme_commands(line, tmp_path):
     parsed = _parser().parse_args(arguments)
     if arguments[0] == "train":
         assert parsed.part in SETTINGS[parsed.preset]
+        return
+    if arguments[0] == "ablate":
+        assert parsed.preset in ABLATIONS and set(parsed.rows.split(",")) <= ROWS.keys()
         return
     if arguments[0] == "evaluate":
         assert parsed.model in bundled()

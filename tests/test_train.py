@@ -207,7 +207,7 @@ def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
     for parts in (1, 2):
         settings = replace(SETTINGS["mini-plain"]["tokenizer"], accumulate=parts)
         source, drawn = SceneSource(32, settings, torch.device("cpu")), []
-        model = train._build("tokenizer", "mini-plain", tmp_path, source, torch.device("cpu"))
+        model = train._build("tokenizer", PRESETS["mini-plain"], tmp_path, source, 0, torch.device("cpu"))
         task = train.TokenizerTask("tokenizer", model, settings, accelerator, source)
         source.batch = lambda step, source=source, drawn=drawn: drawn.append(step) or SceneSource.batch(source, step)
         codebook = model.tokenizer.quantizer.codebook.detach().clone()
@@ -242,7 +242,7 @@ def test_critic_learns_from_all_parts(tmp_path, monkeypatch):
 def test_gradients_of_the_critic_add_up(tmp_path, monkeypatch):
     settings, found = SETTINGS["mini"]["tokenizer"], []
     source = SceneSource(32, settings, torch.device("cpu"))
-    model = train._build("tokenizer", "mini", tmp_path, source, torch.device("cpu"))
+    model = train._build("tokenizer", PRESETS["mini"], tmp_path, source, 0, torch.device("cpu"))
     task = train.TokenizerTask("tokenizer", model, settings, train._accelerator("tokenizer"), source)
     task.critic.eval()  # spectral norm refines its estimate at every call in training
     gradients = lambda: found.append([value.grad.clone() for value in task.critic.parameters()])  # noqa: E731
@@ -393,7 +393,7 @@ def test_mistakes_are_one_sentence(run, tmp_path):
         (lambda: train.train("tokenizer", "mini", run), "holds a run already"),
         (lambda: train.train("tokenizer", "mini", tmp_path / "none", resume=True), "nothing to resume"),
         (lambda: train.train("ar", "mini", tmp_path / "none"), "no checkpoint"),
-        (lambda: train.train("ar", "mini-conventional", run), "not trained with preset mini-conventional"),
+        (lambda: train.train("ar", "mini-conventional", run), "not trained with this preset"),
         (lambda: train.train("tokenizer", "mini", run, True, [("lr", 0.5)]), "lr was 0.001 and is now 0.5"),
         (
             lambda: train.train("tokenizer", "mini", tmp_path / "bad", overrides=[("losses", NAN)]),

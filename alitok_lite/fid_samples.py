@@ -1,0 +1,145 @@
+"""Pictures by the ten thousand, for an FID: one .npz, drawn by as many processes as there are, restartable.
+
+Picture i depends on its class, on seed + i, and on the batch that it is in, whose limits are fixed. So the processes,
+which take whole batches, may be any number, and a restart continues where the last run was stopped.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .model import DTYPES, AliTok, checkpoint_folder, choose_device, write_atomically
+
+
+@dataclass(frozen=True)
+class Order:
+    """What decides the pictures. Raises ValueError for numbers out of range."""
+
+    num: int = 50_000
+    batch: int = 64
+    seed: int = 0  # picture i has seed + i
+    classes: Sequence[str | int] = ()  # picture i has class i % their number; none = all classes in order
+    dtype: str = "float32"
+    settings: dict = field(default_factory=dict)  # of sampling; those not there are the checkpoint's own
+
+    def __post_init__(self) -> None:
+        for name in ("num", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} is {getattr(self, name)}; it must be 1 or more")
+        if not 0 <= self.seed <= 2**32 - self.num:
+            raise ValueError(f"--seed is {self.seed}; it must be a whole number from 0 to {2**32 - self.num}")
+
+
+class Processes(NamedTuple):
+    """This process among those that draw."""
+
+    index: int
+    count: int
+    device: torch.device
+    wait: Callable[[], None]  # until all have come here
+
+
+def draw(name: str, out: str | Path, order: Order, device: str = "auto") -> None:
+    """Write pictures of a checkpoint to the file `out`: `arr_0`, uint8 (num, S, S, 3), rounded to 8 bits.
+
+    Started by `accelerate launch` or `torchrun`, the processes share the work. Finished batches wait in the folder
+    `out`.parts, from which the same order continues after an interruption. Raises ValueError (or OSError), in one
+    sentence, for a mistake in the order, for a file or another order's folder that is there, and for a disk too small.
+    """
+    out = Path(out)
+    if out.suffix != ".npz" or out.exists() or not out.parent.is_dir():
+        raise ValueError(f"--out is {str(out)!r}; it must be a new file.npz in a folder that exists")
+    processes = _processes(device)
+    model = AliTok.from_pretrained(name, processes.device, DTYPES[order.dtype])
+    labels = model.labels(order.classes or range(len(model.classes))).tolist()
+    side, parts = model.tokenizer.config.image_size, out.with_name(f"{out.name}.parts")
+    starts = range(0, order.num, order.batch)
+    missing = [start for start in starts if not _part(parts, start).exists()]
+    _check_disk(out.parent, (order.num + len(missing) * order.batch) * 3 * side**2)
+    _check_order(parts, order, name, processes)  # waits for all, so that all have the same list of what is missing
+    for start in tqdm(missing[processes.index :: processes.count], unit="batch", disable=processes.index > 0):
+        rows = range(start, min(start + order.batch, order.num))
+        drawn = model.sample([labels[i % len(labels)] for i in rows], order.seed + start, **order.settings)
+        file = io.BytesIO()
+        np.save(file, np.stack([np.asarray(picture) for picture in AliTok.to_pil(drawn)]))
+        write_atomically(_part(parts, start), file.getvalue())
+    processes.wait()
+    if processes.index == 0:
+        _assemble(out, [_part(parts, start) for start in starts], (order.num, side, side, 3))
+        shutil.rmtree(parts)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _part(parts: Path, start: int) -> Path:
+    return parts / f"{start:010d}.npy"
+
+
+def _processes(device: str) -> Processes:
+    """Of `accelerate launch` or torchrun, or this one alone. ValueError where accelerate is needed and missing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Processes(0, 1, choose_device(device), lambda: None)
+    try:
+        from accelerate import PartialState
+    except ImportError as error:
+        raise ValueError("several processes need the package accelerate: pip install accelerate") from error
+    state = PartialState(cpu=device == "cpu", timeout=timedelta(days=2))  # the first may have to wait for the last
+    return Processes(state.process_index, state.num_processes, state.device, state.wait_for_everyone)
+
+
+def _check_disk(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ValueError(
+            f"{folder.resolve()} has {free / 1e9:.1f} GB free; {needed / 1e9:.1f} are needed, for the pictures and the"
+            " batches that they are joined from"
+        )
+
+
+def _check_order(parts: Path, order: Order, name: str, processes: Processes) -> None:
+    """Take the order down beside the batches; ValueError, before any is drawn, if another one is there."""
+    digest = hashlib.sha256((checkpoint_folder(name) / "config.json").read_bytes()).hexdigest()
+    about = asdict(order) | {"model": digest, "device": processes.device.type}
+    about = json.loads(json.dumps(about))  # tuples become lists, as they are read
+    path = parts / "order.json"
+    processes.wait()
+    if processes.index == 0 and not path.exists():
+        parts.mkdir(exist_ok=True)
+        write_atomically(path, json.dumps(about, indent=1).encode())
+    processes.wait()
+    there = json.loads(path.read_text())
+    for key in about:
+        if about[key] != there.get(key):
+            raise ValueError(
+                f"{parts} holds batches with {key} {there.get(key)!r}, not {about[key]!r}: give the same options to"
+                " continue, another --out, or remove that folder"
+            )
+
+
+def _assemble(out: Path, parts: Sequence[Path], shape: tuple[int, ...]) -> None:
+    """Join the batches to one array in an .npz, without ever holding more than one of them."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as raw:
+            with zipfile.ZipFile(raw, "w") as archive, archive.open("arr_0.npy", "w", force_zip64=True) as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for part in parts:
+                    file.write(np.load(part).tobytes())
+            raw.flush()
+            os.fsync(raw.fileno())
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)

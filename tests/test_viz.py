@@ -1,0 +1,376 @@
+"""Figures: the data is in them, nothing is clipped, overlapping, tiny or empty, and the explorer equals its twin."""
+
+import inspect
+import io
+import math
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_model
+from matplotlib import rcParams
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from alitok_lite import probe, viz
+from alitok_lite.layers import causal_mask, rope_table
+
+
+@pytest.fixture(scope="module")
+def given():
+    """A model with a 4 x 4 grid and what can be seen of it."""
+    model = small_model(image_size=64)
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    ids = model.tokenizer.encode(pixels)
+    decoded, aux = model.tokenizer.decode(ids, 1, return_aux=True)
+    return SimpleNamespace(
+        model=model,
+        config=model.tokenizer.config,
+        pixels=pixels,
+        ids=ids,
+        decoded=decoded,
+        aux=aux,
+        maps=probe.attention_of(model, pixels[:1], 1),
+        dependency={"causal": probe.dependency_map(model.tokenizer, pixels), "other": torch.rand(21, 16)},
+        values=torch.rand(21, generator=torch.Generator().manual_seed(1)),
+    )
+
+
+BROKEN = causal_mask(9, 9).clone()
+BROKEN[2, 6] = True
+ROWS = {"A conventional": (5.41, 0.12), "B causal decoder": (4.62, 0.08), "D + auxiliary loss": (4.1, 0.0)}
+ATTENTION = {
+    f"attention {part} {token}": lambda g, part=part, token=token: viz.attention(
+        g.pixels[:1], g.maps[part][1], g.config, part, token
+    )
+    for part, token in (("encoder", 11), ("causal", 0), ("ar", 20))
+}
+FIGURES = ATTENTION | {
+    "pictures": lambda g: viz.pictures(
+        torch.cat([g.pixels, g.decoded]), ["a", "b", "c", "a long caption of two lines"], 2, "What?", ["one", "two"]
+    ),
+    "token_grid": lambda g: viz.token_grid(g.pixels[0], g.ids[0] + 1000),
+    "token_grid of 8 x 8": lambda g: viz.token_grid(g.pixels[0], torch.full((73,), 2047)),
+    "nearest_codes": lambda g: viz.nearest_codes(torch.randn(9, 2), torch.randn(4, 2)),
+    "codebook_usage": lambda g: viz.codebook_usage(
+        {"used": torch.arange(1, 9), "collapsed": torch.tensor([9] + [0] * 7)}
+    ),
+    "auxiliary_target": lambda g: viz.auxiliary_target(g.pixels[0], g.aux[0], 4),
+    "change_map": lambda g: viz.change_map(
+        g.pixels[0], g.decoded[0], probe.patch_change(g.pixels[:1], g.decoded[:1], 16)[0]
+    ),
+    "masks": lambda g: viz.masks(
+        {part: probe.mask(g.config, part) for part in probe.PARTS},
+        {part: probe.sequence(g.config, part) for part in probe.PARTS},
+    ),
+    "masks with a leak": lambda g: viz.masks({"yours": BROKEN}, leaks={"yours": probe.find_leaks(BROKEN)}),
+    "attention of one head": lambda g: viz.attention(
+        g.pixels[:1], g.maps["bidirectional"][0], g.config, "bidirectional", 9, head=1
+    ),
+    "attention_heads encoder": lambda g: viz.attention_heads(g.pixels[0], g.maps["encoder"][0], g.config, "encoder", 9),
+    "attention_heads ar": lambda g: viz.attention_heads(g.pixels[0], g.maps["ar"][0], g.config, "ar", 9),
+    "attention_matrix": lambda g: viz.attention_matrix(g.maps["bidirectional"][0], g.config, "bidirectional"),
+    "dependency_maps": lambda g: viz.dependency_maps(g.dependency),
+    "position_maps": lambda g: viz.position_maps({"with prefix": g.values, "without": g.values[5:]}, "nats"),
+    "position_maps of 8 x 8": lambda g: viz.position_maps({"photos": torch.rand(73)}, "nats"),
+    "row_profiles": lambda g: viz.row_profiles(
+        {"causal": (g.values[:4], g.values[4:8] / 9), "with prefix": g.values[8:12], "conventional": g.values[12:16]}
+    ),
+    "curves": lambda g: viz.curves(
+        {"loss": (range(50), [1 / (i + 1) for i in range(50)])}, "step", "loss", "Does it learn?"
+    ),
+    "ablation": lambda g: viz.ablation(
+        ROWS, "nats per token", {k: v["top-1"] for k, v in viz.REPORTED.items()}, "top-1 in % (reported)"
+    ),
+    "ablation of our own": lambda g: viz.ablation(ROWS, "bits per image"),
+    "next_token_shift": lambda g: viz.next_token_shift(g.ids[0]),
+    "temperatures": lambda g: viz.temperatures(5 * g.values),
+    "guidance_ramps": lambda g: viz.guidance_ramps({"B": (16, 1.8), "L": (6, 0.7)}, 273, 17),
+    "rope_phases": lambda g: viz.rope_phases(rope_table(5, 4, 16), 5, 4),
+    "rope_phases without prefix": lambda g: viz.rope_phases(rope_table(0, 4, 16), 0, 4),
+    "drawing": lambda g: viz.drawing([(g.pixels[0], g.values[:7]), (g.decoded[0], g.values)], 21),
+    "scan_orders": lambda g: viz.scan_orders({"raster": range(16), "backwards": range(15, -1, -1)}),
+    "two_stages": lambda g: viz.two_stages(),
+}
+
+
+def drawn_texts(figure, monkeypatch):
+    """Every text that drawing the figure really draws, with its box in pixels."""
+    texts, plain = [], Text.draw
+
+    def draw(self, renderer, *more, **named):
+        if self.get_visible() and self.get_text().strip():
+            texts.append((self, self.get_window_extent(renderer)))
+        return plain(self, renderer, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Text, "draw", draw)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    return texts, np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def check_texts(figure, monkeypatch):
+    """No text is small, clipped or over another one."""
+    texts, picture = drawn_texts(figure, monkeypatch)
+    height, width = picture.shape[:2]
+    for text, box in texts:
+        assert text.get_fontsize() >= 12, f"small: {text}"
+        inside = box.x0 > -1 and box.y0 > -1 and box.x1 < width + 1 and box.y1 < height + 1
+        assert inside, f"clipped: {text} {box}"
+    for i, (one, a) in enumerate(texts):
+        for two, b in texts[:i]:
+            across, down = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+            assert across < 2 or down < 3, f"overlap: {one} {two}"
+    return [text.get_text().replace("\n", " ") for text, _ in texts], picture
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_can_be_read(name, given, monkeypatch):
+    figure = FIGURES[name](given)
+    texts, picture = check_texts(figure, monkeypatch)
+    assert isinstance(figure, Figure) and figure.get_figwidth() <= 9.01
+    assert picture.std() > 5 and len(np.unique(picture[::5, ::5].reshape(-1, 3), axis=0)) > 20  # not blank
+    assert all(ax.has_data() or ax.texts for ax in figure.axes)
+    assert any("?" in text for text in texts)  # the title asks
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "size", "problem"), [(0.5, 0.5, 9, "small"), (0.97, 0.5, 14, "clipped"), (0.3, 0.32, 14, "overlap")]
+)
+def test_unreadable_figures_are_noticed(x, y, size, problem, monkeypatch):
+    figure = Figure()
+    figure.text(0.3, 0.3, "some words", size=14)
+    figure.text(x, y, "other words", size=size)
+    with pytest.raises(AssertionError, match=problem):
+        check_texts(figure, monkeypatch)
+
+
+def test_every_figure_function_is_here():
+    made = {name.split(" ")[0] for name in FIGURES}
+    public = {
+        name
+        for name, thing in vars(viz).items()
+        if inspect.isfunction(thing) and inspect.signature(thing).return_annotation is Figure
+    }
+    assert public == made
+
+
+def arrays(ax):
+    return [np.asarray(image.get_array()) for image in ax.images]
+
+
+def holds(ax, expected):
+    """Whether an image in the axes shows exactly this array."""
+    expected = np.asarray(expected)
+    return any(a.shape == expected.shape and np.allclose(a, expected, atol=1e-5) for a in arrays(ax))
+
+
+def words(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_position_maps_hold_the_values(given):
+    figure = viz.position_maps({"with prefix": given.values, "without": given.values[5:]}, "nats per token")
+    one, other = figure.axes[:2]
+    assert holds(one, given.values[5:].view(4, 4)) and holds(other, given.values[5:].view(4, 4))
+    assert holds(one, given.values[None, 1:5]) and holds(one, given.values[None, :1])
+    assert not holds(other, given.values[None, 1:5])
+    assert (one.get_title(), other.get_title()) == ("with prefix", "without")
+    assert one.images[0].norm is other.images[0].norm and figure.axes[2].get_ylabel() == "nats per token"
+    assert one.get_xlabel() == "column" and one.get_ylabel() == "row"
+    with pytest.raises(ValueError, match="20 values are no token sequence"):
+        viz.position_maps({"wrong": given.values[:20]})
+
+
+def test_cells_stand_where_their_tokens_are(given):
+    """The number in each cell is its own value, at (column, row)."""
+    ax = viz.position_maps({"one": torch.arange(21)}).axes[0]
+    places = {text.get_text(): text.get_position() for text in ax.texts}
+    assert places["5.0"] == (0, 0) and places["6.0"] == (1, 0) and places["9.0"] == (0, 1) and places["20.0"] == (3, 3)
+    assert places["1.0"][0] == 0 and places["4.0"][0] == 3 and places["0.0"][0] < -0.5
+    assert all(places[f"{i}.0"][1] < -0.5 for i in range(5))
+    image = next(image for image in ax.images if image.get_array().shape == (4, 4))
+    assert image.get_extent() == [-0.5, 3.5, 3.5, -0.5]
+
+
+def test_attention_shows_the_row_of_the_query(given):
+    token, weights = 11, given.maps["ar"][1]
+    figure = viz.attention(given.pixels[:1], weights, given.config, "ar", token)
+    row = 100 * weights.mean(0)[token]  # what predicts token 11 stands at 11: class, then tokens 0..10
+    expected = torch.cat([row[1:], torch.zeros(1)])
+    right = figure.axes[1]
+    assert holds(right, expected[5:].view(4, 4)) and holds(right, expected[None, 1:5]) and holds(right, row[None, :1])
+    assert f"class {row[0]:.0f} %" in right.get_title() and "AR model" in figure.axes[0].get_title()
+    assert "class" in words(right) and "image token (1, 2)" in figure.get_suptitle()
+    one = viz.attention(given.pixels[:1], weights, given.config, "ar", token, head=1).axes[1]
+    assert holds(one, 100 * torch.cat([weights[1, token, 6:], torch.zeros(1)]).view(4, 4))
+
+
+def test_attention_of_the_encoder_shows_patches_beside_latents(given):
+    weights = given.maps["encoder"][0]
+    row = 100 * weights.mean(0)[16 + 7]  # the query of token 7 stands behind the 16 patches
+    left, right = viz.attention(given.pixels[:1], weights, given.config, "encoder", 7).axes[:2]
+    assert holds(left, row[:16].view(4, 4)) and holds(right, row[21:].view(4, 4))
+    heads = viz.attention_heads(given.pixels[:1], weights, given.config, "encoder", 7)
+    for head, ax in enumerate(heads.axes[:2]):
+        assert holds(ax, 100 * weights[head, 23, :16].view(4, 4)) and ax.get_title() == f"head {head}"
+
+
+def test_masks_show_masks_groups_and_leaks(given):
+    lengths = probe.sequence(given.config, "causal")
+    figure = viz.masks({"causal": causal_mask(22, 22), "broken": BROKEN}, {"causal": lengths}, {"broken": [(2, 6)]})
+    one, other = figure.axes
+    assert holds(one, causal_mask(22, 22).float())
+    assert arrays(other)[0][2, 6] == 2 and arrays(other)[0].sum() == BROKEN.sum() + 1
+    assert [text.get_text() for text in one.get_yticklabels()] == ["start", "prefix", "image"]
+    assert [line.get_ydata()[0] for line in one.lines if line.get_xdata()[0] == 0] == [0.5, 5.5]
+
+
+def test_dependency_maps_show_zero_apart_and_the_border_in_its_place(given):
+    ax = viz.dependency_maps({"causal": given.dependency["causal"]}).axes[0]
+    shown = ax.images[0].get_array()
+    assert (
+        np.allclose(shown.filled(0), given.dependency["causal"])
+        and shown.mask[6:, 0].all()
+        and not shown.mask[:6, 0].any()
+    )
+    (stairs,) = [patch for patch in ax.patches if hasattr(patch, "get_data")]
+    assert stairs.get_data().values[0] == 5.5 and stairs.get_data().values[-1] == 20.5
+    assert [text.get_text() for text in ax.get_yticklabels()][:2] == ["prefix", "(0, 0)"]
+
+
+def test_row_profiles_and_curves_plot_the_numbers():
+    ax = viz.row_profiles(
+        {"a": (torch.tensor([3.0, 1.0]), torch.tensor([0.5, 0.1])), "b": torch.tensor([2.0, 2.0])}
+    ).axes[0]
+    assert [list(container.lines[0].get_ydata()) for container in ax.containers] == [[3, 1], [2, 2]]
+    segments = ax.containers[0].lines[2][0].get_segments()
+    assert np.allclose(segments[0][:, 1], [2.5, 3.5]) and ax.get_ylim()[0] == 0
+    line = viz.curves({"x": ([0, 2], [5.0, 4.0])}, "step", "loss", "Down?").axes[0].lines[0]
+    assert list(line.get_xdata()) == [0, 2] and list(line.get_ydata()) == [5, 4]
+
+
+def test_ablation_has_bars_spreads_and_numbers():
+    reported = {name: row["top-1"] for name, row in viz.REPORTED.items()}
+    ours, theirs = viz.ablation(ROWS, "nats", reported, "top-1").axes
+    assert [bar.get_width() for bar in ours.containers[0]] == [5.41, 4.62, 4.1]
+    assert [bar.get_width() for bar in theirs.containers[0]] == [5.4, 10.7, 10.2]
+    assert words(ours) == ["5.41 ± 0.12", "4.62 ± 0.08", "4.10"]
+    assert len(ours.containers) == 3  # bars, and whiskers for the two with a spread
+    assert ours.get_yticklabels()[0].get_text() == "A conventional" and ours.yaxis_inverted()
+    unknown = viz.ablation({"new": (1.0, 0.0)} | ROWS, "nats", reported, "top-1").axes[1]
+    assert words(unknown) == ["5.4", "10.7", "10.2"]
+
+
+def test_reported_numbers_are_consistent():
+    for row in viz.REPORTED.values():
+        assert row["gFID"] - row["rFID"] == pytest.approx(row["gFID - rFID"], abs=0.011)
+
+
+def test_codebook_usage_counts():
+    ax = viz.codebook_usage({"even": torch.full((8,), 5), "dead": torch.tensor([4, 4, 0, 0, 0, 0, 0, 0])}).axes[0]
+    assert list(ax.lines[0].get_ydata()) == [12.5] * 8 and list(ax.lines[1].get_ydata()) == [50, 50]
+    labels = [line.get_label() for line in ax.lines]
+    assert labels[:2] == ["even: 8 of 8 codes, perplexity 8", "dead: 2 of 8 codes, perplexity 2"]
+
+
+def test_nearest_codes_points_each_latent_to_its_code():
+    ax = viz.nearest_codes(torch.tensor([[0.1, 0], [0.9, 1]]), torch.tensor([[0.0, 0], [1, 1]])).axes[0]
+    arrows = list(ax.patches)
+    assert [tuple(arrow._posA_posB[1]) for arrow in arrows] == [(0, 0), (1, 1)]
+
+
+def test_guidance_ramp_temperature_and_rope(given):
+    lines = viz.guidance_ramps({"B": (16, 1.8)}, 273, 17).axes[0].lines
+    assert lines[0].get_ydata()[0] == 1 and 15.9 < lines[0].get_ydata()[-1] < 16
+    axes = viz.temperatures(torch.log(torch.tensor([0.5, 0.25, 0.25])), (1.0, 2.0)).axes
+    assert [bar.get_height() for bar in axes[0].containers[0]] == pytest.approx([0.5, 0.25, 0.25])
+    assert f"{1.5 * math.log(2):.1f} nats" in axes[0].get_title()
+    class_row, prefix, image = viz.rope_phases(rope_table(5, 4, 16), 5, 4).axes[:3]
+    assert np.ma.getmaskarray(class_row.images[0].get_array()).all()  # no phase at all
+    assert arrays(prefix)[0].shape == (5, 8) and arrays(image)[0].shape == (16, 8)
+    first = arrays(image)[0]
+    assert np.allclose(first[0, :4], first[1, :4])  # the row half does not
+    assert not np.allclose(first[0, 4:], first[1, 4:])  # the column half moves along a row
+
+
+def test_next_token_shift_and_drawing(given):
+    found = words(viz.next_token_shift(torch.tensor([7, 8, 9]), 3).axes[0])
+    assert found == ["class", "7", "7", "8", "8", "9"]  # input, target; input, target; ...
+    figure = viz.drawing([(given.pixels[0], given.values[:7])], 21)
+    shown = figure.axes[1].images[0].get_array()  # the tokens to come are masked
+    assert np.allclose(shown[0, :2], given.values[5:7]) and shown.mask[0, 2:].all() and shown.mask[1:].all()
+
+
+def test_pictures_and_auxiliary_target_show_the_pictures(given):
+    figure = viz.pictures(given.pixels, ["one", "two"])
+    assert [ax.get_title() for ax in figure.axes] == ["one", "two"]
+    assert np.allclose(arrays(figure.axes[1])[0], given.pixels[1].permute(1, 2, 0))
+    axes = viz.auxiliary_target(given.pixels[0], given.aux[0], 4).axes
+    corner, first, second = (arrays(axes[i])[0] for i in (1, 2, 3))
+    assert np.allclose(corner, given.pixels[0, :, :16, :16].permute(1, 2, 0)) and np.allclose(corner, first)
+    assert np.allclose(second, given.pixels[0, :, :16, 16:32].permute(1, 2, 0))
+
+
+def test_token_grid_writes_each_id(given):
+    ids = torch.arange(100, 121)
+    found = viz.token_grid(given.pixels[0], ids).axes[0]
+    assert {str(i) for i in range(100, 121)} <= set(words(found))
+
+
+def test_png_and_picture(given):
+    figure = viz.two_stages()
+    data = viz.to_png(figure)
+    assert (
+        Image.open(io.BytesIO(data)).size
+        == viz.to_picture(figure).size
+        == tuple(map(int, 100 * figure.get_size_inches()))
+    )
+    assert figure._repr_png_() == data  # a notebook shows it without pyplot
+
+
+def test_style_does_not_leak_and_pyplot_stays_out(given):
+    before = dict(rcParams)
+    viz.two_stages()
+    assert dict(rcParams) == before
+    code = (
+        "import sys, alitok_lite.probe, alitok_lite.learn\n"
+        "assert not {'matplotlib', 'ipywidgets'} & sys.modules.keys()\n"
+        "from alitok_lite import viz\n"
+        "viz.to_png(viz.two_stages())\n"
+        "assert not {'matplotlib.pyplot', 'ipywidgets'} & sys.modules.keys()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+
+
+def test_explorer_shows_what_its_twin_shows(given, monkeypatch):
+    pytest.importorskip("ipywidgets")
+    pixels, maps = given.pixels[:1], given.maps
+    explorer = viz.attention_explorer(given.model, pixels, 1)
+    controls, picture = explorer.children
+    part, layer, head, token, buttons = controls.children
+    assert picture.value == viz.to_png(viz.attention(pixels, maps["encoder"][0], given.config, "encoder", 5))
+    places = [(button.layout.grid_row, button.layout.grid_column) for button in buttons.children]
+    assert places[0] == ("1", "1") and places[1] == ("1", "2") and places[5] == ("2", "2") and places[20] == ("5", "5")
+    assert len(set(places)) == 21
+
+    shown = []
+    monkeypatch.setattr(viz, "attention", lambda *arguments: shown.append(arguments))
+    monkeypatch.setattr(viz, "to_png", lambda _: str(len(shown)).encode())
+    buttons.children[20].click()
+    assert token.value == 20 and shown[-1][4] == 20 and picture.value == b"1"
+    part.value, layer.value, head.value, token.value = "ar", 1, 0, 3
+    _, weights, config, *rest = shown[-1]
+    assert torch.equal(weights, maps["ar"][1]) and config == given.config and rest == ["ar", 3, 0]
+    assert picture.value == str(len(shown)).encode()
+    colors = [button.style.button_color for button in buttons.children]
+    assert colors[3] == viz.ORANGE and colors.count(viz.ORANGE) == 1
+    part.value, layer.value, head.value = "causal", 0, None
+    assert torch.equal(shown[-1][1], maps["causal"][0]) and shown[-1][3:] == ("causal", 3, None)
