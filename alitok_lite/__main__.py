@@ -1,10 +1,11 @@
-"""Command line: python -m alitok_lite sample | reconstruct | train | evaluate | convert | fidsamples."""
+"""Command line: `python -m alitok_lite COMMAND`; `--help` lists the commands."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -208,8 +209,7 @@ def _ablate(args: argparse.Namespace) -> None:
         if row not in ablation.ROWS:
             raise ValueError(f"there is no row {row!r}; choose from {', '.join(ablation.ROWS)}")
     seeds = [_whole("--seeds", text) for text in args.seeds.split(",")]
-    changes = [(name, _whole("--set", value)) for name, _, value in (entry.partition("=") for entry in args.set)]
-    study = ablation.open_study(args.out, args.preset, args.data, changes)
+    study = ablation.open_study(args.out, args.preset, args.data, _sizes(args.set))
     for seed in seeds:
         for row in rows:
             ablation.run_row(study, row, seed)
@@ -218,6 +218,23 @@ def _ablate(args: argparse.Namespace) -> None:
     for entry in results["claims"]:
         verdict = {True: "holds", False: "does not hold", None: "has no spread to compare with"}[entry["holds"]]
         print(f"{entry['claim']}: {entry['difference']:.3f}, {verdict}")
+
+
+def _sizes(entries: Sequence[str]) -> dict[str, int]:
+    """SIZE=NUMBER entries of --set."""
+    return {name: _whole("--set", value) for name, _, value in (entry.partition("=") for entry in entries)}
+
+
+def _cost(args: argparse.Namespace) -> None:
+    from .config import resized
+    from .costs import training_cost
+    from .settings import SETTINGS
+
+    settings = SETTINGS[args.preset][args.part]
+    if args.batch is not None:
+        settings = replace(settings, batch=args.batch)
+    cost = training_cost(args.part, resized(PRESETS[args.preset], **_sizes(args.set)), settings, args.steps)
+    print(", ".join(f"{key.replace('_', ' ')} {value:,.4g}" for key, value in cost.items()))
 
 
 def _whole(option: str, text: str) -> int:
@@ -297,15 +314,27 @@ def _fidsamples_options(parser: argparse.ArgumentParser) -> None:
     _drawing_options(parser)
 
 
+def _cost_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("part", choices=("tokenizer", "decoder", "ar"))
+    parser.add_argument("--preset", choices=_trainable(), default="scenes")
+    parser.add_argument("--batch", type=int, help="pictures a step; default: the preset's own")
+    parser.add_argument("--steps", type=int, default=10, help="steps that are timed (default 10)")
+    _set_option(parser)
+
+
+def _set_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SIZE=NUMBER", help="another size of the tokenizer: patch_size=8"
+    )
+
+
 def _ablate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="folder of the study; a finished row is not trained again")
     parser.add_argument("--preset", default="scenes", help="sizes and settings; tiny is for two CPU cores")
     parser.add_argument("--data", default="scenes", help="scenes, or a folder with a subfolder of pictures per class")
     parser.add_argument("--rows", default="A,B,D", help="of A, B, C, D, F, causal-encoder (default A,B,D)")
     parser.add_argument("--seeds", default="0", help="whole numbers, comma-separated (default 0)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="SIZE=NUMBER", help="another size for all rows, e.g. patch_size=8"
-    )
+    _set_option(parser)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -317,6 +346,7 @@ def _parser() -> argparse.ArgumentParser:
         ("train", _train, _train_options, "Train a tokenizer (stage 1), its second decoder (stage 2), or an AR model."),
         ("evaluate", _evaluate, _evaluate_options, "Measure a checkpoint on unseen pictures, with a fresh judge."),
         ("ablate", _ablate, _ablate_options, "Train tokenizers that differ in one thing, and compare them."),
+        ("cost", _cost, _cost_options, "Time and memory of a training step, with random pictures."),
         ("convert", _convert, _convert_options, "Turn downloaded official weights into a checkpoint folder."),
         ("fidsamples", _fidsamples, _fidsamples_options, "Draw an .npz of 50,000 pictures for an FID."),
     ):

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load, save
 
 from . import metrics
-from .config import PRESETS, ARConfig, Preset
+from .config import PRESETS, ARConfig, Preset, resized
 from .lookahead import nats_given_others, train_masked
 from .model import AliTok, write_atomically
 from .settings import ABLATIONS, AblationSettings, TrainSettings
@@ -60,16 +60,6 @@ class Study:
     settings: AblationSettings
     data: str = "scenes"
 
-    def sizes(self, row: Row) -> Preset:
-        """The preset with the row's changes; the AR model follows the tokenizer's token count."""
-        tokenizer = replace(self.preset.tokenizer, **row.changes)
-        shared = {"codebook_size": tokenizer.codebook_size, "grid": tokenizer.grid}
-        return replace(
-            self.preset,
-            tokenizer=tokenizer,
-            ar=replace(self.preset.ar, prefix_tokens=tokenizer.prefix_tokens, **shared),
-        )
-
 
 def open_study(
     folder: str | Path, preset: str = "scenes", data: str = "scenes", changes: Iterable[tuple[str, int]] = ()
@@ -80,11 +70,8 @@ def open_study(
     """
     if preset not in ABLATIONS:
         raise ValueError(f"preset {preset!r} has no ablation settings; choose one of {', '.join(ABLATIONS)}")
-    sizes, changes = PRESETS[preset], dict(changes)
-    for name in changes:
-        if name not in (known := [entry.name for entry in fields(sizes.tokenizer)]):
-            raise ValueError(f"a tokenizer has no size {name!r}; choose from {', '.join(known)}")
-    sizes = replace(sizes, tokenizer=replace(sizes.tokenizer, **changes))
+    changes = dict(changes)
+    sizes = resized(PRESETS[preset], **changes)
     wanted = {"preset": preset, "data": Path(data).name, "changes": changes}
     path = Path(folder) / "study.json"
     if path.exists() and json.loads(path.read_text()) != wanted:
@@ -100,7 +87,7 @@ def run_row(study: Study, name: str, seed: int) -> dict:
     if path.exists():
         return json.loads(path.read_text())
     row, run = ROWS[name], study.folder / f"{name}-{seed}"
-    sizes = study.sizes(row)
+    sizes = resized(study.preset, **row.changes)
     if row.over is None:
         _train(study, "tokenizer", sizes, run, seed, row.aux)
         _train(study, "ar", sizes, run, seed)

@@ -119,6 +119,20 @@ def _preset(tokenizer: TokenizerConfig, classes: int, guidance: float, power: fl
     return Preset(tokenizer, ARConfig(**shared, **ar), guidance, power)
 
 
+def resized(preset: Preset, **changes: int | bool) -> Preset:
+    """A preset with other sizes of its tokenizer; the AR model's vocabulary and geometry follow.
+
+    Raises ValueError for a name that is no field of TokenizerConfig, and for sizes that do not fit together.
+    """
+    known = [field.name for field in fields(TokenizerConfig)]
+    for name in changes:
+        if name not in known:
+            raise ValueError(f"a tokenizer has no size {name!r}; choose from {', '.join(known)}")
+    tokenizer = replace(preset.tokenizer, **changes)
+    shared = {"codebook_size": tokenizer.codebook_size, "grid": tokenizer.grid}
+    return replace(preset, tokenizer=tokenizer, ar=replace(preset.ar, prefix_tokens=tokenizer.prefix_tokens, **shared))
+
+
 _OFFICIAL = TokenizerConfig()
 _SCENES = TokenizerConfig(
     image_size=64,

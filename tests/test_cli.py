@@ -225,7 +225,7 @@ def test_help_lists_what_exists(capsys):
         with pytest.raises(SystemExit) as status:
             main([command, "--help"])
         assert status.value.code == 0
-    assert listed[:5] == ["sample", "reconstruct", "train", "evaluate", "ablate"]
+    assert listed[:6] == ["sample", "reconstruct", "train", "evaluate", "ablate", "cost"]
 
 
 def test_presets_on_offer_are_those_with_settings():
