@@ -68,9 +68,9 @@ SETTINGS: dict[str, dict[str, TrainSettings]] = {
         "ar": TrainSettings(steps=30_000, batch=512, lr=1e-3, pictures=1_000_000),
     },
     "photos": {
-        "tokenizer": TrainSettings(steps=14_000, lr=1e-3, losses=LossWeights(l1=0.2)),
+        "tokenizer": TrainSettings(steps=12_000, lr=1e-3, losses=LossWeights(l1=0.2)),
         "decoder": TrainSettings(
-            steps=8000, lr=1e-3, losses=LossWeights(l1=0.2, adversarial=0.3, adversarial_start=0.7)
+            steps=8000, lr=1e-3, losses=LossWeights(l1=0.2, adversarial=0.1, adversarial_start=0.75)
         ),
         # Five hundred photographs a class are soon known by heart: decay, dropout, and the best weights kept.
         "ar": TrainSettings(steps=8000, lr=1e-3, weight_decay=0.1, ema=0.999, keep_best=True, save_every=500),

@@ -57,7 +57,8 @@ class Files(BaseHTTPRequestHandler):
 def set_address(monkeypatch, address):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://{address}")
     template = f"http://{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    for module in ("constants", "file_download"):  # where new and old versions look
+        monkeypatch.setattr(f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
 
 
 @pytest.fixture

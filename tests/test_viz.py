@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from alitok_lite import probe, viz
+from alitok_lite import TokenizerConfig, probe, viz
 from alitok_lite.layers import causal_mask, rope_table
 
 
@@ -74,6 +74,10 @@ FIGURES = ATTENTION | {
     ),
     "attention_heads encoder": lambda g: viz.attention_heads(g.pixels[0], g.maps["encoder"][0], g.config, "encoder", 9),
     "attention_heads ar": lambda g: viz.attention_heads(g.pixels[0], g.maps["ar"][0], g.config, "ar", 9),
+    "attention of 16 x 16": lambda g: viz.attention(g.pixels[0], torch.rand(2, 273, 273), TokenizerConfig(), "ar", 99),
+    "masks of 16 x 16": lambda g: viz.masks(
+        {"causal": probe.mask(TokenizerConfig(), "causal")}, {"causal": probe.sequence(TokenizerConfig(), "causal")}
+    ),
     "attention_matrix": lambda g: viz.attention_matrix(g.maps["bidirectional"][0], g.config, "bidirectional"),
     "dependency_maps": lambda g: viz.dependency_maps(g.dependency),
     "position_maps": lambda g: viz.position_maps({"with prefix": g.values, "without": g.values[5:]}, "nats"),
