@@ -81,6 +81,7 @@ def _train(args: argparse.Namespace) -> None:
         if value is not None and not (value > 0 or (key == "seed" and value == 0)):
             raise ValueError(f"--{key.replace('_', '-')} is {value}; it must be above 0")
     chosen = [(key, value) for key, value in overrides.items() if value is not None]
+    chosen += [("keep_best", True)] if args.keep_best else []
     train(args.part, args.preset, args.out, args.resume, chosen, args.data)
 
 
@@ -283,6 +284,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=kind, help="default: the preset's own")
     parser.add_argument("--accumulate", type=int, help="parts that a step's batch is computed in, to save memory")
     parser.add_argument("--pictures", type=int, help="different training pictures, on a GPU and for ar")
+    parser.add_argument("--keep-best", action="store_true", help="ar: keep the weights that predict unseen tokens best")
 
 
 def _evaluate_options(parser: argparse.ArgumentParser) -> None:

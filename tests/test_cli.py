@@ -238,3 +238,11 @@ def test_as_a_program():
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert "no checkpoint 'nonsense'" in result.stderr
+
+
+def test_keep_best_reaches_the_settings(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr("alitok_lite.train.train", lambda *args: calls.append(args))
+    assert main(["train", "ar", "--preset", "tiny", "--out", str(tmp_path), "--keep-best", "--steps", "7"]) == 0
+    assert main(["train", "ar", "--preset", "tiny", "--out", str(tmp_path)]) == 0
+    assert calls[0][4] == [("steps", 7), ("keep_best", True)] and calls[1][4] == []
