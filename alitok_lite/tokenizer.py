@@ -150,7 +150,7 @@ class Tokenizer(nn.Module):
     def _decoder(self, stage: int) -> Decoder | None:
         return self.decoder1 if stage == 1 else self.decoder2
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """Ids of pictures. pixels (B, 3, S, S) in [0, 1] -> (B, T) int64, prefix tokens first.
 
@@ -166,7 +166,7 @@ class Tokenizer(nn.Module):
         latents = self.encoder(pixels.to(self.encoder.queries.dtype))
         return self.quantizer(latents)[1]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, ids: Tensor, stage: int | None = None, return_aux: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Pictures of ids. (B, T) ints in 0..V-1 -> (B, 3, S, S) in [0, 1].
 

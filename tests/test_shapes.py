@@ -7,13 +7,15 @@ import re
 
 import pytest
 import torch
-from conftest import small_ar, small_tokenizer
+from conftest import small_ar, small_model, small_tokenizer
 from torch import Tensor, nn
 
 CORE = ("layers", "quantizer", "tokenizer", "ar", "losses")
-MODULES = {name: importlib.import_module(f"alitok_lite.{name}") for name in (*CORE, "sampling", "metrics")}
+MODULES = {name: importlib.import_module(f"alitok_lite.{name}") for name in (*CORE, "sampling", "metrics", "probe")}
 CONFIG = small_tokenizer()
 AR_CONFIG = small_ar(CONFIG, width=8, classes=5)
+MODEL = small_model()
+GIVEN = {"model": MODEL, "tokenizer": MODEL.tokenizer, "ids": torch.randint(0, 16, (2, 7)), "abs": abs}
 
 
 def shape_lines():
@@ -40,11 +42,11 @@ def tensor(shape, parameter):
 
 
 def call(function, node):
-    """Call a function with the arguments of an AST call: tuples of numbers are shapes of tensors."""
+    """Call a function with the arguments of an AST call: tuples of numbers are shapes of tensors, names are GIVEN."""
     names = list(inspect.signature(function.forward if isinstance(function, nn.Module) else function).parameters)
     values = []
     for name, argument in zip(names, node.args, strict=False):
-        value = ast.literal_eval(argument)
+        value = GIVEN[argument.id] if isinstance(argument, ast.Name) else ast.literal_eval(argument)
         values.append(tensor(value, name) if isinstance(value, tuple) else value)
     return function(*values)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_model
-from matplotlib import rcParams
+from matplotlib import rcParams, rcParamsOrig
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -43,7 +43,11 @@ def given():
 
 BROKEN = causal_mask(9, 9).clone()
 BROKEN[2, 6] = True
-ROWS = {"A conventional": (5.41, 0.12), "B causal decoder": (4.62, 0.08), "D + auxiliary loss": (4.1, 0.0)}
+ROWS = {  # as ablation.summarise makes them
+    "A": {"title": "conventional: bidirectional decoder", "mean": {"nats": 5.41, "psnr": 20}, "spread": {"nats": 0.12}},
+    "B": {"title": "causal decoder", "mean": {"nats": 4.62, "psnr": 21}, "spread": {"nats": 0.08}},
+    "causal-encoder": {"title": "A with a causal encoder", "mean": {"nats": 4.1, "generation_gap": -0.2}, "spread": {}},
+}
 ATTENTION = {
     f"attention {part} {token}": lambda g, part=part, token=token: viz.attention(
         g.pixels[:1], g.maps[part][1], g.config, part, token
@@ -88,10 +92,11 @@ FIGURES = ATTENTION | {
     "curves": lambda g: viz.curves(
         {"loss": (range(50), [1 / (i + 1) for i in range(50)])}, "step", "loss", "Does it learn?"
     ),
-    "ablation": lambda g: viz.ablation(
-        ROWS, "nats per token", {k: v["top-1"] for k, v in viz.REPORTED.items()}, "top-1 in % (reported)"
+    "ablation": lambda g: viz.ablation(ROWS, "nats", "nats per token (scenes)", "top-1"),
+    "ablation of our own": lambda g: viz.ablation(ROWS, "psnr", "PSNR (dB)"),
+    "bars": lambda g: viz.bars(
+        {"tiny": (1234.5, 20.0), "a model of a rather long name": 177_048_064 / 1e5}, "x", "How many?"
     ),
-    "ablation of our own": lambda g: viz.ablation(ROWS, "bits per image"),
     "next_token_shift": lambda g: viz.next_token_shift(g.ids[0]),
     "temperatures": lambda g: viz.temperatures(5 * g.values),
     "guidance_ramps": lambda g: viz.guidance_ramps({"B": (16, 1.8), "L": (6, 0.7)}, 273, 17),
@@ -212,6 +217,8 @@ def test_attention_shows_the_row_of_the_query(given):
     assert holds(right, expected[5:].view(4, 4)) and holds(right, expected[None, 1:5]) and holds(right, row[None, :1])
     assert f"class {row[0]:.0f} %" in right.get_title() and "AR model" in figure.axes[0].get_title()
     assert "class" in words(right) and "image token (1, 2)" in figure.get_suptitle()
+    framed = [patch.get_xy() for patch in right.patches if patch.get_linewidth() > 3]
+    assert set(framed) == {(1.5, 0.5)}  # the upper left corner of image token (1, 2)
     one = viz.attention(given.pixels[:1], weights, given.config, "ar", token, head=1).axes[1]
     assert holds(one, 100 * torch.cat([weights[1, token, 6:], torch.zeros(1)]).view(4, 4))
 
@@ -230,6 +237,7 @@ def test_masks_show_masks_groups_and_leaks(given):
     lengths = probe.sequence(given.config, "causal")
     figure = viz.masks({"causal": causal_mask(22, 22), "broken": BROKEN}, {"causal": lengths}, {"broken": [(2, 6)]})
     one, other = figure.axes
+    assert BROKEN.sum() == 46 and len(viz.masks(dict.fromkeys("abc", BROKEN)).axes) == 3
     assert holds(one, causal_mask(22, 22).float())
     assert arrays(other)[0][2, 6] == 2 and arrays(other)[0].sum() == BROKEN.sum() + 1
     assert [text.get_text() for text in one.get_yticklabels()] == ["start", "prefix", "image"]
@@ -261,15 +269,24 @@ def test_row_profiles_and_curves_plot_the_numbers():
 
 
 def test_ablation_has_bars_spreads_and_numbers():
-    reported = {name: row["top-1"] for name, row in viz.REPORTED.items()}
-    ours, theirs = viz.ablation(ROWS, "nats", reported, "top-1").axes
+    ours, theirs = viz.ablation(ROWS, "nats", "nats", "top-1").axes
     assert [bar.get_width() for bar in ours.containers[0]] == [5.41, 4.62, 4.1]
-    assert [bar.get_width() for bar in theirs.containers[0]] == [5.4, 10.7, 10.2]
-    assert words(ours) == ["5.41 ± 0.12", "4.62 ± 0.08", "4.10"]
-    assert len(ours.containers) == 3  # bars, and whiskers for the two with a spread
-    assert ours.get_yticklabels()[0].get_text() == "A conventional" and ours.yaxis_inverted()
-    unknown = viz.ablation({"new": (1.0, 0.0)} | ROWS, "nats", reported, "top-1").axes[1]
-    assert words(unknown) == ["5.4", "10.7", "10.2"]
+    assert np.allclose([bar.get_width() for bar in theirs.containers[0]], [5.4, 10.7, np.nan], equal_nan=True)
+    assert words(ours) == ["5.41 ± 0.12", "4.62 ± 0.08", "4.10"] and words(theirs) == ["5.4", "10.7"]
+    whiskers = [container.lines[2][0].get_segments()[0] for container in ours.containers[1:]]
+    assert np.allclose(whiskers, [[[5.29, 0], [5.53, 0]], [[4.54, 1], [4.70, 1]]])  # for the two with a spread
+    names = [text.get_text().replace("\n", " ") for text in ours.get_yticklabels()]
+    assert names[0] == "A: conventional: bidirectional decoder" and ours.yaxis_inverted()
+    assert "reported" in theirs.get_xlabel() and len(viz.ablation(ROWS, "nats", "nats").axes) == 1
+    assert words(viz.ablation(ROWS, "generation_gap", "gap").axes[0]) == ["-0.200"]
+    with pytest.raises(ValueError, match="no row has 'debt'; they have generation_gap, nats, psnr"):
+        viz.ablation(ROWS, "debt", "debt")
+
+
+def test_bars_take_numbers_with_and_without_spread():
+    ax = viz.bars({"one": 3.0, "two": (200.0, 10.0)}, "passes", "How many?").axes[0]
+    assert words(ax) == ["3", "200 ± 10"] and ax.get_xlabel() == "passes"
+    assert [bar.get_width() for bar in ax.containers[0]] == [3, 200]
 
 
 def test_reported_numbers_are_consistent():
@@ -278,10 +295,10 @@ def test_reported_numbers_are_consistent():
 
 
 def test_codebook_usage_counts():
-    ax = viz.codebook_usage({"even": torch.full((8,), 5), "dead": torch.tensor([4, 4, 0, 0, 0, 0, 0, 0])}).axes[0]
-    assert list(ax.lines[0].get_ydata()) == [12.5] * 8 and list(ax.lines[1].get_ydata()) == [50, 50]
+    ax = viz.codebook_usage({"even": torch.full((8,), 5), "dead": torch.tensor([0, 2, 0, 6, 0, 0, 0, 0])}).axes[0]
+    assert list(ax.lines[0].get_ydata()) == [12.5] * 8 and list(ax.lines[1].get_ydata()) == [75, 25]
     labels = [line.get_label() for line in ax.lines]
-    assert labels[:2] == ["even: 8 of 8 codes, perplexity 8", "dead: 2 of 8 codes, perplexity 2"]
+    assert labels[:2] == ["even: 8 of 8 codes, perplexity 8", "dead: 2 of 8 codes, perplexity 2"]  # 1.75
 
 
 def test_nearest_codes_points_each_latent_to_its_code():
@@ -296,6 +313,8 @@ def test_guidance_ramp_temperature_and_rope(given):
     axes = viz.temperatures(torch.log(torch.tensor([0.5, 0.25, 0.25])), (1.0, 2.0)).axes
     assert [bar.get_height() for bar in axes[0].containers[0]] == pytest.approx([0.5, 0.25, 0.25])
     assert f"{1.5 * math.log(2):.1f} nats" in axes[0].get_title()
+    root = math.sqrt(2)
+    assert axes[1].containers[0][0].get_height() == pytest.approx(root / (root + 2))
     class_row, prefix, image = viz.rope_phases(rope_table(5, 4, 16), 5, 4).axes[:3]
     assert np.ma.getmaskarray(class_row.images[0].get_array()).all()  # no phase at all
     assert arrays(prefix)[0].shape == (5, 8) and arrays(image)[0].shape == (16, 8)
@@ -342,7 +361,7 @@ def test_png_and_picture(given):
 def test_style_does_not_leak_and_pyplot_stays_out(given):
     before = dict(rcParams)
     viz.two_stages()
-    assert dict(rcParams) == before
+    assert dict(rcParams) == before and rcParams["font.size"] == rcParamsOrig["font.size"]
     code = (
         "import sys, alitok_lite.probe, alitok_lite.learn\n"
         "assert not {'matplotlib', 'ipywidgets'} & sys.modules.keys()\n"
@@ -355,26 +374,27 @@ def test_style_does_not_leak_and_pyplot_stays_out(given):
 
 
 def test_explorer_shows_what_its_twin_shows(given, monkeypatch):
-    pytest.importorskip("ipywidgets")
+    widgets = pytest.importorskip("ipywidgets")
     pixels, maps = given.pixels[:1], given.maps
-    explorer = viz.attention_explorer(given.model, pixels, 1)
-    controls, picture = explorer.children
-    part, layer, head, token, buttons = controls.children
+    top, picture = viz.attention_explorer(given.model, pixels, 1).children
+    controls, rows = top.children
+    part, layer, head, token = controls.children
     assert picture.value == viz.to_png(viz.attention(pixels, maps["encoder"][0], given.config, "encoder", 5))
-    places = [(button.layout.grid_row, button.layout.grid_column) for button in buttons.children]
-    assert places[0] == ("1", "1") and places[1] == ("1", "2") and places[5] == ("2", "2") and places[20] == ("5", "5")
-    assert len(set(places)) == 21
+    names = [[cell.description for cell in row.children if isinstance(cell, widgets.Button)] for row in rows.children]
+    assert names[0] == ["p0", "p1", "p2", "p3", "p4"] and names[2] == ["1,0", "1,1", "1,2", "1,3"]
+    assert [len(row.children) for row in rows.children] == [5] * 5  # a column's prefix token stands above it
+    buttons = [cell for row in rows.children for cell in row.children if isinstance(cell, widgets.Button)]
 
     shown = []
     monkeypatch.setattr(viz, "attention", lambda *arguments: shown.append(arguments))
     monkeypatch.setattr(viz, "to_png", lambda _: str(len(shown)).encode())
-    buttons.children[20].click()
+    buttons[20].click()
     assert token.value == 20 and shown[-1][4] == 20 and picture.value == b"1"
     part.value, layer.value, head.value, token.value = "ar", 1, 0, 3
     _, weights, config, *rest = shown[-1]
     assert torch.equal(weights, maps["ar"][1]) and config == given.config and rest == ["ar", 3, 0]
     assert picture.value == str(len(shown)).encode()
-    colors = [button.style.button_color for button in buttons.children]
+    colors = [button.style.button_color for button in buttons]
     assert colors[3] == viz.ORANGE and colors.count(viz.ORANGE) == 1
-    part.value, layer.value, head.value = "causal", 0, None
+    part.value, layer.value, head.value = "causal", 0, -1
     assert torch.equal(shown[-1][1], maps["causal"][0]) and shown[-1][3:] == ("causal", 3, None)

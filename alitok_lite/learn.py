@@ -1,0 +1,525 @@
+"""The exercises of the notebooks: `check` tests an answer, `hint` helps, `solution` shows one that passes.
+
+Every exercise is one function below: its name is the name of the answer, its docstring the task, its body requires
+properties of the answer, each with a sentence for the learner who misses it. Any answer with the properties passes.
+The solutions are in solutions.py, which a teacher may leave out: `check` and `hint` work without it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import TokenizerConfig
+from .layers import causal_mask
+from .tokenizer import Tokenizer
+
+SOLUTIONS = Path(__file__).with_name("solutions.py")
+
+
+class Unmet(Exception):
+    """A property that an answer lacks; the message says which, and what was found."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise. `stub` is the code that the learner starts from; it runs, and does not pass."""
+
+    number: str
+    name: str  # of the answer, in the stub and in the solution
+    task: str
+    hint: str
+    stub: str
+    test: Callable[[object], None]  # raises Unmet
+
+
+EXERCISES: dict[str, Exercise] = {}
+
+
+def exercise(number: str, hint: str, stub: str) -> Callable:
+    """Registers the function below it as the test of an exercise."""
+
+    def register(test: Callable[[object], None]) -> Callable[[object], None]:
+        task = " ".join(test.__doc__.split())
+        EXERCISES[number] = Exercise(number, test.__name__, task, hint, stub.strip() + "\n", test)
+        return test
+
+    return register
+
+
+def find(number: str) -> Exercise:
+    """The exercise of that number; ValueError, naming those that exist, for another."""
+    if str(number) not in EXERCISES:
+        raise ValueError(f"there is no exercise {number!r}; there are {', '.join(EXERCISES)}")
+    return EXERCISES[str(number)]
+
+
+def check(number: str, answer: object) -> bool:
+    """Whether the answer has every property that the exercise asks for; prints one line that says which is missing.
+
+    An exception in the learner's code is a missing property too. ValueError for an unknown number.
+    """
+    wanted = find(number)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():  # the notebook's own numbers stay as they are
+            wanted.test(answer)
+    except Unmet as unmet:
+        print(f"{number}: not yet. {unmet}")
+    except Exception as error:  # the learner's code may raise anything
+        print(f"{number}: not yet. {wanted.name} stopped with {type(error).__name__}: {error}".split("\n")[0])
+    else:
+        print(f"{number}: right!")
+        return True
+    return False
+
+
+def hint(number: str) -> None:
+    """Print the hint of an exercise; ValueError for an unknown number."""
+    print(find(number).hint)
+
+
+def solution(number: str) -> None:
+    """Print a solution, or that this copy comes without; ValueError for an unknown number."""
+    text = solution_source(number)
+    print(text or f"This copy comes without the solution of {number}: ask your teacher, and try hint({number!r}).")
+
+
+def solution_source(number: str) -> str:
+    """The code of a solution, which needs torch alone; empty where there is none."""
+    find(number)
+    text = SOLUTIONS.read_text() if SOLUTIONS.is_file() else ""
+    for section in text.split("\n# --- ")[1:]:
+        name, source = section.split("\n", 1)
+        if name.strip() == str(number):
+            return source.strip() + "\n"
+    return ""
+
+
+# ---------------------------------------------------------------- what tests share
+
+
+def _require(condition: object, message: str) -> None:
+    if not condition:
+        raise Unmet(message)
+
+
+def _function(answer: object) -> None:
+    _require(callable(answer), f"The answer must be a function; this is {_short(answer)}.")
+
+
+def _short(value: object) -> str:
+    """A value in one short line."""
+    text = str(value.tolist() if isinstance(value, Tensor) else value).replace("\n", " ")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _plain(value: object) -> object:
+    """A number out of a tensor or array that holds one, else the value itself."""
+    single = isinstance(value, Tensor | np.ndarray | np.generic) and np.prod(value.shape) == 1
+    return value.item() if single else value
+
+
+def _number(found: object, wanted: float, message: str) -> None:
+    """found must be that number, up to rounding; a tensor with one number is one too."""
+    found = _plain(found)
+    right = isinstance(found, int | float) and abs(found - wanted) <= 1e-4 * max(1, abs(wanted))
+    _require(right, f"{message}; yours is {_short(found)}.")
+
+
+def _as_tensor(found: object, name: str) -> Tensor:
+    """What a function returned: a tensor, an array, or a list of numbers or of tensors."""
+    _require(found is not None, f"{name} returns nothing; is there a return?")
+    if isinstance(found, list | tuple) and found and all(isinstance(part, Tensor) for part in found):
+        return torch.stack(list(found))
+    return torch.as_tensor(found)
+
+
+def _tensor(found: object, wanted: Tensor, message: str) -> None:
+    """found must have the shape and the values of wanted."""
+    found = _as_tensor(found, "Your function").detach()
+    shapes = f"its shape must be {tuple(wanted.shape)}, and is {tuple(found.shape)}"
+    _require(found.shape == wanted.shape, f"{message}: {shapes}.")
+    right = torch.allclose(found.double(), wanted.double(), atol=1e-5)
+    _require(right, f"{message}; yours is {_short(found)}.")
+
+
+def _randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# ---------------------------------------------------------------- 01, an image is a short sentence
+
+
+@exercise(
+    "1.1",
+    hint="A picture is T tokens, and one of V codes takes log2(V) bits. The prefix adds 1 + G tokens.",
+    stub="""
+def bits_per_picture(image_size, patch_size, codebook_size, prefix):
+    return 0  # your code
+""",
+)
+def bits_per_picture(answer: Callable) -> None:
+    """Write bits_per_picture(image_size, patch_size, codebook_size, prefix): how many bits the ids of one picture take.
+    prefix is True or False."""
+    _function(answer)
+    _number(answer(64, 16, 2, False), 16, "With two codes a token is one bit, so 4 x 4 tokens take 16")
+    more = answer(64, 16, 2048, False) - answer(64, 16, 1024, False)
+    _number(more, 16, "Twice the codes must cost one bit more for each of 16 tokens, 16 in all")
+    _number(answer(64, 8, 1024, False), 640, "Half the patch side makes four times the tokens, 64 of 10 bits")
+    more = answer(64, 16, 2, True) - answer(64, 16, 2, False)
+    _number(more, 5, "On a 4 x 4 grid the prefix adds 1 + 4 tokens, with two codes 5 bits")
+
+
+@exercise(
+    "1.2",
+    hint="Squared distances of all pairs: (latents[:, None] - codebook[None]).square().sum(-1). Which is the least?",
+    stub="""
+def nearest_code(latents, codebook):
+    return torch.zeros(len(latents), dtype=torch.long)  # your code
+""",
+)
+def nearest_code(answer: Callable) -> None:
+    """Write nearest_code(latents, codebook): for latents (N, d) and a codebook (V, d) the ids (N,) of the nearest codes
+    by squared distance."""
+    _function(answer)
+    codebook = _randn(8, 3, seed=1) * torch.linspace(0.2, 3, 8)[:, None]  # short and long codes
+    _tensor(answer(codebook.clone(), codebook), torch.arange(8), "A latent that is a code must get that code's id")
+    line = torch.tensor([[1.0, 0.0], [4.0, 0.0]])
+    found = answer(torch.tensor([[2.0, 0.0], [3.5, 0.0]]), line)
+    _tensor(found, torch.tensor([0, 1]), "Between codes at 1 and 4, the latents 2 and 3.5 belong to ids 0 and 1")
+    latents = _randn(50, 3)
+    wanted = torch.cdist(latents, codebook).argmin(1)
+    _tensor(answer(latents, codebook), wanted, "Each of 50 latents must get its nearest code")
+
+
+@exercise(
+    "1.3",
+    hint="What is added to the latents must have the right value and no gradient: detach() it.",
+    stub="""
+def straight_through(latents, codes):
+    return codes  # your code
+""",
+)
+def straight_through(answer: Callable) -> None:
+    """Write straight_through(latents, codes): its value is the codes, but its gradient goes to the latents as if
+    nothing had been rounded."""
+    _function(answer)
+    latents, codes = _randn(4, 3).requires_grad_(), _randn(4, 3, seed=1).requires_grad_()
+    found = answer(latents, codes)
+    _tensor(found, codes.detach(), "Forwards, the value must be the codes")
+    _require(found.requires_grad, "Backwards, no gradient gets through: the result is cut off from the latents.")
+    weights = _randn(4, 3, seed=2)
+    to_latents, to_codes = torch.autograd.grad((found * weights).sum(), (latents, codes), allow_unused=True)
+    nothing = to_latents is None or not to_latents.any()
+    _require(not nothing, "Backwards, the latents get no gradient: the encoder would never learn.")
+    _tensor(to_latents, weights, "Backwards, the latents must get the gradient of the result unchanged")
+    quiet = to_codes is None or not to_codes.any()
+    _require(quiet, "Backwards, the codes get a gradient too; they must learn from their own loss alone.")
+
+
+# ---------------------------------------------------------------- 02, who may look at whom
+
+
+@exercise(
+    "2.1",
+    hint="Query i of q stands at key i + (k - q). torch.ones(q, k, dtype=torch.bool).tril(diagonal) keeps a corner.",
+    stub="""
+def my_mask(queries, keys):
+    return torch.ones(queries, keys, dtype=torch.bool)  # your code
+""",
+)
+def my_mask(answer: Callable) -> None:
+    """Write my_mask(queries, keys): a bool mask (queries, keys), True where a query may see a key. The queries are the
+    last of the sequence, as with a KV cache: the last query sees every key, nobody sees the future."""
+    _function(answer)
+    square = _as_tensor(answer(4, 4), "my_mask")
+    _require(square.shape == (4, 4), f"my_mask(4, 4) must have shape (4, 4), and has {tuple(square.shape)}.")
+    square = square.bool()
+    _require(square.diagonal().all(), "Every position must see itself: the diagonal must be True.")
+    _require(not square.triu(1).any(), "Query 0 sees the future: key 1 and later come after it.")
+    _require(square.tril().sum() == 10, "Every position must see all earlier ones: the lower left must be True.")
+    last = torch.as_tensor(answer(1, 5)).bool()
+    _require(
+        last.all(), f"The one query of my_mask(1, 5) is the newest and must see 5 keys; it sees {int(last.sum())}."
+    )
+    _tensor(answer(2, 5), causal_mask(2, 5), "In my_mask(2, 5) query 0 must see keys 0 to 3 and query 1 all")
+
+
+@exercise(
+    "2.2",
+    hint="A leak is a pair with key > query where the mask is True. mask.nonzero() lists all True places.",
+    stub="""
+def leaks(mask):
+    return []  # your code
+""",
+)
+def leaks(answer: Callable) -> None:
+    """Write leaks(mask): the list of all (query, key) pairs in which a query of the square bool mask sees a later
+    key."""
+    _function(answer)
+    broken = causal_mask(6, 6).clone()
+    _pairs(answer(broken.clone()), set(), "A causal mask has no leak, so the list must be empty")
+    broken[1, 4] = True
+    _pairs(answer(broken.clone()), {(1, 4)}, "Where query 1 sees key 4, the one leak is (1, 4)")
+    broken[3, 5] = True
+    _pairs(answer(broken.clone()), {(1, 4), (3, 5)}, "With two leaks, (1, 4) and (3, 5), both must be listed")
+    strict = torch.zeros(3, 3, dtype=torch.bool)
+    _pairs(answer(strict), set(), "A mask without any True has no leak")
+
+
+def _pairs(found: object, wanted: set, message: str) -> None:
+    _require(found is not None, "leaks returns nothing; is there a return?")
+    listed = [tuple(int(x) for x in pair) for pair in (found.tolist() if isinstance(found, Tensor) else found)]
+    _require(set(listed) == wanted and len(listed) == len(wanted), f"{message}; yours is {_short(listed)}.")
+
+
+@exercise(
+    "2.3",
+    hint="Count: all prefix tokens, the image tokens of the rows above, those to the left, and the patch's own.",
+    stub="""
+def tokens_heard(row, column, grid, prefix_tokens):
+    return 0  # your code
+""",
+)
+def tokens_heard(answer: Callable) -> None:
+    """Write tokens_heard(row, column, grid, prefix_tokens): on how many tokens the patch at (row, column) may depend
+    in a causal decoder."""
+    _function(answer)
+    _number(answer(3, 3, 4, 0), 16, "The last patch of a 4 x 4 grid without prefix must hear all 16 tokens")
+    _number(answer(0, 0, 4, 0), 1, "The first patch without prefix must hear its own token, 1")
+    _number(answer(1, 0, 4, 0) - answer(0, 3, 4, 0), 1, "From the end of a row to the start of the next is one token")
+    _number(answer(2, 1, 4, 0) - answer(1, 1, 4, 0), 4, "One row further down a 4 x 4 grid are 4 more tokens")
+    _number(answer(0, 0, 4, 5) - answer(0, 0, 4, 0), 5, "A prefix of 5 tokens is heard by every patch, 5 more")
+
+
+# ---------------------------------------------------------------- 03, the first row has nobody to lean on
+
+
+@exercise(
+    "3.1",
+    hint="The first row of patches is picture[:, :patch]; cut it every `patch` columns. The corner comes first, too.",
+    stub="""
+def my_target(picture, patch):
+    grid = picture.shape[-1] // patch
+    return torch.zeros(1 + grid, 3, patch, patch)  # your code
+""",
+)
+def my_target(answer: Callable) -> None:
+    """Write my_target(picture, patch): what the 1 + G prefix outputs must show of a picture (3, S, S), as
+    (1 + G, 3, p, p): the top-left patch, then the G patches of the first row."""
+    _function(answer)
+    picture = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(0))
+    found = _as_tensor(answer(picture.clone(), 4), "my_target")
+    shape = f"For a 12 x 12 picture and patches of 4, the shape must be (4, 3, 4, 4), and is {tuple(found.shape)}"
+    _require(found.shape == (4, 3, 4, 4), f"{shape}: 1 + 3 patches.")
+    _require(torch.equal(found[0], picture[:, :4, :4]), "Patch 0 must be the top-left patch.")
+    _require(torch.equal(found[1], picture[:, :4, :4]), "Patch 1 must be the first of the first row: the corner again.")
+    across = torch.equal(found[2], picture[:, :4, 4:8])
+    down = torch.equal(found[2], picture[:, 4:8, :4])
+    _require(not down or across, "Patch 2 stands below the corner: yours is the first column, not the first row.")
+    _require(across, "Patch 2 must be the second of the first row: rows 0 to 3, columns 4 to 7.")
+    _require(torch.equal(found[3], picture[:, :4, 8:]), "The last patch must be the last of the first row.")
+
+
+@exercise(
+    "3.2",
+    hint="a[:k], b[:k] = b[:k], a[:k] fails, because slices are views; start from ids.clone(), or use ids.flip(0).",
+    stub="""
+def swap(ids, prefix_tokens):
+    return ids  # your code
+""",
+)
+def swap(answer: Callable) -> None:
+    """Write swap(ids, prefix_tokens): the ids (2, T) of two pictures with exchanged prefixes; row 0 keeps the image
+    tokens of picture 0. The ids that were given stay as they are."""
+    _function(answer)
+    ids = torch.arange(14).view(2, 7)
+    given = ids.clone()
+    found = _as_tensor(answer(given, 3), "swap")
+    _require(found.shape == (2, 7), f"The result must have shape (2, 7), and has {tuple(found.shape)}.")
+    _tensor(found[:, 3:], ids[:, 3:], "The image tokens must stay where they are")
+    _tensor(found[0, :3], ids[1, :3], "Row 0 must begin with the prefix of picture 1")
+    _tensor(found[1, :3], ids[0, :3], "Row 1 must begin with the prefix of picture 0")
+    _require(torch.equal(given, ids), "The ids that were given have been changed; work on a copy.")
+
+
+@exercise(
+    "3.3",
+    hint="The share is (1 + G) / (1 + G + G*G). Try G = 1, 2, 3, ... in a loop.",
+    stub="""
+cheap_from = 1  # your number
+""",
+)
+def cheap_from(answer: int) -> None:
+    """From which grid side G on do the 1 + G prefix tokens make less than a tenth of all tokens? Give the smallest
+    such G as a whole number."""
+    answer = _plain(answer)
+    right = isinstance(answer, int | float) and answer == int(answer) and answer >= 1
+    _require(right, f"The answer must be a whole number of 1 or more; this is {_short(answer)}.")
+    grid = int(answer)
+    here, before = ((1 + g) / (1 + g + g * g) for g in (grid, grid - 1))
+    _require(here < 0.1, f"At G = {grid} the prefix is still {here:.1%} of the tokens.")
+    _require(before >= 0.1, f"At G = {grid - 1} it is {before:.1%} already, so {grid} is not the smallest.")
+
+
+# ---------------------------------------------------------------- 04, two stages, one codebook
+
+
+@exercise(
+    "4.1",
+    hint="tokenizer.requires_grad_(False) freezes everything; then wake the one module that stage 2 trains.",
+    stub="""
+def prepare_stage2(tokenizer):
+    pass  # your code
+""",
+)
+def prepare_stage2(answer: Callable) -> None:
+    """Write prepare_stage2(tokenizer): set requires_grad so that stage 2 trains what it should and nothing else. The
+    parts are tokenizer.encoder, .quantizer, .decoder1 (causal) and .decoder2 (bidirectional)."""
+    _function(answer)
+    sizes = {f"{part}_{key}": n for part in ("encoder", "decoder") for key, n in _SMALL}
+    tokenizer = Tokenizer(TokenizerConfig(image_size=32, codebook_size=8, code_dim=4, **sizes), (1, 2))
+    tokenizer.decoder2.requires_grad_(False)  # it must be woken, whatever went before
+    answer(tokenizer)
+    learns = {name: {p.requires_grad for p in part.parameters()} for name, part in tokenizer.named_children()}
+    _require(
+        False not in learns["decoder2"], "The bidirectional decoder (decoder2) does not learn, and stage 2 is for it."
+    )
+    _require(True not in learns["encoder"], "The encoder, or its latent queries, still learn: the ids would change.")
+    _require(True not in learns["quantizer"], "The codebook still learns: the same ids would mean something else.")
+    _require(True not in learns["decoder1"], "The causal decoder (decoder1) still learns; its stage is over.")
+
+
+_SMALL = (("width", 16), ("depth", 1), ("heads", 2))
+
+
+@exercise(
+    "4.2",
+    hint="Mean squared error of each picture: (a - b).square().flatten(1).mean(1); then -10 times its log10.",
+    stub="""
+def my_psnr(decoded, pixels):
+    return torch.zeros(len(pixels))  # your code
+""",
+)
+def my_psnr(answer: Callable) -> None:
+    """Write my_psnr(decoded, pixels): the peak signal-to-noise ratio in dB of each picture, (B, 3, S, S) in [0, 1] to
+    (B,): -10 log10 of its mean squared error."""
+    _function(answer)
+    pixels = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) / 2
+    error = torch.tensor([0.1, 0.01, 0.1]).view(3, 1, 1, 1)
+    found = _as_tensor(answer(pixels + error, pixels), "my_psnr")
+    shape = tuple(found.shape)
+    _require(shape == (3,), f"Three pictures have three values, of shape (3,); yours has {shape}.")
+    _tensor(found[0], torch.tensor(20.0), "An error of 0.1 at every pixel must be 20 dB")
+    _tensor(found[1] - found[0], torch.tensor(20.0), "A tenth of the error must be 20 dB more")
+    noise = _randn(3, 3, 8, 8) * error
+    wanted = -10 * noise.square().flatten(1).mean(1).log10()
+    _tensor(answer(pixels + noise, pixels), wanted, "The mean must be of the squared error of each picture by itself")
+
+
+@exercise(
+    "4.3",
+    hint="Which decoder punishes an encoder that hides something about patch 0 in a later token?",
+    stub="""
+decoder_of = {1: "?", 2: "?"}  # "causal" or "bidirectional"
+""",
+)
+def decoder_of(answer: dict) -> None:
+    """Should the decoder be causal or bidirectional? Give a dict: stage 1 and stage 2, each "causal" or
+    "bidirectional"."""
+    right = isinstance(answer, dict) and set(answer) == {1, 2}
+    _require(right, f"The answer must be a dict with keys 1 and 2; this is {_short(answer)}.")
+    words = {stage: str(word).strip().lower() for stage, word in answer.items()}
+    for stage, word in words.items():
+        known = word in ("causal", "bidirectional")
+        _require(known, f'Stage {stage} must be "causal" or "bidirectional"; it is {answer[stage]!r}.')
+    taught = "With a bidirectional decoder in stage 1 nothing keeps the encoder from leaning on later tokens."
+    _require(words[1] == "causal", taught)
+    better = "In stage 2 the tokens are frozen, so a decoder that sees all of them can only help the pixels."
+    _require(words[2] == "bidirectional", better)
+
+
+# ---------------------------------------------------------------- 05, a language model that draws
+
+
+@exercise(
+    "5.1",
+    hint="The inputs begin with the class token and lack the last id; the targets are the ids themselves.",
+    stub="""
+def shift(ids, class_tokens):
+    return ids, ids  # your code
+""",
+)
+def shift(answer: Callable) -> None:
+    """Write shift(ids, class_tokens): from ids (B, T) and class tokens (B,) the inputs (B, T) and targets (B, T) of the
+    AR model: at each place it reads what came before and must say the id that comes there."""
+    _function(answer)
+    ids, classes = torch.arange(10, 18).view(2, 4), torch.tensor([98, 99])
+    found = answer(ids.clone(), classes.clone())
+    pair = isinstance(found, tuple | list) and len(found) == 2
+    _require(pair, "shift must return two tensors, inputs and targets.")
+    inputs, targets = found
+    _require(
+        tuple(targets.shape) == (2, 4), f"There are 4 ids to say, and your targets have shape {tuple(targets.shape)}."
+    )
+    _tensor(targets, ids, "Every id must be said, also the first: the targets must be the ids")
+    _require(not torch.equal(inputs, ids), "Your model reads the very id that it must say: nothing is left to learn.")
+    _require(tuple(inputs.shape) == (2, 4), f"There are 4 places to read, and your inputs have {tuple(inputs.shape)}.")
+    _tensor(inputs[:, 0], classes, "What is read before the first id must be the class token")
+    _tensor(inputs[:, 1:], ids[:, :-1], "Behind the class token come the ids, up to the last but one")
+
+
+@exercise(
+    "5.2",
+    hint="1 + (g - 1) (1 - cos(pi (t / T) ** p)) / 2, for t = 0 .. T - 1.",
+    stub="""
+def ramp(tokens, guidance, power):
+    return torch.full((tokens,), float(guidance))  # your code
+""",
+)
+def ramp(answer: Callable) -> None:
+    """Write ramp(tokens, guidance, power): the guidance scale at each of T tokens, (T,): half a cosine from 1 at t = 0
+    towards g, which t = T would reach, with t / T raised to the power p."""
+    _function(answer)
+    found = _as_tensor(answer(100, 5.0, 1.0), "ramp").float()
+    _require(found.shape == (100,), f"There are 100 tokens, and your ramp has shape {tuple(found.shape)}.")
+    _number(found[0], 1, "At the first token the scale must be 1, no guidance")
+    _require((found.diff() > 0).all(), "The scale must rise from token to token.")
+    last = found[-1].item()
+    _require(4.9 < last < 5, f"The last token is T - 1, so its scale must stay just under g = 5; yours is {last:.4f}.")
+    _number(found[50], 3, "With power 1 the middle of a ramp to 5 must be 3")
+    bent = _as_tensor(answer(100, 5.0, 2.0), "ramp").float()
+    lower = f"A larger power must rise later: at token 50 power 2 gives {bent[50]:.2f}, power 1 gives {found[50]:.2f}"
+    _require(bent[50] < found[50], f"{lower}.")
+    _number(bent[50], 1 + 2 * (1 - 0.5**0.5), "With power 2, token 50 must be at a quarter of the cosine")
+    _number(_as_tensor(answer(7, 1.0, 1.4), "ramp").max(), 1, "Guidance 1 must be 1 everywhere")
+
+
+@exercise(
+    "5.3",
+    hint="Divide the logits by the temperature, then softmax over the last dimension.",
+    stub="""
+def probabilities(logits, temperature):
+    return torch.zeros_like(logits)  # your code
+""",
+)
+def probabilities(answer: Callable) -> None:
+    """Write probabilities(logits, temperature): from logits (B, V) the probabilities (B, V) of the next id at a
+    temperature above 0."""
+    _function(answer)
+    logits = 2 * _randn(2, 6)
+    plain = _as_tensor(answer(logits.clone(), 1.0), "probabilities")
+    _require(plain.shape == (2, 6), "The result must have the shape of the logits, (2, 6).")
+    _tensor(plain.sum(-1), torch.ones(2), "The probabilities of each picture must add up to 1")
+    _tensor(plain, logits.softmax(-1), "At temperature 1 they must be the softmax of the logits")
+    cold, hot = (torch.special.entr(answer(logits.clone(), t)).sum(-1) for t in (0.5, 2.0))
+    order = "A higher temperature must be less certain: entropies at 0.5 and 2 are"
+    _require((hot > cold).all(), f"{order} {cold[0]:.2f} and {hot[0]:.2f}.")
+    for t in (0.5, 2.0):
+        found = answer(logits.clone(), t)
+        _tensor(found.sum(-1), torch.ones(2), f"At temperature {t:g} they must add up to 1 too")
+        wanted = "the ratio of two probabilities must be that at temperature 1, to the power 1 / temperature"
+        _tensor(found, (logits / t).softmax(-1), f"At temperature {t:g} {wanted}")

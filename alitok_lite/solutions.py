@@ -1,0 +1,88 @@
+"""Solutions of the exercises in learn.py, for teachers; the package works without this file.
+
+Each section begins with its number and needs torch alone.
+"""
+
+import torch
+
+
+# --- 1.1
+def bits_per_picture(image_size, patch_size, codebook_size, prefix):
+    grid = image_size // patch_size
+    tokens = grid * grid + (1 + grid if prefix else 0)
+    return tokens * torch.log2(torch.tensor(codebook_size)).item()
+
+
+# --- 1.2
+def nearest_code(latents, codebook):
+    distances = (latents[:, None] - codebook[None]).square().sum(-1)  # (N, V)
+    return distances.argmin(1)
+
+
+# --- 1.3
+def straight_through(latents, codes):
+    return latents + (codes - latents).detach()
+
+
+# --- 2.1
+def my_mask(queries, keys):
+    return torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+
+
+# --- 2.2
+def leaks(mask):
+    return [(query, key) for query, key in mask.nonzero().tolist() if key > query]
+
+
+# --- 2.3
+def tokens_heard(row, column, grid, prefix_tokens):
+    return prefix_tokens + row * grid + column + 1
+
+
+# --- 3.1
+def my_target(picture, patch):
+    row = picture[:, :patch].split(patch, dim=2)  # G patches (3, p, p)
+    return torch.stack([row[0], *row])
+
+
+# --- 3.2
+def swap(ids, prefix_tokens):
+    swapped = ids.clone()
+    swapped[:, :prefix_tokens] = ids.flip(0)[:, :prefix_tokens]
+    return swapped
+
+
+# --- 3.3
+cheap_from = next(g for g in range(1, 100) if (1 + g) / (1 + g + g * g) < 0.1)
+
+
+# --- 4.1
+def prepare_stage2(tokenizer):
+    tokenizer.requires_grad_(False)
+    tokenizer.decoder2.requires_grad_(True)
+
+
+# --- 4.2
+def my_psnr(decoded, pixels):
+    return -10 * (decoded - pixels).square().flatten(1).mean(1).log10()
+
+
+# --- 4.3
+decoder_of = {1: "causal", 2: "bidirectional"}
+
+
+# --- 5.1
+def shift(ids, class_tokens):
+    inputs = torch.cat([class_tokens[:, None], ids[:, :-1]], dim=1)
+    return inputs, ids
+
+
+# --- 5.2
+def ramp(tokens, guidance, power):
+    t = torch.arange(tokens) / tokens
+    return 1 + (guidance - 1) * (1 - torch.cos(torch.pi * t**power)) / 2
+
+
+# --- 5.3
+def probabilities(logits, temperature):
+    return (logits / temperature).softmax(-1)

@@ -1,0 +1,40 @@
+"""Run notebooks from top to bottom and store their outputs: python notebooks/run.py [FILE.ipynb ...]; default all."""
+
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent
+
+
+def executed(notebook: nbformat.NotebookNode, seconds: int = 600) -> nbformat.NotebookNode:
+    """The notebook with fresh outputs; what differs from run to run without meaning anything is left out.
+
+    Raises nbclient.exceptions.CellExecutionError for a cell that fails.
+    """
+    options = {"timeout": seconds, "kernel_name": "python3", "resources": {"metadata": {"path": str(FOLDER)}}}
+    NotebookClient(notebook, store_widget_state=False, **options).execute()
+    notebook.metadata.pop("widgets", None)
+    language = {"name": "python"}
+    notebook.metadata.language_info = nbformat.from_dict(language)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+    return notebook
+
+
+def main(names: list[str]) -> None:
+    """Run the named notebooks, or all of them, and write each when it has finished."""
+    for path in [Path(name) for name in names] or sorted(FOLDER.glob("*.ipynb")):
+        began = time.time()
+        notebook = executed(nbformat.read(path, as_version=4))
+        temporary = path.with_suffix(".tmp")
+        nbformat.write(notebook, temporary)
+        temporary.rename(path)
+        print(f"{path.name}: {time.time() - began:.0f} s, {path.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

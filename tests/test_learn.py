@@ -1,0 +1,247 @@
+"""Every exercise: its stub runs and fails with help, typical mistakes fail by name, its solution passes."""
+
+import math
+import re
+
+import pytest
+import torch
+
+from alitok_lite import learn
+
+EXERCISES = learn.EXERCISES.values()
+
+
+def answer_of(source, name):
+    """What the code defines under that name, run where torch is imported and nothing else."""
+    space = {"torch": torch}
+    exec(source, space)
+    return space[name]
+
+
+def in_place_swap(ids, k):
+    ids[0, :k], ids[1, :k] = ids[1, :k], ids[0, :k]
+    return ids
+
+
+def frozen(*parts):
+    """An answer to 4.1 that freezes these parts and wakes all others."""
+
+    def prepare(tokenizer):
+        for name, part in tokenizer.named_children():
+            part.requires_grad_(name not in parts)
+
+    return prepare
+
+
+def cosine(latents, codebook):
+    unit = [x / x.norm(dim=1, keepdim=True) for x in (latents, codebook)]
+    return (unit[0] @ unit[1].T).argmax(1)
+
+
+def ramp(t, g, p):
+    return 1 + (g - 1) * (1 - torch.cos(math.pi * t**p)) / 2
+
+
+# number -> wrong answers, each with words of the message that it must get
+MISTAKES = {
+    "1.1": [
+        (lambda s, p, v, k: ((s // p) ** 2 + k * (1 + s // p)) * v, "With two codes a token is one bit"),
+        (lambda s, p, v, k: ((s // p) ** 2 + k * (1 + s // p)) * math.log(v), "yours is 11.09"),
+        (lambda s, p, v, k: (s // p) ** 2 * math.log2(v), "prefix adds 1 + 4 tokens"),
+        (lambda s, p, v, k: ((s // p) ** 2 + k * (s // p)) * math.log2(v), "yours is 4"),
+        (lambda s, p, v, k: 16 * math.log2(v), "four times the tokens"),
+        (lambda s, p, v, k: 16 if v == 2 else 0, "Twice the codes"),
+    ],
+    "1.2": [
+        (lambda z, e: (z @ e.T).argmax(1), "A latent that is a code"),
+        (cosine, "the latents 2 and 3.5"),
+        (lambda z, e: torch.cdist(z, e).argmin(0), "its shape must be"),
+        (lambda z, e: torch.cdist(z, e).min(1).values, "must get"),
+        (lambda z, e: None, "returns nothing"),
+        (5, "must be a function"),
+    ],
+    "1.3": [
+        (lambda z, e: e.detach(), "cut off"),
+        (lambda z, e: e, "no gradient: the encoder"),
+        (lambda z, e: z, "the value must be the codes"),
+        (lambda z, e: z + (e - z), "no gradient"),
+        (lambda z, e: e + z - z.detach(), "own loss alone"),
+        (lambda z, e: 2 * z + (e - 2 * z).detach(), "unchanged"),
+    ],
+    "2.1": [
+        (lambda q, k: torch.ones(q, k, dtype=torch.bool).tril(), "sees 1"),
+        (lambda q, k: torch.ones(q, k, dtype=torch.bool).triu(), "sees the future"),
+        (lambda q, k: torch.ones(q, k, dtype=torch.bool).tril(k - q - 1), "must see itself"),
+        (lambda q, k: torch.eye(q, k, dtype=torch.bool), "all earlier ones"),
+        (lambda q, k: torch.ones(q, k).tril(k - q).where(torch.tensor(q < k), torch.ones(())), "future"),
+    ],
+    "2.2": [
+        (lambda m: [(k, q) for q, k in m.nonzero().tolist() if k > q], "(1, 4)"),
+        (lambda m: [(q, k) for q in range(len(m)) for k in range(q + 1, len(m))], "must be empty"),
+        (lambda m: [(q, k) for q, k in m.nonzero().tolist() if k > q][:1], "both must be listed"),
+        (lambda m: m.nonzero().tolist(), "must be empty"),
+        (lambda m: [(q, k) for q, k in (~m).nonzero().tolist() if k > q], "must be empty"),
+    ],
+    "2.3": [
+        (lambda r, c, g, k: k + r * g + c, "all 16 tokens; yours is 15"),
+        (lambda r, c, g, k: r * g + c + 1, "5 more; yours is 0"),
+        (lambda r, c, g, k: k + c * g + r + 1, "next is one token"),
+        (lambda r, c, g, k: g * g, "its own token"),
+    ],
+    "3.1": [
+        (lambda x, p: torch.stack(x[:, :p].split(p, 2)), "must be (4, 3, 4, 4), and is (3, 3, 4, 4)"),
+        (lambda x, p: torch.stack([x[:, :p, :p], *x[:, :, :p].split(p, 1)]), "first column"),
+        (lambda x, p: torch.stack([*x[:, :p].split(p, 2), x[:, :p, :p]]), "corner again"),
+        (lambda x, p: torch.stack([x[:, :p, :p], *x[:, -p:].split(p, 2)]), "corner again"),
+    ],
+    "3.2": [
+        (in_place_swap, "Row 1 must begin"),
+        (lambda ids, k: ids.flip(0), "image tokens must stay"),
+        (lambda ids, k: torch.cat([ids.flip(0)[:, : k - 1], ids[:, k - 1 :]], 1), "Row 0 must begin"),
+        (lambda ids, k: ids.copy_(torch.cat([ids.flip(0)[:, :k], ids[:, k:]], 1)), "work on a copy"),
+    ],
+    "3.3": [
+        (9, "At G = 9 the prefix is still 11.0%"),
+        (11, "At G = 10 it is 9.9% already"),
+        (9.5, "whole number"),
+        ("ten", "whole number"),
+    ],
+    "4.1": [
+        (frozen("encoder"), "codebook still learns"),
+        (frozen("quantizer"), "encoder, or its latent queries"),
+        (frozen("encoder", "quantizer"), "causal decoder (decoder1) still learns"),
+        (frozen("encoder", "quantizer", "decoder1", "decoder2"), "does not learn"),
+        (lambda tokenizer: None, "does not learn"),
+    ],
+    "4.2": [
+        (lambda a, b: -20 * (a - b).square().flatten(1).mean(1).log10(), "must be 20 dB; yours is 4"),
+        (lambda a, b: -10 * (a - b).square().mean().log10(), "shape (3,); yours has ()"),
+        (lambda a, b: -10 * (a - b).square().flatten(1).mean(1).log(), "20 dB"),
+        (lambda a, b: -20 * (a - b).abs().flatten(1).mean(1).log10(), "squared error"),
+        (lambda a, b: 10 * (a - b).square().flatten(1).mean(1).log10(), "yours is -"),
+    ],
+    "4.3": [
+        ({1: "bidirectional", 2: "bidirectional"}, "nothing keeps the encoder"),
+        ({1: "causal", 2: "causal"}, "can only help the pixels"),
+        ({1: "bidirectional", 2: "causal"}, "nothing keeps the encoder"),
+        ("causal", "must be a dict"),
+    ],
+    "5.1": [
+        (lambda ids, c: (ids, ids), "nothing is left to learn"),
+        (lambda ids, c: (ids[:, :-1], ids[:, 1:]), "4 ids to say"),
+        (lambda ids, c: (torch.cat([c[:, None], ids], 1), ids), "4 places to read"),
+        (lambda ids, c: (ids.roll(1, 1), ids), "class token"),
+        (lambda ids, c: (torch.cat([c[:, None], ids[:, 1:]], 1), ids), "last but one"),
+        (lambda ids, c: ids, "two tensors"),
+    ],
+    "5.2": [
+        (lambda n, g, p: ramp(torch.arange(n) / n, g, 1.0), "larger power"),
+        (lambda n, g, p: ramp(torch.arange(n) / (n - 1), g, p), "just under g = 5; yours is 5.0"),
+        (lambda n, g, p: ramp(torch.arange(1, n + 1) / n, g, p), "first token the scale must be 1"),
+        (lambda n, g, p: ramp(torch.arange(n) / n, g, p) - 1, "first token the scale must be 1"),
+        (lambda n, g, p: 1 + (g - 1) * torch.arange(n) / n, "power 2 gives"),
+        (lambda n, g, p: ramp(torch.arange(n) / n, g, 1 / p), "later"),
+    ],
+    "5.3": [
+        (lambda x, t: (x * t).softmax(-1), "less certain"),
+        (lambda x, t: x.softmax(-1) / t, "less certain"),
+        (lambda x, t: x.softmax(-1), "less certain"),
+        (lambda x, t: (x / t).softmax(0), "add up to 1"),
+        (lambda x, t: (x / t).log_softmax(-1), "add up to 1"),
+        (lambda x, t: (x / t**2).softmax(-1), "1 / temperature"),
+    ],
+}
+# other right answers than the solutions
+VARIANTS = {
+    "1.1": [lambda s, p, v, k: torch.tensor(((s // p) ** 2 + (1 + s // p) * k) * math.log2(v))],
+    "1.2": [
+        lambda z, e: (-torch.cdist(z, e)).argmax(1).tolist(),
+        lambda z, e: torch.cdist(z, e).argmin(1).int().numpy(),
+    ],
+    "1.3": [lambda z, e: z - z.detach() + e.detach()],
+    "2.1": [
+        lambda q, k: torch.arange(k) <= torch.arange(q)[:, None] + k - q,
+        lambda q, k: torch.ones(q, k).tril(k - q),
+    ],
+    "2.2": [lambda m: {(q, k) for q, k in m.nonzero().tolist() if k > q}, lambda m: (m.bool().triu(1)).nonzero()],
+    "2.3": [lambda r, c, g, k: torch.tensor(k + r * g + c + 1)],
+    "3.1": [lambda x, p: [x[:, :p, :p]] + [x[:, :p, i : i + p] for i in range(0, x.shape[-1], p)]],
+    "3.2": [lambda ids, k: torch.stack([torch.cat([ids[1, :k], ids[0, k:]]), torch.cat([ids[0, :k], ids[1, k:]])])],
+    "3.3": [10, 10.0, torch.tensor(10)],
+    "4.1": [frozen("encoder", "quantizer", "decoder1")],
+    "4.2": [lambda a, b: 10 * torch.log10(1 / ((a - b) ** 2).mean(dim=(1, 2, 3)))],
+    "4.3": [{1: "Causal", 2: "bidirectional "}],
+    "5.1": [lambda ids, c: [torch.hstack([c.view(-1, 1), ids])[:, :-1], ids.clone()]],
+    "5.2": [lambda n, g, p: [1 + (g - 1) * math.sin(math.pi * (t / n) ** p / 2) ** 2 for t in range(n)]],
+    "5.3": [lambda x, t: x.softmax(-1) ** (1 / t) / (x.softmax(-1) ** (1 / t)).sum(-1, keepdim=True)],
+}
+
+
+def test_the_exercises_are_complete():
+    assert list(learn.EXERCISES) == sorted(learn.EXERCISES) == list(MISTAKES) == list(VARIANTS)
+    for notebook in "12345":
+        assert 2 <= sum(number.startswith(f"{notebook}.") for number in learn.EXERCISES) <= 3
+    for exercise in EXERCISES:
+        assert exercise.task.endswith((".", "?")) and exercise.name in exercise.task + exercise.stub
+        assert len(exercise.hint) > 30 and exercise.stub.count("your code") + exercise.stub.count("your number") <= 1
+    assert all(len(wrong) >= 2 for wrong in MISTAKES.values())
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_stub_runs_and_fails_with_help(exercise, capsys):
+    answer = answer_of(exercise.stub, exercise.name)
+    assert learn.check(exercise.number, answer) is False
+    message = capsys.readouterr().out
+    assert re.fullmatch(rf"{exercise.number}: not yet\. .{{25,}}\n", message) and "stopped with" not in message
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_solution_passes(exercise, capsys):
+    source = learn.solution_source(exercise.number)
+    assert exercise.stub.split("(")[0].split(" =")[0] in source
+    assert learn.check(exercise.number, answer_of(source, exercise.name)) is True
+    assert capsys.readouterr().out == f"{exercise.number}: right!\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "answer", "words"),
+    [pytest.param(n, *wrong, id=f"{n}-{i}") for n, all_ in MISTAKES.items() for i, wrong in enumerate(all_)],
+)
+def test_typical_mistakes_fail_by_name(number, answer, words, capsys):
+    assert learn.check(number, answer) is False
+    message = capsys.readouterr().out
+    assert words in message and message.count("\n") == 1
+
+
+@pytest.mark.parametrize(("number", "answer"), [(n, right) for n, all_ in VARIANTS.items() for right in all_])
+def test_other_right_answers_pass(number, answer, capsys):
+    assert learn.check(number, answer), capsys.readouterr().out
+
+
+def test_an_exception_is_one_line_and_the_random_numbers_stay(capsys):
+    torch.manual_seed(1)
+    assert learn.check("2.3", lambda *_: 1 / 0) is False
+    learn.check("4.1", lambda tokenizer: None)
+    assert torch.equal(torch.rand(2), torch.rand(2, generator=torch.Generator().manual_seed(1)))
+    assert capsys.readouterr().out.startswith(
+        "2.3: not yet. tokens_heard stopped with ZeroDivisionError: division by zero"
+    )
+
+
+def test_hint_and_solution_are_printed(capsys):
+    learn.hint("2.3")
+    learn.solution("2.3")
+    assert capsys.readouterr().out == learn.EXERCISES["2.3"].hint + "\n" + learn.solution_source("2.3") + "\n"
+
+
+def test_without_the_solutions_all_else_works(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(learn, "SOLUTIONS", tmp_path / "solutions.py")
+    learn.solution("1.1")
+    assert "without the solution of 1.1" in capsys.readouterr().out
+    assert learn.check("3.3", 10) and not learn.check("3.3", 4)
+
+
+@pytest.mark.parametrize("call", [lambda n: learn.check(n, 1), learn.hint, learn.solution])
+def test_unknown_numbers_list_the_known(call):
+    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*5\.3$"):
+        call("9.9")

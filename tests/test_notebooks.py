@@ -1,0 +1,85 @@
+"""The notebooks' contract: what a reader finds in each of them, and that they run as they are shipped."""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+sys.path.insert(0, str(FOLDER))
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook):
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_opens_with_goals_prerequisites_and_minutes(notebook):
+    first, second = notebook.cells[:2]
+    assert first.cell_type == "markdown" and second.cell_type == "code"
+    assert re.match(r"# \d\d ", first.source)
+    for words in ("You will be able to", "You need", "minutes on two CPU cores"):
+        assert words in first.source, words
+
+
+def test_set_up_is_the_same_everywhere():
+    cells = {nbformat.read(path, as_version=4).cells[1].source for path in NOTEBOOKS}
+    assert len(cells) <= 1
+
+
+def test_ends_with_where_to_read_more(notebook):
+    assert "## Read more" in notebook.cells[-1].source and "arXiv" in notebook.cells[-1].source
+
+
+def test_rhythm(notebook):
+    """Predict, run, what you should see, why; ranges are asserted; exercises have check, hint and solution."""
+    text = prose(notebook)
+    for words in ("**Predict.**", "**What you should see.**", "**Why.**"):
+        assert text.count(words) >= 2, words
+    source = "\n".join(cell.source for cell in code(notebook))
+    assert len(re.findall(r"^\s*assert ", source, re.M)) >= 3
+    exercises = re.findall(r'check\("(\d+\.\d+)"', source)
+    assert 2 <= len(set(exercises)) <= 3
+    for number in exercises:
+        assert f'hint("{number}")' in source or f'hint("{number}")' in text
+        assert f'solution("{number}")' in source or f'solution("{number}")' in text
+
+
+def test_outputs_are_stored_whole_and_clean(notebook):
+    cells = code(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert "widgets" not in notebook.metadata
+    for cell in cells:
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.source
+            assert output.get("name") != "stderr", output.get("text")
+
+
+def test_nothing_is_fetched_from_elsewhere(notebook):
+    for cell in notebook.cells:
+        assert not re.search(r"!\[[^\]]*\]\(\s*http|<img[^>]+http", cell.source)
+        assert not re.search(r"/(root|home|tmp|work)/", cell.source + str(cell.get("outputs", "")))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_size(path):
+    assert path.stat().st_size <= 1_000_000
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs_as_shipped(path):
+    from run import executed
+
+    executed(nbformat.read(path, as_version=4), seconds=300)
