@@ -151,8 +151,9 @@ def _fidsamples(args: argparse.Namespace) -> None:
 
     names = [] if args.classes is None else [name.strip() for name in args.classes.split(",")]
     names = [int(name) if name.isdecimal() else name for name in names]
-    draw(args.model, args.out, Order(args.num, args.batch, args.seed, names, args.dtype, _settings(args)), args.device)
-    print(f"{args.num:,} pictures in {args.out}")
+    order = Order(args.pictures, args.batch, args.seed, names, args.dtype, _settings(args))
+    if draw(args.model, args.out, order, args.device):
+        print(f"{args.pictures:,} pictures in {args.out}")
 
 
 # What `evaluate` prints: columns with the endings of their keys, then rows with label, key and format.
@@ -310,8 +311,8 @@ def _convert_options(parser: argparse.ArgumentParser) -> None:
 
 def _fidsamples_options(parser: argparse.ArgumentParser) -> None:
     _model_options(parser)
-    parser.add_argument("--out", required=True, help="the .npz file to write: arr_0, uint8 (num, S, S, 3)")
-    parser.add_argument("--num", type=int, default=50_000, help="how many pictures; classes take turns (default 50000)")
+    parser.add_argument("--out", required=True, help="the .npz file to write: arr_0, uint8 (pictures, S, S, 3)")
+    parser.add_argument("--pictures", type=int, default=50_000, help="how many; classes take turns (default 50000)")
     parser.add_argument("--batch", type=int, default=AT_ONCE, help=f"pictures drawn together (default {AT_ONCE})")
     _drawing_options(parser)
 

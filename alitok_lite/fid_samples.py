@@ -11,7 +11,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from .model import DTYPES, AliTok, checkpoint_folder, choose_device, write_atomi
 class Order:
     """What decides the pictures. Raises ValueError for numbers out of range."""
 
-    num: int = 50_000
+    pictures: int = 50_000
     batch: int = 64
     seed: int = 0  # picture i has seed + i
     classes: Sequence[str | int] = ()  # picture i has class i % their number; none = all classes in order
@@ -35,11 +35,12 @@ class Order:
     settings: dict = field(default_factory=dict)  # of sampling; those not there are the checkpoint's own
 
     def __post_init__(self) -> None:
-        for name in ("num", "batch"):
+        for name in ("pictures", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}; it must be 1 or more")
-        if not 0 <= self.seed <= 2**32 - self.num:
-            raise ValueError(f"--seed is {self.seed}; it must be a whole number from 0 to {2**32 - self.num}")
+        most = 2**32 - self.pictures
+        if not 0 <= self.seed <= most:
+            raise ValueError(f"--seed is {self.seed}; it must be a whole number from 0 to {most}")
 
 
 class Processes(NamedTuple):
@@ -51,36 +52,42 @@ class Processes(NamedTuple):
     wait: Callable[[], None]  # until all have come here
 
 
-def draw(name: str, out: str | Path, order: Order, device: str = "auto") -> None:
-    """Write pictures of a checkpoint to the file `out`: `arr_0`, uint8 (num, S, S, 3), rounded to 8 bits.
+def draw(name: str, out: str | Path, order: Order, device: str = "auto") -> bool:
+    """Write pictures of a checkpoint to the file `out`: `arr_0`, uint8 (pictures, S, S, 3), rounded to 8 bits.
 
-    Started by `accelerate launch` or `torchrun`, the processes share the work. Finished batches wait in the folder
-    `out`.parts, from which the same order continues after an interruption. Raises ValueError (or OSError), in one
-    sentence, for a mistake in the order, for a file or another order's folder that is there, and for a disk too small.
+    Started by `accelerate launch` or `torchrun`, the processes share the work, and the first, for which this returns
+    True, writes the file. Finished batches wait in the folder `out`.parts, from which the same order continues after an
+    interruption. Raises ValueError (or OSError), in one sentence, for a mistake in the order, for a file or another
+    order's folder that is there, and for a disk too small.
     """
     out = Path(out)
     if out.suffix != ".npz" or out.exists() or not out.parent.is_dir():
         raise ValueError(f"--out is {str(out)!r}; it must be a new file.npz in a folder that exists")
     processes = _processes(device)
     model = AliTok.from_pretrained(name, processes.device, DTYPES[order.dtype])
+    if model.ar is None:
+        raise ValueError(f"{name} has no AR model, so it cannot draw")
     labels = model.labels(order.classes or range(len(model.classes))).tolist()
+    replace(model.sampling, **order.settings)  # for its errors, before anything is written
     side, parts = model.tokenizer.config.image_size, out.with_name(f"{out.name}.parts")
-    starts = range(0, order.num, order.batch)
+    there = sum(path.stat().st_size for path in parts.glob("*.npy"))
+    _check_disk(out.parent, 2 * order.pictures * 3 * side**2 - there)
+    starts = range(0, order.pictures, order.batch)
     missing = [start for start in starts if not _part(parts, start).exists()]
-    _check_disk(out.parent, (order.num + len(missing) * order.batch) * 3 * side**2)
     _check_order(parts, order, name, processes)  # waits for all, so that all have the same list of what is missing
     for start in tqdm(missing[processes.index :: processes.count], unit="batch", disable=processes.index > 0):
-        rows = range(start, min(start + order.batch, order.num))
+        rows = range(start, min(start + order.batch, order.pictures))
         drawn = model.sample([labels[i % len(labels)] for i in rows], order.seed + start, **order.settings)
         file = io.BytesIO()
         np.save(file, np.stack([np.asarray(picture) for picture in AliTok.to_pil(drawn)]))
         write_atomically(_part(parts, start), file.getvalue())
     processes.wait()
     if processes.index == 0:
-        _assemble(out, [_part(parts, start) for start in starts], (order.num, side, side, 3))
+        _assemble(out, [_part(parts, start) for start in starts], (order.pictures, side, side, 3))
         shutil.rmtree(parts)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+    return processes.index == 0
 
 
 def _part(parts: Path, start: int) -> Path:

@@ -362,11 +362,12 @@ def _load_part(module: nn.Module, path: Path, digest: str, dtype: torch.dtype) -
     if found != digest:
         raise CheckpointError(f"{path} is damaged: its sha256 is not the one in config.json; fetch or save it again")
     try:
-        tensors = {}
         with safe_open(path, "pt") as file:
-            for key in file.keys():  # noqa: SIM118
-                wanted = torch.float32 if key.startswith("quantizer.") else dtype
-                tensors[key] = file.get_tensor(key).to(wanted, copy=True)  # a copy does not depend on the file
+            dtypes = {key: torch.float32 if key.startswith("quantizer.") else dtype for key in file.keys()}  # noqa: SIM118
+        tensors = {}
+        for key, wanted in dtypes.items():
+            with safe_open(path, "pt") as file:  # mapped anew for each, so that memory does not hold all of it twice
+                tensors[key] = file.get_tensor(key).to(wanted, copy=True)
         module.load_state_dict(tensors, assign=True)
     except Exception as error:  # safetensors has no error class of its own to catch
         first = str(error).replace("\n", " ")[:200]

@@ -45,6 +45,17 @@ def test_sample_writes_a_sheet_that_says_how_it_was_made(folder, tmp_path, capsy
     assert f"{len(CLASSES)} pictures" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_sample_draws_many_in_parts(folder, tmp_path, monkeypatch, dtype):
+    out = tmp_path / "samples.png"
+    arguments = ["sample", "--model", str(folder), "--device", "cpu", "--num", "5", "--dtype", dtype, "--out", str(out)]
+    assert main(arguments) == 0
+    together = out.read_bytes()
+    monkeypatch.setattr("alitok_lite.__main__.AT_ONCE", 2)
+    assert main(arguments) == 0
+    assert out.read_bytes() == together
+
+
 def test_reconstruct_prints_ids_and_psnr(folder, photo, tmp_path, capsys):
     out = tmp_path / "pair.png"
     assert main(["reconstruct", str(photo), "--model", str(folder), "--device", "cpu", "--out", str(out)]) == 0
@@ -226,6 +237,7 @@ def test_help_lists_what_exists(capsys):
             main([command, "--help"])
         assert status.value.code == 0
     assert listed[:6] == ["sample", "reconstruct", "train", "evaluate", "ablate", "cost"]
+    assert {"convert", "fidsamples"} <= set(listed)
 
 
 def test_presets_on_offer_are_those_with_settings():

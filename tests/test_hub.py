@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import CLASSES, small_model
 
-from alitok_lite import AliTok, hub
+from alitok_lite import AliTok, demo, hub
 from alitok_lite.__main__ import main
 from alitok_lite.model import CheckpointError
 
@@ -32,7 +32,7 @@ class Files(BaseHTTPRequestHandler):
         if "/resolve/" not in self.path:  # the library asks about other things too
             return self.send_error(404)
         owner, name, _, revision, file = self.path.lstrip("/").split("/", 4)
-        self.log.append((self.command, file))
+        self.log.append((revision, file))
         path = self.root / owner / name / file
         code = None if (self.root / owner / name).is_dir() else "RepoNotFound"
         code = code or (None if revision in ("main", COMMIT) else "RevisionNotFound")
@@ -83,6 +83,8 @@ def test_fetched_once_then_offline(server):
     assert model.classes == CLASSES
     files = {"config.json", "encoder.safetensors", "decoder1.safetensors", "decoder2.safetensors", "ar.safetensors"}
     assert {file for _, file in server.requests} == files
+    # All belong together, even if somebody uploads in between.
+    assert {revision for revision, file in server.requests if file != "config.json"} == {COMMIT}
     server.requests.clear()
     again = AliTok.from_pretrained("me/small", "cpu")
     assert server.requests == []  # the cache first
@@ -178,6 +180,19 @@ def test_local_mistakes_stay_local(server, name):
     with pytest.raises(CheckpointError, match="no checkpoint"):
         AliTok.from_pretrained(Path("me/small"))  # a Path is a folder
     assert server.requests == []
+
+
+def test_the_app_takes_a_repository(server, monkeypatch):
+    monkeypatch.setenv("ALITOK_MODELS", "me/small")
+    for cached in (demo.models, demo._load):
+        cached.cache_clear()
+    try:
+        assert list(demo.models()) == ["small"]
+        server.stop()  # from here on the cache serves
+        assert demo.get_model("small").classes == CLASSES
+    finally:
+        for cached in (demo.models, demo._load):
+            cached.cache_clear()
 
 
 class Api:

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from conftest import small_model
+from conftest import small_ar, small_model
 
 from alitok_lite import imagenet
+from alitok_lite.__main__ import main
+from alitok_lite.ar import ARModel
 
 
 def test_there_are_a_thousand_names_each_once():
@@ -72,3 +74,17 @@ def test_models_with_these_classes_take_them_in_any_form():
         model.labels(["crane"])
     with pytest.raises(ValueError, match="no class 1000"):
         model.labels([1000])
+
+
+def test_sample_takes_eight_of_a_thousand_classes(tmp_path, capsys):
+    model = small_model()
+    model.ar = ARModel(small_ar(model.tokenizer.config, classes=1000))
+    model.classes = imagenet.names()
+    model.save_pretrained(tmp_path / "model")
+    arguments = ["sample", "--model", str(tmp_path / "model"), "--device", "cpu", "--out", str(tmp_path / "a.png")]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("8 pictures")
+    assert main([*arguments, "--classes", "tench, Goldfish ,n02099601,crane (bird),999"]) == 0
+    assert capsys.readouterr().out.startswith("5 pictures")
+    assert main([*arguments, "--classes", "crane"]) == 2
+    assert "class 'crane' may be any of" in capsys.readouterr().err

@@ -44,6 +44,27 @@ def test_bfloat16_keeps_the_quantizer_in_float32(folder):
     model.tokenizer.encode(torch.rand(1, 3, 32, 32))
 
 
+def test_bfloat16_leaves_the_codes_as_they_are(folder):
+    exact = AliTok.from_pretrained(folder, "cpu").tokenizer.quantizer.codebook
+    assert not torch.equal(exact, exact.bfloat16().float())
+    loaded = AliTok.from_pretrained(folder, "cpu", torch.bfloat16)
+    assert torch.equal(loaded.tokenizer.quantizer.codebook, exact)
+    moved = AliTok.from_pretrained(folder, "cpu").to("cpu", torch.bfloat16)
+    assert torch.equal(moved.tokenizer.quantizer.codebook, exact)
+    assert moved.ar.norm.weight.dtype == moved.tokenizer.decoder1.positions.dtype == torch.bfloat16
+
+
+def test_weights_in_memory_do_not_depend_on_the_file(folder):
+    """A mapped file that is overwritten in place would change the model, or kill the process."""
+    small_model().save_pretrained(folder, torch.float32)  # which is loaded without a conversion
+    model = AliTok.from_pretrained(folder, "cpu")
+    before = model.ar.output.weight.clone()
+    for path in folder.glob("*.safetensors"):
+        with open(path, "r+b") as file:
+            file.write(b"\0" * path.stat().st_size)
+    assert torch.equal(model.ar.output.weight, before)
+
+
 def test_saving_again_replaces_what_changed_and_leaves_no_litter(folder):
     model = AliTok.from_pretrained(folder, "cpu")
     before = (folder / "encoder.safetensors").stat().st_mtime_ns

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from alitok_lite import PRESETS, AliTok, official
-from alitok_lite.sampling import guidance_ramp
+from alitok_lite.sampling import Sampling, generate, guidance_ramp, gumbel_noise
 
 KEYS = json.loads((Path(__file__).parent / "data" / "checkpoint_keys.json").read_text())
 
@@ -122,3 +122,74 @@ def test_wrong_keys_are_named(fixture, change, named):
     change(weights)
     with pytest.raises(ValueError, match=named):
         official.load_ar(weights, heads=4)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_full_size_state_dicts_load(name):
+    """On the meta device: every official key finds its place, and the sizes are those of the preset."""
+    shapes = unfold(KEYS[name.replace("-", "_") + ".bin"])
+    model = official.load_ar({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    assert model.config == PRESETS[name].ar
+    shapes = unfold(KEYS["AliTok.pth"])
+    tokenizer = official.load_tokenizer({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    assert tokenizer.config == PRESETS[name].tokenizer
+    assert tokenizer.stages == (2,)
+    assert official.kind(shapes) == "tokenizer"
+
+
+def random_state(shapes):
+    """Weights like those of a fresh model, but with an output layer, and norms that are not all one."""
+    torch.manual_seed(0)
+    return {
+        key: 0.02 * torch.randn(shape) + float("norm" in key and key.endswith("weight"))
+        for key, shape in shapes.items()
+    }
+
+
+def narrow(shapes, **sizes):
+    """Other sizes for those of AliTok-B, two layers deep; the 273 tokens stay."""
+    there = {768: "width", 2304: "qkv", 48: "head", 2048: "hidden", 4096: "codes", 5098: "rows"}
+    sizes = {"qkv": 3 * sizes["width"], "rows": sizes["codes"] + 1002} | sizes
+    kept = {key: shape for key, shape in shapes.items() if not key.startswith("blocks.") or int(key.split(".")[1]) < 2}
+    return {key: tuple(sizes.get(there.get(n), n) for n in shape) for key, shape in kept.items()}
+
+
+SMALL_B = {"width": 64, "head": 16, "hidden": 96, "codes": 128}
+FULL_B = pytest.param(None, marks=pytest.mark.slow)
+
+
+def load_b(sizes):
+    shapes = unfold(KEYS["alitok_b.bin"])
+    if sizes is None:
+        return official.load_ar(random_state(shapes))
+    return official.load_ar(random_state(narrow(shapes, **sizes)), heads=sizes["width"] // sizes["head"])
+
+
+@pytest.mark.parametrize("sizes", [SMALL_B, FULL_B])
+def test_cached_generation_equals_uncached_at_273_tokens(sizes):
+    """With the official guidance: every id is what one pass over all of them, without a cache, would draw."""
+    ar, sampling = load_b(sizes), Sampling(PRESETS["alitok-b"].guidance, PRESETS["alitok-b"].power)
+    labels = torch.tensor([207, 999])
+    ids = [step.ids for step in generate(ar, labels, [5, 6], sampling)][-1]
+    assert ids.shape == (2, 273)
+    with torch.inference_mode():
+        conditional, unconditional = ar(ids, labels), ar(ids)
+    ramp = guidance_ramp(273, sampling.guidance, sampling.power)[:, None]
+    scores = unconditional + ramp * (conditional - unconditional)
+    scores += gumbel_noise([5, 6], 273, ar.config.codebook_size, torch.device("cpu"))
+    lost = scores.max(-1).values - scores.gather(-1, ids[..., None])[..., 0]
+    assert lost.max() <= 1e-3  # 0 but where two codes come out even, to rounding
+    assert (lost == 0).double().mean() > 0.99
+
+
+@pytest.mark.parametrize("sizes", [SMALL_B, FULL_B])
+def test_bfloat16_logits_are_near_those_of_float32(sizes):
+    """Stated tolerance: 3 % of their own size (root mean square), and 0.001 nats between the distributions."""
+    ar = load_b(sizes)
+    ids, labels = torch.randint(ar.config.codebook_size, (2, 273)), torch.tensor([1, 1000])
+    with torch.inference_mode():
+        exact = ar(ids, labels)
+        near = ar.to(torch.bfloat16)(ids, labels).float()
+    assert (near - exact).square().mean().sqrt() <= 0.03 * exact.square().mean().sqrt()
+    divergence = (exact.softmax(-1) * (exact.log_softmax(-1) - near.log_softmax(-1))).sum(-1)
+    assert divergence.max() <= 1e-3

@@ -94,7 +94,10 @@ def test_readme_commands(line, tmp_path):
     if arguments[0] == "ablate":
         assert parsed.preset in ABLATIONS and set(parsed.rows.split(",")) <= ROWS.keys()
         return
-    if getattr(parsed, "model", "").startswith("runs/"):  # what the commands above it would have trained
+    if getattr(parsed, "model", "").startswith(("runs/", "official/")):  # what the commands above it would have made
+        return
+    if arguments[0] == "convert":
+        assert {parsed.tokenizer, parsed.ar} <= {"AliTok.pth", "official/tokenizer", "alitok_b.bin", None}
         return
     if arguments[0] == "evaluate":
         assert parsed.model in bundled()
@@ -106,6 +109,15 @@ def test_readme_commands(line, tmp_path):
         arguments[1] = "samples.png"
     subprocess.run([sys.executable, "-m", "alitok_lite", *arguments], cwd=tmp_path, check=True, timeout=120)
     assert (tmp_path / arguments[arguments.index("--out") + 1]).exists()
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("accelerate launch -m alitok_lite")])
+def test_readme_commands_for_several_processes(line):
+    """No option of ours is the beginning of one of the launcher's, which would take it for an ambiguous one."""
+    launcher = pytest.importorskip("accelerate.commands.launch").launch_command_parser()
+    parsed = launcher.parse_args(shlex.split(line)[2:])
+    assert (parsed.module, parsed.training_script) == (True, "alitok_lite")
+    _parser().parse_args(parsed.training_script_args)
 
 
 @pytest.mark.parametrize("code", re.findall(r"^```python\n(.*?)^```", README, re.M | re.S))
