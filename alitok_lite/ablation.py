@@ -158,11 +158,11 @@ def _measure(study: Study, run: Path, name: str, seed: int) -> dict:
         encode = [(model.tokenizer.encode(x), below.tokenizer.encode(x)) for x, _ in pictures]
         result["ids_as_below"] = all(torch.equal(a, b) for a, b in encode)
     if study.settings.lookahead and name in ("A", "B"):
-        result |= _lookahead(study, model, pictures, run, seed)
+        result |= _lookahead(study, model, pictures, run, seed, result["nats_positions"])
     return result
 
 
-def _lookahead(study: Study, model: AliTok, pictures: list, run: Path, seed: int) -> dict:
+def _lookahead(study: Study, model: AliTok, pictures: list, run: Path, seed: int, nats_past: list[float]) -> dict:
     """The look-ahead debt of a row's tokens, from a masked model that is trained as long as the AR model."""
     settings = replace(study.settings.ar, seed=seed)
     source = open_source(study.data, model.tokenizer.config.image_size, settings, model.device)
@@ -171,8 +171,7 @@ def _lookahead(study: Study, model: AliTok, pictures: list, run: Path, seed: int
     masked = train_masked(ids, labels, config, settings)
     test = torch.cat([model.tokenizer.encode(x) for x, _ in pictures])
     given_others = nats_given_others(masked, test, torch.cat([y for _, y in pictures])).double().mean(0)  # (T,)
-    given_past = metrics.nats_per_token(model.ar, test, torch.cat([y for _, y in pictures]))[0].double().mean(0)
-    debt = (given_past - given_others).tolist()
+    debt = [past - others for past, others in zip(nats_past, given_others.tolist(), strict=True)]
     return {"nats_given_others": float(given_others.mean()), "debt": mean(debt), "debt_positions": debt}
 
 

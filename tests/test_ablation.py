@@ -50,6 +50,8 @@ def test_every_row_trains_differs_in_one_thing_and_is_measured_alike(tmp_path, m
     assert results["F"]["nats"] == results["D"]["nats"] and results["F"]["psnr"] != results["D"]["psnr"]
     assert results["A"]["psnr"] == results["A"]["psnr_stage2"] and results["B"]["psnr"] == results["B"]["psnr_stage1"]
     assert {name for name, result in results.items() if "debt" in result} == {"A", "B"}
+    for name in ("A", "B"):
+        assert results[name]["debt"] == pytest.approx(results[name]["nats"] - results[name]["nats_given_others"])
     assert len({result["judge_real"] for result in results.values()}) == 1  # one judge, the same pictures
 
 
