@@ -30,9 +30,13 @@ class CheckpointError(ValueError):
 
 
 def bundled() -> list[str]:
-    """Names of the checkpoints that came with the package, "scenes" first: the first is the default."""
-    names = (path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
-    return sorted(names, key=lambda name: (name != "scenes", name))
+    """Names of the checkpoints that came with the package: those that can draw first, among them "scenes".
+
+    The first is the default.
+    """
+    found = [path.parent for path in CHECKPOINTS.glob("*/config.json")]
+    order = {folder.name: (not (folder / "ar.safetensors").exists(), folder.name != "scenes") for folder in found}
+    return sorted(order, key=lambda name: (order[name], name))
 
 
 def checkpoint_folder(name: str | Path) -> Path:

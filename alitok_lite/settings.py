@@ -57,7 +57,7 @@ SETTINGS: dict[str, dict[str, TrainSettings]] = {
     "alitok-l": _official(800),
     "alitok-xl": _official(400),
     "scenes": {
-        "tokenizer": TrainSettings(steps=40_000, batch=512, lr=1e-3, pictures=400_000, losses=LossWeights(l1=0.2)),
+        "tokenizer": TrainSettings(steps=32_000, batch=512, lr=1e-3, pictures=400_000, losses=LossWeights(l1=0.2)),
         "decoder": TrainSettings(
             steps=16_000,
             batch=512,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import alitok_lite
 from alitok_lite.__main__ import _parser
@@ -65,12 +66,26 @@ def test_version_is_that_of_the_package():
 
 
 @pytest.mark.parametrize("name", bundled())
-def test_bundled_checkpoints_draw(name):
+def test_bundled_checkpoints_work(name):
     model = AliTok.from_pretrained(name, "cpu")
     size = model.tokenizer.config.image_size
-    assert model.sample([0, model.classes[-1]], seed=1).shape == (2, 3, size, size)
-    assert sum(path.stat().st_size for path in (CHECKPOINTS / name).iterdir()) <= 28e6
+    ids = model.tokenizer.encode(torch.rand(2, 3, size, size))
+    assert model.tokenizer.decode(ids).shape == (2, 3, size, size)
+    if model.ar is not None:
+        assert model.sample([0, model.classes[-1]], seed=1).shape == (2, 3, size, size)
+    files = list((CHECKPOINTS / name).iterdir())
+    assert sum(path.stat().st_size for path in files if path.suffix == ".safetensors") <= 28e6
+    assert sum(path.stat().st_size for path in files if path.suffix == ".png") <= 1.5e6
+    assert all(path.stat().st_size <= 16 * 2**20 for path in files)
     assert (CHECKPOINTS / name / "README.md").exists()
+
+
+def test_all_checkpoints_together_stay_small():
+    assert sum(path.stat().st_size for path in CHECKPOINTS.glob("*/*")) <= 100e6
+
+
+def test_the_default_checkpoint_draws():
+    assert AliTok.from_pretrained(bundled()[0], "cpu").ar is not None
 
 
 def test_something_is_bundled():
