@@ -4,6 +4,7 @@ Source: official.md (key map, forward passes). The weights have no stated licenc
 """
 
 import math
+import re
 from collections.abc import Mapping
 
 import torch
@@ -63,6 +64,16 @@ def tokenizer_name(key: str, stage: int = 2) -> str:
 def ar_name(key: str) -> str:
     """Our name of an official AR key."""
     return _rename(key, _AR_NAMES)
+
+
+def official_tokenizer_name(name: str) -> str:
+    """The official key of a tensor of ours, the inverse of `tokenizer_name`; both decoders become `decoder.`."""
+    return _rename(re.sub(r"^decoder[12]\.", "decoder.", name), [(new, old) for old, new in _TOKENIZER_NAMES[::-1]])
+
+
+def official_ar_name(name: str) -> str:
+    """The official key of a tensor of ours, the inverse of `ar_name`."""
+    return _rename(name, [(new, old) for old, new in _AR_NAMES[::-1]])
 
 
 def _unwrap(state: Mapping) -> dict[str, Tensor]:

@@ -222,7 +222,7 @@ def frame(ax: Axes, board: Board, caption: str = "", labels: bool = True) -> Non
     ax.vlines(edges, -0.5, grid - 0.5, "white", linewidth=line, alpha=0.8)
     for token in range(-1 if board.front else 0, prefix):
         cell_frame(ax, board.place(token), edgecolor="#888888", linewidth=0.8)
-    ticks = range(0, grid, math.ceil(grid / 8)) if labels else ()
+    ticks = range(0, grid, 1 if grid <= 8 else math.ceil(grid / 5)) if labels else ()
     ax.set(xticks=ticks, yticks=ticks)
     if labels:  # in the middle of the image, not of image and strip
         ax.set_xlabel("column", x=(grid / 2 - 0.5 - board.left) / board.width)

@@ -86,3 +86,31 @@ def ramp(tokens, guidance, power):
 # --- 5.3
 def probabilities(logits, temperature):
     return (logits / temperature).softmax(-1)
+
+
+# --- 7.1
+def block_parameters(width, heads, hidden):
+    attention = width * 3 * width + 3 * width + width * width + width  # qkv and out, with biases
+    norms = 2 * width + 2 * (width // heads)  # before attention and SwiGLU; of queries and keys
+    return attention + norms + 3 * width * hidden  # gate, up, down
+
+
+# --- 7.2
+def cache_bytes(depth, width, tokens, pictures, number_bytes, guided):
+    rows = pictures * (2 if guided else 1)
+    return 2 * depth * width * tokens * rows * number_bytes  # a key and a value
+
+
+# --- 7.3
+def our_name(key):
+    names = {
+        "embeddings.": "embedding.",
+        ".attn.proj.": ".attention.out.",
+        ".attn.": ".attention.",
+        ".mlp.w1.": ".mlp.gate.",
+        ".mlp.w2.": ".mlp.down.",
+        ".mlp.w3.": ".mlp.up.",
+    }
+    for old, new in names.items():
+        key = key.replace(old, new)
+    return key

@@ -519,6 +519,33 @@ def _bars(ax: Axes, names: list[str], means: np.ndarray, spreads: np.ndarray, co
     ax.tick_params(axis="y", length=0)
 
 
+@styled
+def stacked(named: dict[str, dict[str, float]], label: str, title: str, form: str = "{:.0f}") -> Figure:
+    """What sums are made of: name -> part -> number, a bar for each name, its parts side by side in one order.
+
+    `form` writes a part's number into it where there is room.
+    """
+    parts = list(dict.fromkeys(part for row in named.values() for part in row))
+    figure = new_figure(9, 1.6 + 0.55 * len(named), title)
+    ax, places = figure.subplots(), np.arange(len(named))
+    longest = max(sum(row.values()) for row in named.values())
+    left = np.zeros(len(named))
+    for color, part in zip(SERIES, parts, strict=False):
+        values = np.array([row.get(part, 0) for row in named.values()], float)
+        ax.barh(places, values, 0.66, left, color=color, edgecolor="white", linewidth=1.5, label=part)
+        for place, value, start in zip(places, values, left, strict=True):
+            if value > 0.02 * longest * len(form.format(value)):
+                look = {"color": "white" if color == BLUE else INK, "ha": "center", "va": "center", "fontsize": 12}
+                ax.text(start + value / 2, place, form.format(value), **look)
+        left += values
+    ax.set(xlabel=label, xlim=(0, 1.02 * longest), ylim=(len(named) - 0.5, -0.5))
+    ax.set_yticks(places, ["\n".join(textwrap.wrap(name, 26)) for name in named])
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.tick_params(axis="y", length=0)
+    figure.legend(loc="outside lower left", ncols=4)
+    return figure
+
+
 # ---------------------------------------------------------------- the AR model
 
 

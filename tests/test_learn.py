@@ -42,6 +42,20 @@ def ramp(t, g, p):
     return 1 + (g - 1) * (1 - torch.cos(math.pi * t**p)) / 2
 
 
+def renamed(*names):
+    """An answer to 7.3 by replacements, given as old, new, old, new, ..."""
+
+    def our_name(key):
+        for old, new in zip(names[::2], names[1::2], strict=True):
+            key = key.replace(old, new)
+        return key
+
+    return our_name
+
+
+PLACES = ("embeddings.", "embedding.", ".attn.proj.", ".attention.out.", ".attn.", ".attention.")
+
+
 # number -> wrong answers, each with words of the message that it must get
 MISTAKES = {
     "1.1": [
@@ -150,6 +164,30 @@ MISTAKES = {
         (lambda x, t: (x / t).log_softmax(-1), "add up to 1"),
         (lambda x, t: (x / t**2).softmax(-1), "1 / temperature"),
     ],
+    "7.1": [
+        (lambda d, h, m: 4 * d * d + 2 * d + 2 * d // h + 3 * d * m, "have biases"),
+        (lambda d, h, m: 4 * d * d + 4 * d + 2 * d + 2 * d // h + 2 * d * m, "three matrices"),
+        (lambda d, h, m: 4 * d * d + 4 * d + 2 * d + 3 * d * m, "from 2 heads to 4"),
+        (lambda d, h, m: 4 * d * d + 4 * d + 4 * d + 3 * d * m, "from 2 heads to 4"),
+        (lambda d, h, m: 4 * d * d + 4 * d + 2 * d // h + 3 * d * m, "two norms 16"),
+        (lambda d, h, m: 4 * d * d + 4 * d + 2 * d + 2 * d // h + 3 * d * m + 2 * m + d, "3 x width"),
+        (lambda d, h, m: None, "stopped with TypeError"),
+    ],
+    "7.2": [
+        (lambda n, d, t, b, s, g: n * d * t * b * s * (1 + g), "a key and a value, 2"),
+        (lambda n, d, t, b, s, g: 2 * n * d * t * b * s, "twice the bytes; yours is 960"),
+        (lambda n, d, t, b, s, g: 2 * n * d * t * s * (1 + g), "Twice the pictures"),
+        (lambda n, d, t, b, s, g: 2 * n * d * t * t * b * s * (1 + g), "Twice the tokens"),
+        (lambda n, d, t, b, s, g: 2 * d * t * b * s * (1 + g), "Twice the depth"),
+    ],
+    "7.3": [
+        (renamed(*PLACES, "w1", "gate", "w2", "up", "w3", "down"), "w3.weight is the one that is multiplied"),
+        (renamed(*PLACES, "w1", "up", "w2", "down", "w3", "gate"), "w1.weight is the one that goes through silu"),
+        (renamed(*PLACES[2:], "w1", "gate", "w2", "down", "w3", "up"), "embeddings.weight must find its place"),
+        (renamed(*PLACES[4:], "embeddings", "embedding", "w1", "gate", "w2", "down", "w3", "up"), "attn.proj.weight"),
+        (renamed("norm", "norm1"), "norm.weight has the same name in both"),
+        (lambda key: None, "norm.weight has the same name in both; yours is None"),
+    ],
 }
 # other right answers than the solutions
 VARIANTS = {
@@ -174,12 +212,15 @@ VARIANTS = {
     "5.1": [lambda ids, c: [torch.hstack([c.view(-1, 1), ids])[:, :-1], ids.clone()]],
     "5.2": [lambda n, g, p: [1 + (g - 1) * math.sin(math.pi * (t / n) ** p / 2) ** 2 for t in range(n)]],
     "5.3": [lambda x, t: x.softmax(-1) ** (1 / t) / (x.softmax(-1) ** (1 / t)).sum(-1, keepdim=True)],
+    "7.1": [lambda d, h, m: torch.tensor(4 * d * (d + 1) + 2 * d + 2 * (d // h) + 3 * m * d)],
+    "7.2": [lambda n, d, t, b, s, g: 2.0 * n * d * t * b * s * (2 if g else 1)],
+    "7.3": [renamed(*PLACES, "w1", "gate", "w2", "down", "w3", "up")],
 }
 
 
 def test_the_exercises_are_complete():
     assert list(learn.EXERCISES) == sorted(learn.EXERCISES) == list(MISTAKES) == list(VARIANTS)
-    for notebook in "12345":
+    for notebook in {number.split(".")[0] for number in learn.EXERCISES}:
         assert 2 <= sum(number.startswith(f"{notebook}.") for number in learn.EXERCISES) <= 3
     for exercise in EXERCISES:
         assert exercise.task.endswith((".", "?")) and exercise.name in exercise.task + exercise.stub
@@ -243,5 +284,5 @@ def test_without_the_solutions_all_else_works(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("call", [lambda n: learn.check(n, 1), learn.hint, learn.solution])
 def test_unknown_numbers_list_the_known(call):
-    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*5\.3$"):
+    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*7\.3$"):
         call("9.9")

@@ -101,6 +101,21 @@ def test_full_size_tokenizer():
         assert tuple(ours[key].shape) == (shape[:2] if shape[2:] == (1, 1) and ours[key].ndim == 2 else shape), key
 
 
+@pytest.mark.parametrize("file", KEYS)
+def test_names_can_be_turned_back(file):
+    there, back = official.ar_name, official.official_ar_name
+    if file == "AliTok.pth":
+        there, back = official.tokenizer_name, official.official_tokenizer_name
+    keys = list(unfold(KEYS[file]))
+    assert [back(there(key)) for key in keys] == keys
+    assert len({there(key) for key in keys}) == len(keys)
+
+
+def test_both_decoders_have_one_official_name():
+    for key in ("decoder.class_embedding", "decoder.conv_out_aux.weight", "decoder.transformer.1.mlp.c_fc.bias"):
+        assert {official.official_tokenizer_name(official.tokenizer_name(key, stage)) for stage in (1, 2)} == {key}
+
+
 def test_training_checkpoint_is_unwrapped(fixture, ar):
     wrapped = {"model_state": group(fixture, "ar.weights.")}
     assert torch.equal(official.load_ar(wrapped, heads=4).norm.weight, ar.norm.weight)

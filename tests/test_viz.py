@@ -86,6 +86,7 @@ FIGURES = ATTENTION | {
     "dependency_maps": lambda g: viz.dependency_maps(g.dependency),
     "position_maps": lambda g: viz.position_maps({"with prefix": g.values, "without": g.values[5:]}, "nats"),
     "position_maps of 8 x 8": lambda g: viz.position_maps({"photos": torch.rand(73)}, "nats"),
+    "position_maps of 16 x 16, three": lambda g: viz.position_maps(dict.fromkeys(("B", "L", "XL"), torch.rand(273))),
     "row_profiles": lambda g: viz.row_profiles(
         {"causal": (g.values[:4], g.values[4:8] / 9), "with prefix": g.values[8:12], "conventional": g.values[12:16]}
     ),
@@ -96,6 +97,11 @@ FIGURES = ATTENTION | {
     "ablation of our own": lambda g: viz.ablation(ROWS, "psnr", "PSNR (dB)"),
     "bars": lambda g: viz.bars(
         {"tiny": (1234.5, 20.0), "a model of a rather long name": 177_048_064 / 1e5}, "x", "How many?"
+    ),
+    "stacked": lambda g: viz.stacked(
+        {"layer 0": {"buffer": 14.2, "prefix": 26, "image": 59.8}, "a rather long name of a row": {"image": 80}},
+        "share of the attention (%)",
+        "Where do the tokens look?",
     ),
     "next_token_shift": lambda g: viz.next_token_shift(g.ids[0]),
     "temperatures": lambda g: viz.temperatures(5 * g.values),
@@ -255,6 +261,17 @@ def test_dependency_maps_show_zero_apart_and_the_border_in_its_place(given):
     (stairs,) = [patch for patch in ax.patches if hasattr(patch, "get_data")]
     assert stairs.get_data().values[0] == 5.5 and stairs.get_data().values[-1] == 20.5
     assert [text.get_text() for text in ax.get_yticklabels()][:2] == ["prefix", "(0, 0)"]
+
+
+def test_stacked_parts_stand_side_by_side():
+    rows = {"one": {"a": 1, "b": 30, "c": 69}, "other": {"b": 50, "a": 10}}
+    ax = viz.stacked(rows, "share (%)", "What?", "{:.1f}").axes[0]
+    found = {bars.get_label(): [(bar.get_x(), bar.get_width()) for bar in bars] for bars in ax.containers}
+    assert found == {"a": [(0, 1), (0, 10)], "b": [(1, 30), (10, 50)], "c": [(31, 69), (60, 0)]}
+    assert words(ax) == ["10.0", "30.0", "50.0", "69.0"]  # no room for 1.0, and none for what is not there
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["one", "other"]
+    legend = ax.figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b", "c"] and ax.get_xlabel() == "share (%)"
 
 
 def test_row_profiles_and_curves_plot_the_numbers():
