@@ -239,6 +239,23 @@ def _cost(args: argparse.Namespace) -> None:
     print(", ".join(f"{key.replace('_', ' ')} {value:,.4g}" for key, value in cost.items()))
 
 
+def _bench(args: argparse.Namespace) -> None:
+    import json
+
+    from .bench import bench, table
+    from .model import choose_device, write_atomically
+
+    batches = [_whole("--batch", text) for text in args.batch.split(",")]
+    if 0 in batches or args.repeats < 1:
+        raise ValueError("--batch and --repeats must be 1 or more")
+    device = choose_device(args.device)
+    dtype = DTYPES[args.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
+    results = {"preset": args.preset} | bench(PRESETS[args.preset], batches, device, dtype, args.repeats)
+    print(table(results))
+    if args.json:
+        write_atomically(Path(args.json), (json.dumps(results, indent=1) + "\n").encode())
+
+
 def _whole(option: str, text: str) -> int:
     if not text.isdigit():
         raise ValueError(f"{option} has {text!r}; it takes whole numbers")
@@ -325,6 +342,15 @@ def _cost_options(parser: argparse.ArgumentParser) -> None:
     _set_option(parser)
 
 
+def _bench_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", choices=_trainable(), default="scenes", help="sizes; the weights are random")
+    parser.add_argument("--batch", default="1,8,64", help="pictures at once, comma-separated (default 1,8,64)")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each (default 3)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--dtype", choices=DTYPES, help="default: bfloat16 on a GPU, float32 elsewhere")
+    parser.add_argument("--json", help="file for all the numbers")
+
+
 def _set_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="SIZE=NUMBER", help="another size of the tokenizer: patch_size=8"
@@ -350,6 +376,7 @@ def _parser() -> argparse.ArgumentParser:
         ("evaluate", _evaluate, _evaluate_options, "Measure a checkpoint on unseen pictures, with a fresh judge."),
         ("ablate", _ablate, _ablate_options, "Train tokenizers that differ in one thing, and compare them."),
         ("cost", _cost, _cost_options, "Time and memory of a training step, with random pictures."),
+        ("bench", _bench, _bench_options, "Time drawing, plain and fast, beside what the hardware allows."),
         ("convert", _convert, _convert_options, "Turn downloaded official weights into a checkpoint folder."),
         ("fidsamples", _fidsamples, _fidsamples_options, "Draw an .npz of 50,000 pictures for an FID."),
     ):

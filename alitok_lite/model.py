@@ -219,13 +219,15 @@ class AliTok:
         classes: Sequence[str | int],
         seed: int | Sequence[int] = 0,
         prompt_ids: Tensor | None = None,
+        fast: bool = False,
         **settings: float | int | None,
     ) -> Iterator[Step]:
         """Draw token by token: an iterator of Steps (index, ids (B, index + 1), entropy (B,) in nats).
 
         Picture i uses seed + i, or give one seed for each. `settings` are fields of Sampling (guidance, power,
         temperature, top_k, top_p); one that is absent or None is the checkpoint's own. Prompt ids (B, t) are kept
-        and continued. Raises ValueError at once for a bad argument or a checkpoint without an AR model.
+        and continued. `fast` draws from recorded steps on a CUDA GPU (fast.py). Raises ValueError at once for a bad
+        argument or a checkpoint without an AR model.
         """
         if self.ar is None:
             raise ValueError("this checkpoint has no AR model, so it cannot draw")
@@ -239,6 +241,10 @@ class AliTok:
         sampling = replace(self.sampling, **{key: value for key, value in settings.items() if value is not None})
         if prompt_ids is not None:
             prompt_ids = self._check_prompt(prompt_ids, len(labels))
+        if fast and self.device.type == "cuda":
+            from .fast import generate as generate_fast
+
+            return generate_fast(self.ar, labels, seeds, sampling, prompt_ids)
         return generate(self.ar, labels, seeds, sampling, prompt_ids)
 
     def _check_prompt(self, ids: Tensor, pictures: int) -> Tensor:

@@ -1,0 +1,74 @@
+"""The benchmark: its arithmetic, and a run on a CPU."""
+
+import json
+
+import pytest
+import torch
+from conftest import small_ar, small_tokenizer
+
+from alitok_lite import bench
+from alitok_lite.__main__ import main
+from alitok_lite.config import PRESETS, Preset
+
+TOKENIZER = small_tokenizer()
+PRESET = Preset(TOKENIZER, small_ar(TOKENIZER))
+
+
+def test_work_of_the_official_model():
+    """What was worked out by hand for a step: 346 MB of weights, 73.7 kB of cache for a position and row."""
+    config = PRESETS["alitok-b"].ar
+    one, two = (bench.ar_work(config, rows, 2) for rows in (1, 2))
+    positions = config.tokens * (config.tokens + 1) // 2
+    cache = two["bytes"] - one["bytes"]
+    assert cache / positions == pytest.approx(73_728)
+    assert (one["bytes"] - cache) / config.tokens == pytest.approx(346e6, rel=0.01)
+    assert two["flop"] == pytest.approx(2 * one["flop"])
+
+
+def test_work_counts_what_the_model_multiplies():
+    """Of one teacher-forced pass, less attention, which PyTorch counts over all pairs and we over those that see."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from alitok_lite.ar import ARModel
+
+    config = PRESET.ar
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        ARModel(config).eval()(torch.zeros(1, config.tokens, dtype=torch.long))
+    all_pairs = 4 * config.depth * config.width * config.tokens**2
+    seeing = 2 * config.depth * config.width * config.tokens * (config.tokens + 1)
+    assert bench.ar_work(config, 1, 4)["flop"] - seeing == counter.get_total_flops() - all_pairs
+
+
+def test_bound_is_the_slower_of_both():
+    assert bench.bound({"bytes": 10.0, "flop": 100.0}, {"bytes": 5.0, "flop": 1000.0}) == 2
+    assert bench.bound({"bytes": 10.0, "flop": 100.0}, {"bytes": 5.0, "flop": 10.0}) == 10
+
+
+def test_bench_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(bench, "rates", lambda device, dtype: {"bytes": 1e10, "flop": 1e10})
+    results = bench.bench(PRESET, [1, 3], torch.device("cpu"), torch.float32, repeats=2)
+    assert [(row["pictures"], row["path"]) for row in results["rows"]] == [(1, "plain"), (3, "plain")]
+    for row in results["rows"]:
+        assert row["seconds"] == row["draw"] + row["decode"]
+        assert row["images_per_second"] == pytest.approx(row["pictures"] / row["seconds"])
+        assert row["share_of_bound"] == pytest.approx(row["bound"] / row["seconds"])
+    assert results["encoded_per_second"] > 0 and results["versions"]["torch"] == torch.__version__
+    lines = bench.table(results).splitlines()
+    assert len(lines) == 4 and len(set(map(len, lines[:3]))) == 1
+
+
+def test_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "bench", lambda *arguments: {"arguments": [str(a) for a in arguments[1:]]})
+    monkeypatch.setattr(bench, "table", lambda results: "a table")
+    path = tmp_path / "b.json"
+    assert main(["bench", "--preset", "tiny", "--batch", "2,4", "--device", "cpu", "--json", str(path)]) == 0
+    assert capsys.readouterr().out == "a table\n"
+    assert json.loads(path.read_text()) == {"preset": "tiny", "arguments": ["[2, 4]", "cpu", "torch.float32", "3"]}
+
+
+@pytest.mark.parametrize("wrong", [["--batch", "0"], ["--batch", "two"], ["--batch", ""], ["--repeats", "0"]])
+def test_wrong_arguments(wrong, capsys):
+    assert main(["bench", "--device", "cpu", *wrong]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and wrong[0] in error

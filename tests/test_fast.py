@@ -1,0 +1,147 @@
+"""Recorded steps draw what the plain path draws. Most of this needs a CUDA GPU."""
+
+import gc
+import threading
+import warnings
+
+import pytest
+import torch
+from conftest import small_ar, small_tokenizer
+
+from alitok_lite import fast
+from alitok_lite.ar import ARModel
+from alitok_lite.sampling import Sampling
+from alitok_lite.sampling import generate as generate_plainly
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+SETTINGS = [Sampling(), Sampling(3.0, 1.5), Sampling(1.0, temperature=0), Sampling(2.0, top_k=5, top_p=0.8)]
+
+
+def model(device="cuda", dtype=torch.float32, heads=4, size=8, prefix=True):
+    """A small AR model whose predictions depend on everything before them."""
+    torch.manual_seed(0)
+    ar = ARModel(small_ar(small_tokenizer(prefix=prefix), width=heads * size, heads=heads, classes=5)).eval()
+    for parameter in ar.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return ar.to(device, dtype)
+
+
+def drawn(generate, ar, labels, sampling, prompt=None):
+    labels = torch.tensor(labels, device=ar.output.weight.device)
+    return list(generate(ar, labels, list(range(7, 7 + len(labels))), sampling, prompt))
+
+
+def both(ar, *arguments):
+    """Pairs of steps, from recorded steps and from the plain path."""
+    return list(zip(*(drawn(f, ar, *arguments) for f in (fast.generate, generate_plainly)), strict=True))
+
+
+def test_a_cpu_draws_plainly():
+    ar = model("cpu")
+    assert not fast.applies(ar, 2)
+    assert all(torch.equal(ours.ids, plain.ids) for ours, plain in both(ar, [1, 2], Sampling(2.0)))
+
+
+def test_a_failure_draws_plainly_with_one_warning(monkeypatch):
+    ar = model("cpu")
+    monkeypatch.setattr(fast, "applies", lambda ar, rows: ar not in fast._broken)
+    monkeypatch.setattr(fast, "_drawer", lambda ar, rows: 1 / 0)
+    with pytest.warns(RuntimeWarning, match="drawing plainly.*division"):
+        first = drawn(fast.generate, ar, [1], Sampling())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second = drawn(fast.generate, ar, [1], Sampling())
+    assert torch.equal(first[-1].ids, second[-1].ids)
+
+
+@on_gpu
+@pytest.mark.parametrize("heads, size", [(4, 8), (2, 48), (2, 64), (1, 80)])
+@pytest.mark.parametrize("prefix", [True, False])
+def test_same_tokens_in_float32(heads, size, prefix):
+    ar = model(heads=heads, size=size, prefix=prefix)
+    for labels in ([1], [1, 4, 2]):
+        for sampling in SETTINGS:
+            steps = both(ar, labels, sampling)
+            assert [ours.index for ours, _ in steps] == list(range(ar.config.tokens))
+            assert all(torch.equal(ours.ids, plain.ids) for ours, plain in steps)
+            assert all(torch.allclose(ours.entropy, plain.entropy, atol=1e-4) for ours, plain in steps)
+
+
+@on_gpu
+def test_same_tokens_behind_every_prompt():
+    ar = model()
+    ids = torch.randint(ar.config.codebook_size, (2, ar.config.tokens), device="cuda")
+    for length in range(ar.config.tokens + 1):
+        steps = both(ar, [1, 2], SETTINGS[1], ids[:, :length])
+        assert [ours.index for ours, _ in steps] == list(range(length, ar.config.tokens))
+        assert all(torch.equal(ours.ids, plain.ids) for ours, plain in steps)
+
+
+@on_gpu
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.bfloat16, 0.1), (torch.float16, 0.02)])
+def test_logits(dtype, tolerance):
+    """Against the teacher-forced pass; the tolerance is in standard deviations of the logits."""
+    ar = model(dtype=dtype, heads=2, size=48)
+    ids, labels = torch.randint(ar.config.codebook_size, (3, ar.config.tokens), device="cuda"), torch.arange(3).cuda()
+    with torch.inference_mode():
+        wanted = ar(ids, labels).float()
+        drawer = fast._drawer(ar, 3)
+        drawer.restart()
+        rows = [labels + ar.config.codebook_size + 1, *ids[:, :-1].unbind(1)]
+        found = torch.stack([drawer.step(tokens).float().clone() for tokens in rows], 1)
+    assert (found - wanted).abs().max() <= tolerance * wanted.std()
+
+
+@on_gpu
+def test_other_weights_are_noticed():
+    ar = model()
+    before = drawn(fast.generate, ar, [1], Sampling())[-1].ids
+    with torch.no_grad():
+        ar.blocks[0].mlp.gate.weight.mul_(-3)
+        ar.output.weight.mul_(-1)
+    steps = both(ar, [1], Sampling())
+    assert torch.equal(*(step.ids for step in steps[-1])) and not torch.equal(before, steps[-1][0].ids)
+
+
+@on_gpu
+def test_threads_and_dropped_streams():
+    ar, labels = model(), torch.tensor([1, 2], device="cuda")
+    wanted = drawn(generate_plainly, ar, [1, 2], SETTINGS[1])[-1].ids
+    dropped = fast.generate(ar, labels, [0, 1], SETTINGS[1])
+    next(dropped)  # holds the recorded steps: whoever comes now draws plainly
+    results = []
+
+    def draw():
+        results.append(drawn(fast.generate, ar, [1, 2], SETTINGS[1])[-1].ids)
+
+    threads = [threading.Thread(target=draw) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(results) == 4 and all(torch.equal(ids, wanted) for ids in results)
+    dropped.close()
+    drawer = fast._claim(ar, 4)
+    assert drawer is not None
+    drawer.busy.release()
+
+
+@on_gpu
+def test_memory_is_bounded_and_given_back(monkeypatch):
+    monkeypatch.setattr(fast, "MAX_ROWS", 8)
+    ar = model()
+    for count in (1, 2, 3, 8):
+        drawn(fast.generate, ar, [1] * count, Sampling())
+        assert sum(fast._recorded[ar].drawers) <= 8
+    assert not fast.applies(ar, 9)
+    count = len(fast._recorded)
+    del ar
+    gc.collect()
+    assert len(fast._recorded) == count - 1
+
+
+@on_gpu
+def test_attention_maps_need_the_plain_path():
+    ar = model()
+    ar.blocks[0].attention.keep_maps = True
+    assert not fast.applies(ar, 2)
