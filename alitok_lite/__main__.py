@@ -361,7 +361,8 @@ def _ablate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, help="folder of the study; a finished row is not trained again")
     parser.add_argument("--preset", default="scenes", help="sizes and settings; tiny is for two CPU cores")
     parser.add_argument("--data", default="scenes", help="scenes, or a folder with a subfolder of pictures per class")
-    parser.add_argument("--rows", default="A,B,D", help="of A, B, C, D, F, causal-encoder (default A,B,D)")
+    text = "default A,B,D; also C, F, causal-encoder, and A or B with -column, -serpentine or -hilbert"
+    parser.add_argument("--rows", default="A,B,D", help=text)
     parser.add_argument("--seeds", default="0", help="whole numbers, comma-separated (default 0)")
     _set_option(parser)
 

@@ -19,11 +19,13 @@ from statistics import mean, stdev
 
 import torch
 from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from . import metrics
 from .config import PRESETS, ARConfig, Preset, resized
 from .lookahead import nats_given_others, train_masked
 from .model import AliTok, write_atomically
+from .scan import SCANS, scanned, unscanned
 from .settings import ABLATIONS, AblationSettings, TrainSettings
 from .sources import FolderSource, SceneSource, open_source
 from .train import cached_ids, train_part
@@ -39,15 +41,21 @@ class Row:
     changes: dict[str, bool] = field(default_factory=dict)  # of the TokenizerConfig
     aux: bool = True  # with the auxiliary loss, where there are prefix tokens
     over: str | None = None  # the row whose tokens get a second decoder
+    scan: str = "raster"  # the order in which patches are read; its RUNs know pictures in that order only
 
 
+_A, _B = {"aligned": False, "prefix": False}, {"prefix": False}
 ROWS: dict[str, Row] = {
-    "A": Row("conventional: bidirectional decoder", {"aligned": False, "prefix": False}),
-    "B": Row("causal decoder", {"prefix": False}),
+    "A": Row("conventional: bidirectional decoder", _A),
+    "B": Row("causal decoder", _B),
     "C": Row("and prefix tokens", aux=False),
     "D": Row("and auxiliary loss"),
     "F": Row("and second stage", over="D"),
-    "causal-encoder": Row("A with a causal encoder", {"aligned": False, "prefix": False, "encoder_causal": True}),
+    "causal-encoder": Row("A with a causal encoder", _A | {"encoder_causal": True}),
+} | {
+    f"{name}-{scan}": Row(f"{name} read as {scan}", sizes, scan=scan)
+    for scan in SCANS[1:]
+    for name, sizes in (("A", _A), ("B", _B))
 }
 
 
@@ -89,23 +97,23 @@ def run_row(study: Study, name: str, seed: int) -> dict:
     row, run = ROWS[name], study.folder / f"{name}-{seed}"
     sizes = resized(study.preset, **row.changes)
     if row.over is None:
-        _train(study, "tokenizer", sizes, run, seed, row.aux)
-        _train(study, "ar", sizes, run, seed)
+        _train(study, "tokenizer", sizes, run, seed, row)
+        _train(study, "ar", sizes, run, seed, row)
     else:
         run_row(study, row.over, seed)
         if not (run / "config.json").exists():
             ignore = shutil.ignore_patterns("state", "sheets")
             shutil.copytree(study.folder / f"{row.over}-{seed}", run, ignore=ignore, dirs_exist_ok=True)
-        _train(study, "decoder", sizes, run, seed)
+        _train(study, "decoder", sizes, run, seed, row)
     result = {"row": name, "title": row.title, "seed": seed} | _measure(study, run, name, seed)
     write_atomically(path, (json.dumps(result, indent=1) + "\n").encode())
     return result
 
 
-def _train(study: Study, kind: str, sizes: Preset, run: Path, seed: int, aux: bool = True) -> None:
+def _train(study: Study, kind: str, sizes: Preset, run: Path, seed: int, row: Row) -> None:
     """Train one part, go on with it, or leave it where it is finished."""
-    settings: TrainSettings = replace(getattr(study.settings, kind), seed=seed)
-    if not aux:
+    settings: TrainSettings = replace(getattr(study.settings, kind), seed=seed, scan=row.scan)
+    if not row.aux and kind == "tokenizer":
         settings = replace(settings, losses=replace(settings.losses, aux=0.0))
     if (run / "config.json").exists():
         done = json.loads((run / "config.json").read_text())["info"]["training"]
@@ -139,6 +147,24 @@ def _judge(study: Study, source: SceneSource | FolderSource, device: torch.devic
     return judge
 
 
+@dataclass(frozen=True)
+class _Reader:
+    """The judge for pictures whose patches were moved: it sees them where they belong."""
+
+    judge: metrics.Judge
+    scan: str
+    patch: int
+
+    @property
+    def output(self) -> nn.Linear:
+        """The judge's own."""
+        return self.judge.output
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, 128)"""
+        return self.judge.features(unscanned(pixels, self.scan, self.patch))
+
+
 def _measure(study: Study, run: Path, name: str, seed: int) -> dict:
     """Everything `evaluate` says about a RUN, with plain names for the decoder that the row is about."""
     model = AliTok.from_pretrained(run)
@@ -148,7 +174,8 @@ def _measure(study: Study, run: Path, name: str, seed: int) -> dict:
         pictures = metrics.unseen_scenes(count, TEST_SEED, source.size, model.device)
     else:
         pictures = metrics.whole_pictures(source.test, min(count, len(source.test)))
-    pictures = list(pictures)
+    scan, patch = ROWS[name].scan, study.preset.tokenizer.patch_size
+    pictures, judge = [(scanned(x, scan, patch), y) for x, y in pictures], _Reader(judge, scan, patch)
     result = metrics.evaluate(model, judge, pictures, seed=seed)
     stage = model.tokenizer.stages[-1]
     result |= {key: result[f"{key}_stage{stage}"] for key in ("psnr", "ssim", "rfd", "row_ratio", "row_mse")}

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from . import scenes
 from .data import PictureFolder, fingerprint
+from .scan import scanned
 
 if TYPE_CHECKING:
     from .settings import TrainSettings
@@ -89,6 +90,29 @@ class FolderSource:
         """Held-out pictures spread over the classes: pixels (n, 3, S, S), labels (n,), n at most count."""
         rows = torch.linspace(0, len(self.test) - 1, min(count, len(self.test))).long()
         return self.test.whole(rows), self.test.labels[rows.to(self.test.labels.device)]
+
+
+class ScannedSource:
+    """Another source's pictures with their patches in another order (see scan.py)."""
+
+    def __init__(self, source: SceneSource | FolderSource, scan: str, patch: int) -> None:
+        self.source, self.scan, self.patch = source, scan, patch
+        self.classes, self.stamp = source.classes, f"{source.stamp} {scan}"
+
+    def _read(self, pictures: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return scanned(pictures[0], self.scan, self.patch), pictures[1]
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Pixels (B, 3, S, S) in [0, 1] and labels (B,)."""
+        return self._read(self.source.batch(step))
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All training pictures in blocks."""
+        return map(self._read, self.source.blocks())
+
+    def unseen(self, count: int) -> tuple[Tensor, Tensor]:
+        """Pictures that training never sees."""
+        return self._read(self.source.unseen(count))
 
 
 def open_source(data: str, size: int, settings: TrainSettings, device: torch.device) -> SceneSource | FolderSource:

@@ -34,14 +34,14 @@ from .model import AliTok, CheckpointError, write_atomically
 from .perceptual import PerceptualLoss
 from .sampling import Sampling
 from .settings import SETTINGS, TrainSettings, learning_rate
-from .sources import FolderSource, SceneSource, open_source
+from .sources import FolderSource, ScannedSource, SceneSource, open_source
 from .tokenizer import Decoder, Tokenizer, TokenizerOutput
 from .weights import Weights
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-Source = SceneSource | FolderSource
+Source = SceneSource | FolderSource | ScannedSource
 
 # Small models are bound by kernel launches, which CUDA graphs ("reduce-overhead") replay at once.
 COMPILE_MODE = "reduce-overhead"
@@ -491,7 +491,9 @@ def train_part(
     if settings.keep_best and kind != "ar":
         raise ValueError("keep_best is for the AR model: tokenizer and decoder have no test nats")
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
-    source = open_source(data, sizes.tokenizer.image_size, settings, device)
+    source: Source = open_source(data, sizes.tokenizer.image_size, settings, device)
+    if settings.scan != "raster":
+        source = ScannedSource(source, settings.scan, sizes.tokenizer.patch_size)
     model = _build(kind, sizes, folder, source, settings.seed, device)
     (folder / "state").mkdir(parents=True, exist_ok=True)
     if accelerator.is_main_process:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import small_ar, small_tokenizer
+from safetensors import safe_open
 from torch import nn
 
 from alitok_lite import PRESETS, AliTok, ablation
@@ -14,7 +15,9 @@ from alitok_lite.ablation import ROWS, open_study, run_row, summarise, verdicts
 from alitok_lite.config import ARConfig, Preset
 from alitok_lite.lookahead import MaskedModel, _hidden, nats_given_others, train_masked
 from alitok_lite.losses import LossWeights
+from alitok_lite.scan import scanned
 from alitok_lite.settings import ABLATIONS, AblationSettings, TrainSettings
+from alitok_lite.sources import ScannedSource, SceneSource
 
 pytest.importorskip("accelerate")
 
@@ -33,17 +36,20 @@ def test_every_row_trains_differs_in_one_thing_and_is_measured_alike(tmp_path, m
     study, seen = open_study(tmp_path, "mini"), []
     train_part = ablation.train_part
     monkeypatch.setattr(ablation, "train_part", lambda *args: seen.append(args) or train_part(*args))
-    results = {name: run_row(study, name, 0) for name in ROWS}
-    config = {name: AliTok.from_pretrained(tmp_path / f"{name}-0", "cpu").tokenizer.config for name in ROWS}
+    names = ("A", "B", "C", "D", "F", "causal-encoder", "B-column")
+    results = {name: run_row(study, name, 0) for name in names}
+    config = {name: AliTok.from_pretrained(tmp_path / f"{name}-0", "cpu").tokenizer.config for name in names}
     plain = study.preset.tokenizer
     assert config["B"] == replace(plain, prefix=False)
     assert config["A"] == replace(config["B"], aligned=False)
     assert config["causal-encoder"] == replace(config["A"], encoder_causal=True)
+    assert config["B-column"] == config["B"]
     assert config["C"] == config["D"] == config["F"] == plain
     # Equal data, steps and AR model: only the auxiliary loss tells C from D, and F trains a decoder only.
     trained = [(args[0], args[3].name, args[2].losses.aux) for args in seen]
     assert [entry for entry in trained if entry[1] == "F-0"] == [("decoder", "F-0", 0.66)]
     assert {entry[2] for entry in trained if entry[:2] == ("tokenizer", "C-0")} == {0.0}
+    assert {(args[3].name, args[2].scan) for args in seen if args[2].scan != "raster"} == {("B-column-0", "column")}
     same = {json.dumps(ablation_settings(args), sort_keys=True) for args in seen if args[0] == "tokenizer"}
     assert len(same) == 1
     assert results["F"]["ids_as_below"] is True
@@ -59,7 +65,25 @@ def ablation_settings(args):
     """The settings of a call to train_part, less the auxiliary weight."""
     from dataclasses import asdict
 
-    return asdict(replace(args[2], losses=replace(args[2].losses, aux=0.0)))
+    return asdict(replace(args[2], losses=replace(args[2].losses, aux=0.0), scan="raster"))
+
+
+def test_a_scanned_run_learns_from_pictures_in_its_order(tmp_path):
+    row, study = ROWS["A-column"], open_study(tmp_path, "mini")
+    assert (row.changes, row.scan) == (ROWS["A"].changes, "column")
+    run_row(study, "A-column", 0)
+    with safe_open(tmp_path / "A-column-0" / "state" / "ids.safetensors", "pt") as file:
+        assert file.metadata()["pictures"].endswith(" column")
+    plain = SceneSource(32, study.settings.ar, torch.device("cpu"))
+    moved = ScannedSource(plain, "column", 16)
+    assert moved.stamp != plain.stamp and moved.classes == plain.classes
+    for ours, theirs in (
+        (moved.batch(3), plain.batch(3)),
+        (moved.unseen(2), plain.unseen(2)),
+        (next(moved.blocks()), next(plain.blocks())),
+    ):
+        assert torch.equal(ours[0], scanned(theirs[0], "column", 16)) and torch.equal(ours[1], theirs[1])
+        assert not torch.equal(ours[0], theirs[0])
 
 
 def test_finished_rows_are_read_and_unfinished_ones_go_on(tmp_path, monkeypatch):

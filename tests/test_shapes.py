@@ -11,7 +11,10 @@ from conftest import small_ar, small_model, small_tokenizer
 from torch import Tensor, nn
 
 CORE = ("layers", "quantizer", "tokenizer", "ar", "losses")
-MODULES = {name: importlib.import_module(f"alitok_lite.{name}") for name in (*CORE, "sampling", "metrics", "probe")}
+MORE = (*CORE, "sampling", "metrics", "probe", "scan")
+MODULES = {
+    name: importlib.import_module(f"alitok_lite.{name}") for name in (*CORE, "sampling", "metrics", "probe", "scan")
+}
 CONFIG = small_tokenizer()
 AR_CONFIG = small_ar(CONFIG, width=8, classes=5)
 MODEL = small_model()
