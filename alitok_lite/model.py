@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .ar import ARModel
 from .config import ARConfig, Preset, TokenizerConfig
@@ -124,7 +125,7 @@ class AliTok:
         folder = checkpoint_folder(name)
         config = read_config(folder)
         files = config["files"]
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             stages = tuple(stage for stage in (1, 2) if f"decoder{stage}" in files)
             tokenizer = Tokenizer(config["tokenizer"], stages)
             ar = ARModel(config["ar"]) if "ar" in files else None
@@ -281,6 +282,18 @@ class AliTok:
         # differs: values are rounded to 8 bits, the official code truncates them
         data = (pixels.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
         return [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in data]
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the random numbers of new modules, which a file will replace: on the meta device they would import
+    torch's compiler, which takes seconds."""
+
+    def __torch_function__(
+        self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
+        if function is nn.init.normal_:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def read_config(folder: Path) -> dict:

@@ -29,7 +29,8 @@ class TokenizerOutput(NamedTuple):
 
 def _table(rows: int, width: int) -> nn.Parameter:
     """A learned table of positions, queries or extra tokens: normal with std width^-0.5."""
-    return nn.Parameter(torch.randn(rows, width) * width**-0.5)
+    table = torch.empty(rows, width)  # on the meta device, random numbers import torch's compiler, for seconds
+    return nn.Parameter(table if table.is_meta else torch.randn(rows, width) * width**-0.5)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -1,8 +1,12 @@
-"""The demo's functions, and the app on a real server driven by gradio_client."""
+"""The models on offer and drawing, as functions and in the app on a real server driven by gradio_client.
+
+What the other tabs do is tested in test_app_tabs.py, what the server must stand in test_app_server.py.
+"""
 
 import importlib.util
 import json
 import math
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -12,15 +16,16 @@ import httpx
 import numpy as np
 import pytest
 import torch
-from gradio_client import Client, handle_file
+from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 
 from alitok_lite import PRESETS, AliTok, ARConfig, TokenizerConfig, demo, sampling, scenes
 from alitok_lite.config import Preset
-from alitok_lite.model import CheckpointError
+from alitok_lite.model import CheckpointError, bundled
 
 MAIN, BASELINE = "scenes-random", "two-kinds"
+BORROWERS = ["draw", "reconstruct", "look", "poke", "predict"]  # events that use a model
 
 
 def random_model(preset: Preset, classes: list[str], stages: tuple[int, ...]) -> AliTok:
@@ -80,6 +85,26 @@ def test_models_are_read_without_weights(checkpoints):
     assert list(demo.models()) == [MAIN, BASELINE] and demo._load.cache_info().currsize == 0
     card = demo.models()[BASELINE]
     assert (card.classes, card.image_size, card.guidance) == (["cat", "dog"], 32, 2.0)
+    assert (card.stages, card.knows_scenes) == ((2,), False) and demo.models()[MAIN].stages == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "value, names",
+    [
+        ("{0}", [MAIN, BASELINE]),  # a folder of checkpoints
+        ("{0}/two-kinds", [BASELINE]),
+        ("{0}/two-kinds" + os.pathsep + " {0}/scenes-random", [BASELINE, MAIN]),
+        ("{0}/two-kinds,bundled", [BASELINE, *bundled()]),
+        (" , ", bundled()),
+    ],
+)
+def test_what_alitok_models_accepts(checkpoints, monkeypatch, value, names):
+    monkeypatch.setenv("ALITOK_MODELS", value.format(checkpoints))
+    forget()
+    try:
+        assert list(demo.models()) == names
+    finally:
+        forget()
 
 
 def test_bundled_models_start_with_scenes(checkpoints, monkeypatch, tmp_path):
@@ -175,6 +200,10 @@ def test_last_frame_is_a_sample(name, kind):
     assert same(frames[-1].pictures, wanted) and frames[-1].done and not any(frame.done for frame in frames[:-1])
     assert [frame.token for frame in frames] == list(range(1, tokens + 1))
     assert {(frame.tokens, frame.seed, len(frame.pictures)) for frame in frames} == {(tokens, 7, 2)}
+    steps = list(model.stream([kind, kind], 7, guidance=3.0, temperature=0.8))
+    for count, frame in enumerate(frames, 1):
+        assert frame.entropy.shape == (2, count)
+        assert np.allclose(frame.entropy[:, -1], steps[count - 1].entropy, atol=1e-4)
     seconds = [frame.seconds for frame in frames]
     assert seconds == sorted(seconds) and seconds[0] > 0
 
@@ -272,57 +301,6 @@ def test_contact_sheets_fit_the_page(size):
         assert width >= height and (width <= 640 or size == 256)
 
 
-# ---------------------------------------------------------------- reconstructing
-
-
-def test_reconstruct(tmp_path):
-    picture = demo.example("house")
-    picture.save(tmp_path / "a.png")
-    result = demo.reconstruct(MAIN, tmp_path / "a.png")
-    model = demo.get_model(MAIN)
-    pixels = demo.load_picture(tmp_path / "a.png", 64)
-    ids = model.tokenizer.encode(pixels)
-    assert np.array_equal(np.concatenate([result.prefix, result.grid.flatten()]), ids[0].numpy())
-    assert result.prefix.shape == (5,) and result.grid.shape == (4, 4) and result.bits == 210
-    assert same([result.original], model.to_pil(pixels))
-    for stage in (1, 2):
-        decoded = model.tokenizer.decode(ids, stage)
-        assert same([result.pictures[stage]], model.to_pil(decoded))
-        assert result.psnr[stage] == pytest.approx(-10 * math.log10(((decoded - pixels) ** 2).mean()), rel=1e-4)
-    assert list(demo.reconstruct(BASELINE, tmp_path / "a.png").pictures) == [2]
-
-
-def test_reconstruct_refuses(tmp_path):
-    (tmp_path / "a.png").write_text("no")
-    for model, picture, words in [
-        (MAIN, None, "choose a picture"),
-        (MAIN, 3, "choose a picture"),
-        ("other", tmp_path / "a.png", "no model"),
-        (MAIN, tmp_path / "a.png", "'a.png' is not a picture"),
-    ]:
-        with pytest.raises(ValueError, match=words):
-            demo.reconstruct(model, picture)
-
-
-def test_token_picture_colours_ids():
-    grid = np.array([[7, 8], [9, 7]])
-    paper = demo.token_picture(np.array([7, 1, 2]), grid, 300)
-    near = [(5, 5), (105, 130), (205, 130), (105, 230), (205, 230)]  # of the corner, then the grid below and right
-    found = [paper.getpixel((x + 10, y + 10)) for x, y in near]
-    assert paper.size == (300, 325) and found[0] == found[1] == found[4]
-    assert len(set(found)) == 3 and paper.getpixel((50, 200))[3] == 0
-    assert demo.token_picture(np.array([], int), grid, 300).size == (300, 300)
-
-
-def test_thumbnails():
-    css = demo.thumbnail_style("#here", ["sea", "fish"])
-    assert css.count("nth-of-type") == 2 and "data:image/webp" in css and "http" not in css
-    assert demo.thumbnail_style("#here", ["sea", "dog"]) == demo.thumbnail_style("#here", []) == ""
-    for wrong in ("dragon", None, []):
-        with pytest.raises(ValueError, match="no example"):
-            demo.example(wrong)
-
-
 # ---------------------------------------------------------------- the app
 
 
@@ -359,23 +337,26 @@ def ask(client: Client, **changes: object) -> tuple:
 
 def test_draw_over_the_network(client):
     job = client.submit(MAIN, "fish", "7", 3, 0.5, 2, True, api_name="/draw")
-    picture, status, download = job.result(timeout=60)
+    picture, board, status, download, script = job.result(timeout=60)
     with Image.open(download["value"] if isinstance(download, dict) else download) as image:
         text = dict(image.text)
         wanted = last(demo.draw(MAIN, "fish", 7, 3.0, 0.5, 2))
         assert image.tobytes() == demo.contact_sheet(wanted.pictures).tobytes()
     assert (text["class"], text["seed"], text["model"], text["guidance"]) == ("fish", "7", MAIN, "3")
     assert "seed 7" in status and "21 tokens" in status
-    assert sum("of 21" in answer[1] for answer in job.outputs()) == 20
+    assert board.count("<b ") == 21 and "blank" not in board and "model.stream([7] * 2, seed=7" in script
+    earlier = job.outputs()[:-1]
+    assert ["of 21" in answer[2] for answer in earlier] == [True] * 20
+    assert [answer[1].count("blank") for answer in earlier] == list(range(20, 0, -1))  # entropy token by token
 
 
 def test_seeds_over_the_network(client):
-    statuses = {ask(client, seed=seed)[1].split("with")[1] for seed in ("", "", 5, "5")}
-    assert len(statuses) == 3 and any("seed 5*" in status for status in statuses)
+    statuses = {ask(client, seed=seed)[2].split("seed")[1] for seed in ("", "", 5, "5")}
+    assert len(statuses) == 3 and any(" 5*" in status for status in statuses)
 
 
 def test_second_model_over_the_network(client):
-    _, status, _ = ask(client, model=BASELINE, class_name="dog", guidance=2)
+    _, _, status, _, _ = ask(client, model=BASELINE, class_name="dog", guidance=2)
     assert "16 tokens" in status
 
 
@@ -391,7 +372,9 @@ def test_second_model_over_the_network(client):
         ({"count": True}, "how many is True"),
         ({"count": 1.5}, "whole number from 1 to 16"),
         ({"count": 99}, "16"),
-        ({"temperature": -1}, "0"),
+        ({"temperature": -1}, "temperature is -1; it must be a number from 0 to 3"),
+        ({"guidance": "3"}, "guidance is '3'"),
+        ({"slow": "yes", "model": ["x"]}, "no model"),
     ],
 )
 def test_mistakes_over_the_network(client, capfd, changes, words):
@@ -399,45 +382,12 @@ def test_mistakes_over_the_network(client, capfd, changes, words):
         ask(client, **changes)
     text = str(caught.value)
     assert words in text and "Traceback" not in text and str(Path.cwd()) not in text
-    if "count" not in changes and "temperature" not in changes:  # Gradio's own checks print theirs
-        assert "Traceback" not in capfd.readouterr().err
-
-
-def test_reconstruct_over_the_network(client, tmp_path):
-    demo.example("sea").save(tmp_path / "sea.png")
-    original, causal, both, tokens, *rest = client.predict(
-        MAIN, handle_file(tmp_path / "sea.png"), api_name="/reconstruct"
-    )
-    captions, status, ids = rest[:2], rest[2], rest[3]
-    result = demo.reconstruct(MAIN, tmp_path / "sea.png")
-    with Image.open(causal) as image:
-        assert image.convert("RGB").tobytes() == demo.contact_sheet([result.pictures[1]]).tobytes()
-    assert original and both and tokens
-    assert [f"{result.psnr[stage]:.1f} dB" in caption for stage, caption in zip((1, 2), captions, strict=True)] == [
-        True
-    ] * 2
-    assert "21 tokens" in status and ids == {"prefix": result.prefix.tolist(), "grid": result.grid.tolist()}
-
-
-def test_missing_decoder_over_the_network(client, tmp_path):
-    demo.example("sea").save(tmp_path / "sea.png")
-    answer = client.predict(BASELINE, handle_file(tmp_path / "sea.png"), api_name="/reconstruct")
-    assert answer[1] is None and answer[2] and "not in this model" in answer[4]
-    assert "prefix" not in answer[6]
-
-
-def test_bad_pictures_over_the_network(client, tmp_path):
-    (tmp_path / "a.png").write_text("no")
-    Image.new("1", (13000, 13000)).save(tmp_path / "bomb.png")
-    for picture, words in [(None, "choose a picture"), ("a.png", "not a picture"), ("bomb.png", "too many")]:
-        with pytest.raises(AppError, match=words) as caught:
-            client.predict(MAIN, picture and handle_file(tmp_path / picture), api_name="/reconstruct")
-        assert "/tmp" not in str(caught.value) and "gradio" not in str(caught.value)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_public_events_are_described(client):
     events = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(events) == {"/draw", "/reconstruct"}
+    assert set(events) == {"/draw", "/reconstruct", "/look", "/poke", "/predict"}
     for event in events.values():
         assert event["description"]
 
@@ -445,15 +395,17 @@ def test_public_events_are_described(client):
 def test_settings(app):
     config = app.demo.get_config_file()
     assert app.demo.analytics_enabled is False and app.demo.delete_cache == (600, 3600)
+    assert app.LAUNCH["state_session_capacity"] <= 100
     assert app.LAUNCH["share"] is False and app.LAUNCH["show_error"] is False and app.LAUNCH["ssr_mode"] is False
     assert not {"server_name", "server_port", "allowed_paths"} & set(app.LAUNCH)
     functions = app.demo.fns.values()
-    assert all(fn.concurrency_id == "model" for fn in functions if fn.api_name in ("draw", "reconstruct"))
+    shared = [fn.concurrency_id == "model" for fn in functions if fn.api_name in BORROWERS]
+    assert len(shared) == len(BORROWERS) and all(shared)
     assert "fonts.googleapis" not in json.dumps(config, default=str)
 
 
 def test_nobody_jumps_the_queue(client):
-    for name in ("draw", "reconstruct"):
+    for name in BORROWERS:
         answer = httpx.post(f"{client.src.rstrip('/')}/gradio_api/run/{name}", json={"data": [MAIN, None]})
         assert answer.status_code == 404
 
@@ -463,9 +415,18 @@ def test_gpu_is_borrowed_where_it_is_lent(monkeypatch):
     lender = SimpleNamespace(GPU=lambda duration: lambda function: borrowed.append(function.__name__) or function)
     monkeypatch.setitem(sys.modules, "spaces", lender)
     load_app()
-    assert borrowed == ["draw", "reconstruct"]
+    assert borrowed == BORROWERS
 
 
 def test_page_without_models(app, monkeypatch):
     monkeypatch.setattr(app.engine, "models", dict)
     assert "No model found" in json.dumps(app.build().get_config_file(), default=str)
+
+
+def test_page_says_what_is_missing(app, monkeypatch):
+    cards = {name: card._replace(ar=None) for name, card in demo.models().items()}
+    monkeypatch.setattr(demo, "models", lambda: cards)
+    for module in ("demo_inside", "demo_predict", "demo_words"):
+        monkeypatch.setattr(f"alitok_lite.{module}.models", lambda: cards)
+    text = json.dumps(app.build().get_config_file(), default=str)
+    assert "No model here can draw" in text and "No model here foretells scenes" in text and "Reconstruct" in text

@@ -1,0 +1,121 @@
+"""Pieces of the app's page that several tabs share, or that would be in the way there: Gradio components only."""
+
+import tempfile
+from abc import ABCMeta
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+from gradio.utils import get_upload_folder
+
+from . import demo as engine
+from . import demo_boards as boards
+from . import demo_views as views
+
+ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1}  # every event that runs a model
+PRIVATE = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}  # small events of the page itself
+
+
+def unchecked(component: gr.components.Component, read: Callable = lambda value: value) -> gr.components.Component:
+    """The component as it is, its values handed on unread: the package checks them all, and in its own words.
+
+    A class of its own, because Gradio makes a new component of the same class whenever one is updated. It is not
+    declared in the usual way: Gradio then writes files beside the source.
+    """
+    kind = type(component)
+    changes = {"preprocess": lambda self, value: read(value), "is_template": True, "__module__": kind.__module__}
+    component.__class__ = ABCMeta.__new__(type(kind), kind.__name__, (kind,), changes)
+    return component
+
+
+def choose_from(names: list[str], best: str = "") -> gr.Dropdown:
+    """A chooser of models, hidden where there is nothing to choose from."""
+    value = best if best in names else next(iter(names), None)
+    return unchecked(gr.Dropdown(names, value=value, label="Model", visible=len(names) > 1))
+
+
+def pictures(place: str, scene: str | None, label: str = "A painted scene ...") -> gr.Radio:
+    """Example scenes to click."""
+    gr.HTML(boards.thumbnail_style(f"#{place}", views.EXAMPLES, views.scene_strip(), "20%"), visible="hidden")
+    return unchecked(gr.Radio(list(views.EXAMPLES), value=scene, label=label, elem_id=place))
+
+
+def chooser(place: str, scene: str | None, model: str = "") -> tuple:
+    """Model, scene and upload; the event after a click on a scene, which takes the upload away."""
+    name = choose_from(list(engine.models()), model)
+    kind = pictures(place, scene)
+    with gr.Accordion("... or a picture of your own", open=False):
+        upload = {"type": "filepath", "image_mode": None, "sources": ["upload", "clipboard"], "height": 220}
+        own = unchecked(gr.Image(label="PNG, JPEG or WEBP", format="png", **upload), lambda data: data and data.path)
+    own.upload(None, None, kind, js="() => null", **PRIVATE)
+    clicked = kind.input(None, None, own, js="() => null", **PRIVATE)
+    return [name, kind, own], clicked
+
+
+def results(first: views.View | None = None) -> list:
+    """What shows a View: sentence, HTML, and two closed drawers with the numbers and the code."""
+    first = first or views.View("", "", {}, "")
+    status = gr.Markdown(first.status)
+    html = gr.HTML(first.html, js_on_load=boards.PICK)
+    with gr.Accordion("The code behind this", open=False):
+        code = gr.Markdown(first.code)
+    with gr.Accordion("The same as numbers", open=False):
+        numbers = gr.JSON(first.numbers, show_label=False)
+    return [html, status, numbers, code]
+
+
+def class_choice(model: str) -> list:
+    """Classes as pictures or words to click, or as a list to search where there are many, and the pictures' style."""
+    kinds, found, style = views.class_choice(engine.models()[model])
+    kind = unchecked(gr.Radio(**kinds, label="What to draw", elem_id="kinds"))
+    search = gr.Dropdown(**found, label="What to draw: type to search")
+    search.input(None, search, kind, js="value => value", **PRIVATE)
+    return [kind, search, gr.HTML(**style)]
+
+
+def draw_settings(model: str) -> tuple:
+    """Seed, guidance and temperature, and the seed that was drawn last."""
+    with gr.Accordion("Seed and settings", open=False):  # an empty Number would turn into 0 in here
+        seed = gr.Textbox(label="Seed", placeholder="empty: a new one every time", max_lines=1)
+        with gr.Row():
+            keep = gr.Button("Keep the last seed", size="sm", min_width=120)
+            forget = gr.Button("New seed every time", size="sm", min_width=120)
+        temperature = gr.Slider(*engine.TEMPERATURE, 1, step=0.05, label="Temperature (0 = no chance)")
+        guidance = gr.Slider(*engine.GUIDANCE, engine.models()[model].guidance, step=0.1, label="Guidance (1 = off)")
+    last = gr.State()
+    keep.click(lambda value: "" if value is None else str(value), last, seed, **PRIVATE)
+    forget.click(lambda: "", None, seed, **PRIVATE)
+    return seed, unchecked(guidance), unchecked(temperature), last
+
+
+def drawing(model: str) -> tuple:
+    """Where the drawing appears; before that, what was made earlier."""
+    card = engine.models()[model]
+    picture, sentence = views.first_drawing(card)
+    status = gr.Markdown(sentence, elem_id="status")
+    with gr.Row():
+        with gr.Column(min_width=240):
+            shape = {"format": "png", "height": "min(420px, 88vw)", "buttons": ["fullscreen"], "show_label": False}
+            shape |= {"interactive": False, "alt_text": "Examples made earlier"}
+            result = gr.Image(picture, label="Picture", elem_id="result", **shape)
+            download = gr.DownloadButton("Download PNG", interactive=False, size="sm")
+        with gr.Column(min_width=240):
+            board = gr.HTML(views.unsure_board(card), elem_id="unsure")
+    with gr.Accordion("The code behind this", open=False):
+        script = gr.Markdown("Draw something first.")
+    return result, board, status, download, script
+
+
+def wire(function: Callable, inputs: list, outputs: list, triggers: list, *after: gr.events.Dependency) -> None:
+    """Run a tab's function on any of these events, and after those; of several in a row, the last one counts."""
+    wires = {"fn": function, "inputs": inputs, "outputs": outputs, "show_progress": "minimal", **ONE_AT_A_TIME}
+    gr.on(triggers, api_name=function.__name__, trigger_mode="always_last", **wires)
+    for event in after:
+        event.then(**wires, trigger_mode="always_last", api_visibility="private")
+
+
+def cache_folder() -> Path:
+    """A fresh folder in Gradio's own cache, which Gradio empties by age."""
+    cache = Path(get_upload_folder())
+    cache.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=cache))

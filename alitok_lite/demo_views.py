@@ -1,0 +1,227 @@
+"""The pictures of the app: examples and first impressions that need no model, what was drawn, reconstructions.
+
+A tab's function checks its arguments, asks the model, and returns a View. As in demo.py, from which the models come,
+a ValueError is one sentence for a visitor, and a model is used by one function at a time.
+"""
+
+import io
+import math
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import demo_boards as boards
+from . import scenes
+from .config import TokenizerConfig
+from .demo import MANY, Card, Frame, _running, check_model, find_class, get_model
+from .demo_words import code, draw_code, load_code, picture_code
+from .images import load_picture, sheet
+from .metrics import psnr
+from .model import AliTok
+
+DECODERS = {1: "Causal decoder", 2: "Bidirectional decoder"}
+EXAMPLES = ("lighthouse", "sailboat", "house", "fish", "balloon", "butterfly", "face", "mountains")
+
+
+class View(NamedTuple):
+    """What a tab shows."""
+
+    html: str
+    status: str  # Markdown
+    numbers: dict  # the same for programs
+    code: str  # Markdown: the lines of the package that do this
+
+
+# ---------------------------------------------------------------- pictures
+
+
+@cache
+def _scene(label: int, size: int) -> Tensor:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # many tiny operations: on a busy machine more threads only wait for each other
+    try:
+        return scenes.render([label], scenes.TEST_SEED + label, size)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def scene_pixels(name: str, size: int) -> Tensor:
+    """The example scene of a class, (1, 3, size, size) in [0, 1]. ValueError for another name."""
+    if not isinstance(name, str) or name not in scenes.CLASSES:
+        raise ValueError(f"no scene {str(name)[:40]!r}; the scenes are {', '.join(scenes.CLASSES)}")
+    return _scene(scenes.CLASSES.index(name), size)
+
+
+class Subject(NamedTuple):
+    """A model and the picture that it is asked about."""
+
+    name: str
+    model: AliTok
+    pixels: Tensor  # (1, 3, S, S)
+    scene: str | None  # None: an upload
+    label: int | None  # of the scene, if the model knows scenes
+
+    @property
+    def code(self) -> tuple[str, str]:
+        """Where model and picture come from."""
+        return load_code(self.name), picture_code(self.scene, self.pixels.shape[-1])
+
+
+def subject(model_name: str, scene: str | None, upload: str | Path | None) -> Subject:
+    """The model, and the upload or else the scene.
+
+    Raises ValueError for an unknown model or scene, for no picture at all, and for a file that is no PNG, JPEG or
+    WEBP picture (images.load_picture).
+    """
+    card = check_model(model_name)
+    if isinstance(upload, str | Path) and str(upload):
+        scene, label, pixels = None, None, load_picture(upload, card.image_size)
+    elif upload not in (None, "") or scene in (None, ""):
+        raise ValueError("choose a picture first: upload one or click an example")
+    else:
+        pixels = scene_pixels(scene, card.image_size)
+        label = scenes.CLASSES.index(scene) if card.knows_scenes else None
+    return Subject(model_name, get_model(model_name), pixels, scene, label)
+
+
+def class_strip(card: Card) -> bytes:
+    """A WEBP with a square for each class of a model, side by side: scenes, or what samples.png of the checkpoint
+    holds in its first row, if that has a column for each class. Empty where there is nothing to show."""
+    if card.knows_scenes:
+        squares = [AliTok.to_pil(scene_pixels(name, 96))[0] for name in card.classes]
+    else:
+        path, side = Path(card.source) / "samples.png", card.image_size + 8
+        if not path.is_file() or len(card.classes) > 100:
+            return b""
+        with Image.open(path) as paper:
+            if paper.width != side * len(card.classes) + 8:
+                return b""
+            corners = [8 + side * column for column in range(len(card.classes))]
+            squares = [paper.convert("RGB").crop((x, 8, x + side - 8, side)) for x in corners]
+    return _webp(squares)
+
+
+@cache
+def scene_strip() -> bytes:
+    """As `class_strip`, of the examples."""
+    return _webp([AliTok.to_pil(scene_pixels(name, 96))[0] for name in EXAMPLES])
+
+
+def _webp(squares: list[Image.Image]) -> bytes:
+    buffer = io.BytesIO()
+    sheet(squares, len(squares), 0).save(buffer, "WEBP", quality=85)
+    return buffer.getvalue()
+
+
+def class_choice(card: Card) -> tuple[dict, dict, dict]:
+    """Properties of what a class is chosen with: tiles to click, or a list to search, and the style of the tiles."""
+    many, first = len(card.classes) > MANY, next(iter(card.classes), None)
+    named = [(name.replace("_", " "), name) for name in card.classes]
+    tiles = {"choices": [] if many else named, "value": first, "visible": "hidden" if many else True}
+    found = {"choices": named if many else [], "value": first if many else None, "visible": many}
+    style = boards.thumbnail_style("#kinds", tuple(card.classes), b"" if many else class_strip(card))
+    return tiles, found, {"value": style, "visible": "hidden"}
+
+
+def first_drawing(card: Card) -> tuple[Image.Image, str]:
+    """What the page shows before anything was drawn, and a sentence about it: no model is needed."""
+    path = Path(card.source) / "samples.png"
+    if path.is_file():
+        with Image.open(path) as paper:
+            return _part(paper.convert("RGB"), card.image_size, 4, 3), "Drawn earlier by this model. Press **Draw**."
+    squares = [AliTok.to_pil(scene_pixels(name, 64))[0] for name in scenes.CLASSES[:12]]
+    return sheet(squares, 4, 8), "Examples of painted scenes, not drawn by this model. Press **Draw**."
+
+
+def first_reconstruction(card: Card) -> View:
+    """What the page shows before anything was reconstructed."""
+    path = Path(card.source) / "reconstructions.png"
+    if not path.is_file():
+        return View("", "Choose a scene, or upload a picture.", {}, "")
+    with Image.open(path) as paper:
+        part = _part(paper.convert("RGB"), card.image_size, 6, 3)
+    alt = "Scenes in the first row, below them what the causal and the bidirectional decoder make of their tokens"
+    shown = boards.figure(boards.image(part, alt), "Made earlier:", "originals, causal decoder, bidirectional decoder")
+    return View(boards.page(boards.row([shown], 280, 620)), "Choose a scene, or upload a picture.", {}, "")
+
+
+def _part(paper: Image.Image, side: int, columns: int, rows: int) -> Image.Image:
+    """The upper left pictures of a contact sheet, enlarged."""
+    box = (0, 0, min(paper.width, 8 + columns * (side + 8)), min(paper.height, 8 + rows * (side + 8)))
+    factor = max(1, 600 // box[2])
+    return paper.crop(box).resize((box[2] * factor, box[3] * factor), Image.Resampling.LANCZOS)
+
+
+# ---------------------------------------------------------------- Draw
+
+
+def unsure_board(card: Card, frame: Frame | None = None) -> str:
+    """The entropy of each prediction so far, where its token stands; the mean of several pictures."""
+    config, top = card.config, math.log(card.config.codebook_size)
+    values = np.full(config.tokens, np.nan)
+    if frame is not None:
+        values[: frame.token] = frame.entropy.mean(0)
+    alt = "Nothing is drawn yet" if frame is None else f"Entropy of the first {frame.token} predictions in nats"
+    size = 0.3 if config.grid < 10 else 0.36
+    grid = boards.board(boards.heat(values, top, "{:.1f}"), config.grid, alt, boards.Look(size=size))
+    legend = boards.scale(top, "nats (pure guessing)")
+    words = "prefix above, then a cell for each patch" if config.prefix_tokens else "a cell for each patch"
+    return boards.page(boards.row([boards.figure(grid + legend, "How unsure was the model?", words)], 230, 400))
+
+
+def draw_script(model_name: str, class_name: str, frame: Frame, guidance: float | None, temperature: float) -> str:
+    """The lines of the package that drew a frame."""
+    card = check_model(model_name)
+    settings = {"guidance": card.guidance if guidance is None else guidance, "temperature": temperature}
+    label = find_class(card, class_name)
+    return draw_code(model_name, label, card.classes[label], frame.seed, settings, len(frame.pictures))
+
+
+# ---------------------------------------------------------------- Reconstruct
+
+
+def reconstruct(model_name: str, scene: str | None, upload: str | Path | None) -> View:
+    """A picture through the tokenizer and every decoder that there is."""
+    asked = subject(model_name, scene, upload)
+    tokenizer, config = asked.model.tokenizer, asked.model.tokenizer.config
+    with _running:
+        ids = tokenizer.encode(asked.pixels.to(asked.model.device))
+        decoded = {stage: tokenizer.decode(ids, stage).float().cpu() for stage in tokenizer.stages}
+    quality = {stage: psnr(result, asked.pixels).item() for stage, result in decoded.items()}
+    original, figures = AliTok.to_pil(asked.pixels)[0], []
+    for stage, result in reversed(decoded.items()):
+        slider = boards.compare(original, AliTok.to_pil(result)[0], ("original", DECODERS[stage].lower()))
+        figures.append(boards.figure(slider, DECODERS[stage], f"{quality[stage]:.1f} dB PSNR"))
+    words = ids[0].tolist()
+    grid = boards.board(id_cells(words), config.grid, "The ids of the tokens", boards.Look(size=0.27))
+    figures.append(boards.figure(grid, "All that the decoders get", _of_which(config)))
+    prefix = config.prefix_tokens
+    rows = [words[i : i + config.grid] for i in range(prefix, config.tokens, config.grid)]
+    numbers = {"prefix": words[:prefix], "grid": rows}
+    numbers["psnr"] = {DECODERS[stage].split()[0].lower(): round(value, 2) for stage, value in quality.items()}
+    lines = [f"decoded{stage} = model.tokenizer.decode(ids, stage={stage})" for stage in tokenizer.stages]
+    lines += [f"print(metrics.psnr(decoded{stage}, pixels))" for stage in tokenizer.stages]
+    script = code(*asked.code, "ids = model.tokenizer.encode(pixels)", *lines)
+    return View(boards.page(boards.row(figures, 250, 360)), _squeezed(config), numbers, script)
+
+
+def id_cells(ids: list[int], known: int | None = None) -> list[boards.Cell]:
+    """Numbered tiles; the same id has the same colour; those from `known` on are pale."""
+    shown = len(ids) if known is None else known
+    return [boards.Cell(str(id_), boards.id_colour(id_)) if i < shown else boards.Cell() for i, id_ in enumerate(ids)]
+
+
+def _of_which(config: TokenizerConfig) -> str:
+    prefix = f"{config.prefix_tokens} of the prefix above, " * bool(config.prefix_tokens)
+    return prefix + f"{config.grid} x {config.grid} for the patches"
+
+
+def _squeezed(config: TokenizerConfig) -> str:
+    side, size = config.image_size, math.ceil(config.tokens * math.log2(config.codebook_size) / 8)
+    pixels = f"{side} x {side} pixels ({3 * side * side:,} bytes)"
+    return f"{pixels} became **{config.tokens} tokens ({size} bytes)**: 1/{round(3 * side * side / size)} of the size."

@@ -1,0 +1,423 @@
+"""The tabs of the app: what their functions compute, show, refuse and print as code; the words and the tour."""
+
+import io
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gradio_client import handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+from test_app import BASELINE, MAIN, app, checkpoints, client, forget, last, no_rests, same  # noqa: F401 (fixtures)
+
+from alitok_lite import demo, demo_boards, demo_inside, demo_predict, demo_views, demo_words, imagenet, probe, scenes
+from alitok_lite.images import load_picture, sheet
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def upload(tmp_path) -> Path:
+    """A picture of one's own."""
+    path = tmp_path / "mine.png"
+    demo_views.AliTok.to_pil(demo_views.scene_pixels("house", 100))[0].save(path)
+    return path
+
+
+def cells(html: str) -> list[str]:
+    """The texts of the cells of all boards."""
+    return re.findall(r"<b [^>]*>([^<]*)</b>", html)
+
+
+def run(view: demo_views.View, checkpoints: Path, monkeypatch) -> dict:
+    """What the lines that a tab prints compute."""
+    monkeypatch.setattr("alitok_lite.model.CHECKPOINTS", checkpoints)  # where they find the models by name
+    space = {}
+    exec(view.code.removeprefix("```python\n").removesuffix("\n```"), space)
+    return space
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def test_subjects(upload):
+    asked = demo_views.subject(MAIN, "fish", None)
+    assert torch.equal(asked.pixels, scenes.render([7], scenes.TEST_SEED + 7, 64)) and asked.label == 7
+    asked = demo_views.subject(MAIN, "fish", upload)
+    assert torch.equal(asked.pixels, load_picture(upload, 64)) and asked.label is asked.scene is None
+    assert demo_views.subject(BASELINE, "fish", "").label is None
+
+
+@pytest.mark.parametrize(
+    "model, scene, picture, words",
+    [
+        (MAIN, None, None, "choose a picture"),
+        (MAIN, "fish", 3, "choose a picture"),
+        (MAIN, "dragon", None, "no scene 'dragon'; the scenes are sea,"),
+        (MAIN, ["fish"], None, "no scene"),
+        (MAIN, "fish", "nowhere.png", "no file 'nowhere.png'"),
+        ("other", "fish", None, "no model 'other'"),
+        (None, "fish", None, "no model 'None'"),
+    ],
+)
+def test_no_picture(model, scene, picture, words):
+    for function in (demo_views.reconstruct, lambda *asked: demo_inside.look(*asked, "encoder", 0, 0, 0)):
+        with pytest.raises(ValueError, match=words) as caught:
+            function(model, scene, picture)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
+
+
+def test_classes_are_shown_as_pictures_words_or_a_list(tmp_path):
+    card = demo.models()[MAIN]
+    tiles, found, style = demo_views.class_choice(card)
+    assert (
+        tiles["choices"] == [(name, name) for name in card.classes]
+        and tiles["visible"] is True
+        and not found["visible"]
+    )
+    assert style["value"].count("nth-of-type") == 14 and "data:image/webp" in style["value"]
+    other = card._replace(classes=["cat", "red_fox"], source=str(tmp_path))
+    assert demo_views.class_choice(other)[0]["choices"] == [("cat", "cat"), ("red fox", "red_fox")]
+    assert "nth-of-type" not in demo_views.class_choice(other)[2]["value"]  # no picture of them: words
+    sheet([Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")] * 2, 2).save(tmp_path / "samples.png")
+    with Image.open(io.BytesIO(demo_views.class_strip(other))) as strip:
+        red, blue = strip.convert("RGB").getpixel((30, 30)), strip.convert("RGB").getpixel((100, 30))
+    assert red[0] > 200 > 50 > red[2] and blue[2] > 200 > 50 > blue[0]
+    tiles, found, style = demo_views.class_choice(card._replace(classes=imagenet.names()))
+    assert tiles["visible"] == "hidden" and found["visible"] and len(found["choices"]) == 1000
+
+
+def test_imagenet_classes_are_found():
+    card = demo.models()[MAIN]._replace(classes=imagenet.names())
+    for text in ("golden retriever", "Golden Retriever", "207", "n02099601"):
+        assert demo.find_class(card, text) == 207
+    for text in ("crane", "", None, 207, "x" * 1000):
+        with pytest.raises(ValueError):
+            demo.find_class(card, text)
+
+
+def test_first_pictures_need_no_model(tmp_path):
+    forget()
+    card = demo.models()[MAIN]
+    picture, text = demo_views.first_drawing(card)
+    assert "not drawn by this model" in text and demo_views.first_reconstruction(card).html == ""
+    sheet([Image.new("RGB", (64, 64), (i, 0, 0)) for i in range(45)], 15).save(tmp_path / "samples.png")
+    sheet([Image.new("RGB", (64, 64), (i, 0, 0)) for i in range(45)], 15).save(tmp_path / "reconstructions.png")
+    card = card._replace(source=str(tmp_path))
+    picture, text = demo_views.first_drawing(card)
+    assert "Drawn earlier" in text and abs(picture.getpixel((picture.width - 40, picture.height // 2))[0] - 18) < 2
+    assert "alt=" in demo_views.first_reconstruction(card).html
+    assert demo._load.cache_info().currsize == 0
+
+
+# ---------------------------------------------------------------- boards
+
+
+def test_boards():
+    picture = Image.new("RGB", (8, 8))
+    values = np.array([0.0, 1.0, np.nan, 2.0])
+    html = demo_boards.board(demo_boards.heat(values, 2), 2, 'say "hi"', demo_boards.Look(picture, marked=3))
+    assert cells(html) == ["0.0", "1.0", "", "2.0"] and 'aria-label="say &quot;hi&quot;"' in html
+    assert "rgb(68 1 84/1.00)" in html and "rgb(253 231 37/1.00)" in html and html.count(" here") == 1
+    seven = demo_boards.board(demo_boards.heat(np.arange(7.0), 6), 2, "", demo_boards.Look())
+    assert re.findall(r"grid-area:(\d/\d)", seven) == ["1/1", "1/2", "1/3", "2/2", "2/3", "3/2", "3/3"]
+    assert cells(demo_boards.board(demo_boards.heat(values, 2, "{:.0f}", least=0.5), 2, "")) == ["", "1", "", "2"]
+    assert demo_boards.gradient_colour(-1) == (68, 1, 84) and demo_boards.gradient_colour(9) == (253, 231, 37)
+
+
+def test_slider_and_bars():
+    a, b = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
+    html = demo_boards.compare(a, b, ("left & one", "right"))
+    assert 'type="range"' in html and "left &amp; one" in html and html.count("data:image/png") == 2
+    html = demo_boards.bars({"a": 1.0, "b": 4.0}, "bits")
+    assert "* 0.2500" in html and "* 1.0000" in html and 'aria-label="a 1 bits, b 4 bits"' in html
+
+
+def test_ids_have_colours():
+    shown = demo_views.id_cells([7, 8, 7], 2)
+    assert shown[0] == demo_boards.Cell("7", demo_boards.id_colour(7)) and shown[2] == demo_boards.Cell()
+    assert demo_boards.id_colour(7) != demo_boards.id_colour(8)
+
+
+# ---------------------------------------------------------------- Reconstruct
+
+
+def test_reconstruct(upload, checkpoints, monkeypatch):
+    view = demo_views.reconstruct(MAIN, "fish", upload)
+    model, pixels = demo.get_model(MAIN), load_picture(upload, 64)
+    ids = model.tokenizer.encode(pixels)
+    assert (
+        view.numbers["prefix"] + sum(view.numbers["grid"], []) == ids[0].tolist() == [int(x) for x in cells(view.html)]
+    )
+    for stage, name in ((1, "causal"), (2, "bidirectional")):
+        decoded = model.tokenizer.decode(ids, stage)
+        quality = -10 * math.log10(((decoded - pixels) ** 2).mean())
+        assert view.numbers["psnr"][name] == pytest.approx(quality, abs=0.01) and f"{quality:.1f} dB" in view.html
+        assert demo_boards.data_uri(model.to_pil(decoded)[0]) in view.html
+    assert "21 tokens (27 bytes)" in view.status and view.html.count('type="range"') == 2
+    monkeypatch.chdir(upload.parent)
+    upload.rename("picture.png")
+    assert torch.equal(run(view, checkpoints, monkeypatch)["ids"], ids)
+
+
+def test_reconstruct_with_one_decoder():
+    view = demo_views.reconstruct(BASELINE, "sea", None)
+    assert view.html.count('type="range"') == 1 and view.numbers["prefix"] == [] and len(view.numbers["psnr"]) == 1
+
+
+# ---------------------------------------------------------------- Look inside
+
+
+@pytest.mark.parametrize("part, stage", [("encoder", 1), ("causal", 1), ("bidirectional", 2), ("ar", 1)])
+def test_look(checkpoints, monkeypatch, part, stage):
+    model, token = demo.get_model(MAIN), 12
+    pixels = demo_views.scene_pixels("fish", 64)
+    view = demo_inside.look(MAIN, "fish", None, part, 1, 2, token)
+    weights = probe.attention_of(model, pixels, 7)[part][1][2]
+    wanted = probe.split(weights[probe.position(model.tokenizer.config, part, token)], model.tokenizer.config, part)
+    assert view.numbers["attention"].keys() == wanted.keys()
+    for name, values in wanted.items():
+        assert np.allclose(view.numbers["attention"][name], 100 * values, atol=0.01)
+    moved = probe.dependency_map(model.tokenizer, pixels, stage)[:, token - 5]
+    assert np.allclose(view.numbers["dependency"], 100 * moved / moved.sum(), atol=0.01)
+    later = sum(view.numbers["dependency"][token + 1 :])
+    assert (later > 0) == (stage == 2) and "al-pick" in view.html and "Image token (1, 3)" in view.status
+    space = run(view, checkpoints, monkeypatch)
+    assert all(np.allclose(100 * space["shares"][name], view.numbers["attention"][name], atol=0.01) for name in wanted)
+    assert torch.allclose(space["needs"], moved, atol=1e-6)
+
+
+def test_look_at_prefix_and_mean_of_heads():
+    view = demo_inside.look(MAIN, "fish", None, "causal", 0, -1, 2)
+    assert len(view.numbers["dependency"]) == 16 and "Prefix token 2" in view.status
+    total = sum(sum(values) for values in view.numbers["attention"].values())
+    assert total == pytest.approx(100, abs=0.1)
+    assert len(demo_inside.look(BASELINE, "fish", None, "ar", 0, 0, 0).numbers["dependency"]) == 16
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"part": "brain"}, "no part 'brain'; the parts of this model are encoder, causal, bidirectional, ar"),
+        ({"part": None}, "no part"),
+        ({"layer": 3}, "layer is 3; it must be a whole number from 0 to 2"),
+        ({"layer": True}, "layer is True"),
+        ({"head": 4}, "head is 4; it must be a whole number from -1 to 3"),
+        ({"head": math.nan}, "head is nan"),
+        ({"token": 21}, "token is 21; it must be a whole number from 0 to 20"),
+        ({"token": "1"}, "token is '1'"),
+        ({"token": math.inf}, "token is inf"),
+    ],
+)
+def test_look_refuses(changes, words):
+    arguments = {"part": "causal", "layer": 0, "head": 0, "token": 0} | changes
+    with pytest.raises(ValueError, match=re.escape(words)):
+        demo_inside.look(MAIN, "fish", None, **arguments)
+
+
+def test_large_decoders_have_no_dependency_map_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(demo_inside, "_WORK", 1)
+    view = demo_inside.look(MAIN, "fish", None, "causal", 0, 0, 12)
+    assert view.numbers["dependency"] is None and "without a GPU" in view.html
+
+
+def test_controls_fit_the_model():
+    part, layer, head, token = demo_inside.look_controls(BASELINE, "causal", 2, 3, 20)
+    assert part["value"] == "bidirectional" and layer["maximum"] == 0 and head["value"] == -1 and token["value"] < 16
+    assert [name for name, _ in part["choices"]] == ["Encoder", "Bidirectional decoder", "AR model"]
+    kept = demo_inside.look_controls(MAIN, "ar", 1, 2, 20)
+    assert [control["value"] for control in kept] == ["ar", 1, 2, 20]
+    token, code_id, count, other = demo_inside.poke_controls(BASELINE, "keep", 20, 1000, 3)
+    assert (token["value"], code_id["maximum"], count["value"]) == (8, 63, 3)
+    assert [control["visible"] for control in (token, code_id, count, other)] == [False, False, True, False]
+
+
+# ---------------------------------------------------------------- Poke
+
+
+def test_change_token(checkpoints, monkeypatch):
+    view = demo_inside.poke(MAIN, "fish", None, "change", 13, 9)
+    model = demo.get_model(MAIN)
+    ids = model.tokenizer.encode(demo_views.scene_pixels("fish", 64))
+    assert view.numbers["old"] == ids[0, 13]
+    for stage, name in ((1, "causal"), (2, "bidirectional")):
+        before, after = (model.tokenizer.decode(x, stage) for x in (ids, probe.replace_tokens(ids, 13, 9)))
+        wanted = probe.patch_change(before, after, 16).flatten()
+        assert np.allclose(view.numbers["change"][name], wanted, atol=1e-3)
+    assert max(view.numbers["change"]["causal"][:8]) == 0 < min(view.numbers["change"]["causal"][8:9])
+    assert max(view.numbers["change"]["bidirectional"][:8]) > 0 and "0 of them before" in view.status
+    change = run(view, checkpoints, monkeypatch)["change"]
+    assert np.allclose(change.flatten(), view.numbers["change"]["bidirectional"], atol=1e-4)
+    same_id = demo_inside.poke(MAIN, "fish", None, "change", 13, view.numbers["old"])
+    assert "nothing moves" in same_id.status and max(same_id.numbers["change"]["causal"]) == 0
+
+
+def test_keep_tokens(checkpoints, monkeypatch):
+    model = demo.get_model(MAIN)
+    ids = model.tokenizer.encode(demo_views.scene_pixels("fish", 64))
+    filler = probe.keep_first(model.tokenizer, ids, 0)[0, 0]
+    count = int((ids[0] != filler).nonzero()[-1])  # one more would make a difference
+    view = demo_inside.poke(MAIN, "fish", None, "keep", count=count)
+    kept = probe.keep_first(model.tokenizer, ids, count)
+    assert view.numbers["ids"] == kept[0].tolist() != ids[0].tolist()
+    assert sum(map(bool, cells(view.html))) == count > 5
+    for stage in (1, 2):
+        assert demo_boards.data_uri(model.to_pil(model.tokenizer.decode(kept, stage))[0]) in view.html
+    assert f"5 of the prefix and {count - 5} of the patches" in view.status
+    assert torch.equal(run(view, checkpoints, monkeypatch)["kept"], kept)
+
+
+def test_swap_prefix(checkpoints, monkeypatch):
+    view = demo_inside.poke(MAIN, "fish", None, "swap", other="face")
+    model = demo.get_model(MAIN)
+    ids = torch.cat([model.tokenizer.encode(demo_views.scene_pixels(name, 64)) for name in ("fish", "face")])
+    swapped = probe.swap_prefix(ids, 5)
+    for stage, name in ((1, "causal"), (2, "bidirectional")):
+        change = probe.patch_change(model.tokenizer.decode(ids, stage), model.tokenizer.decode(swapped, stage), 16)
+        assert np.allclose(view.numbers["change"][name], change[0].flatten(), atol=1e-3)
+    assert torch.equal(run(view, checkpoints, monkeypatch)["swapped"], swapped)
+    with pytest.raises(ValueError, match=f"no prefix tokens to swap; those that do are {MAIN}"):
+        demo_inside.poke(BASELINE, "fish", None, "swap", other="face")
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"experiment": "eat"}, "no experiment 'eat'; the experiments are change, keep, swap"),
+        ({"token": -1}, "token is -1"),
+        ({"code_id": 1024}, "new id is 1024; it must be a whole number from 0 to 1023"),
+        ({"code_id": None}, "new id is None"),
+        ({"experiment": "keep", "count": 22}, "how many tokens to keep is 22; it must be a whole number from 0 to 21"),
+        ({"experiment": "swap", "other": "dragon"}, "no scene 'dragon'"),
+        ({"experiment": "swap", "other": None}, "no scene 'None'"),
+    ],
+)
+def test_poke_refuses(changes, words):
+    arguments = {"experiment": "change", "token": 0, "code_id": 0, "count": 0, "other": "sea"} | changes
+    with pytest.raises(ValueError, match=re.escape(words)):
+        demo_inside.poke(MAIN, "fish", None, **arguments)
+
+
+# ---------------------------------------------------------------- Predictability
+
+
+def test_predict(checkpoints, monkeypatch):
+    view = demo_predict.predict("fish")
+    model = demo.get_model(MAIN)
+    nats = probe.predictability(model, demo_views.scene_pixels("fish", 64), torch.tensor([7])).nats[0]
+    assert list(view.numbers) == [MAIN]  # the other model knows no scenes
+    assert np.allclose(view.numbers[MAIN]["nats"], nats, atol=0.01)
+    assert view.numbers[MAIN]["bits"] == pytest.approx(float(nats.sum()) / math.log(2), abs=0.02)
+    assert "reported for ImageNet" in view.html and "5.4 %" in view.html and "measured here" not in view.html
+    result = run(view, checkpoints, monkeypatch)["result"]
+    assert torch.allclose(result.nats[0], nats, atol=1e-4)
+    for wrong in ("dragon", None, 3):
+        with pytest.raises(ValueError, match="no scene|choose a picture"):
+            demo_predict.predict(wrong)
+
+
+def test_predict_says_what_is_missing(monkeypatch):
+    monkeypatch.setattr(demo_predict, "models", lambda: {BASELINE: demo.models()[BASELINE]})
+    with pytest.raises(ValueError, match="no model here foretells scenes"):
+        demo_predict.predict("fish")
+
+
+def test_tokenizers_are_compared_in_order(monkeypatch):
+    card = demo.models()[MAIN]
+    plain = card._replace(config=demo_views.TokenizerConfig(prefix=False, aligned=False))
+    causal = card._replace(config=demo_views.TokenizerConfig(prefix=False))
+    monkeypatch.setattr(demo_predict, "models", lambda: {"full": card, "causal": causal, "plain": plain})
+    assert list(demo_predict.comparable()) == ["plain", "causal", "full"]
+    assert [demo_predict.kind_of(c) for c in (plain, causal, card)] == ["conventional", "causal", "causal, with prefix"]
+
+
+def test_a_measured_ablation_is_shown(monkeypatch, tmp_path):
+    monkeypatch.setattr(demo_predict.checkpoints, "CHECKPOINTS", tmp_path)
+    path = tmp_path / "ablation.json"
+    path.write_text(json.dumps({"A": {"title": "x", "mean": {"top1": 0.123}, "spread": {}}}))
+    assert "12.3 %" in "".join(demo_predict.ablation_chart())
+    for broken in ("[1]", "{", '{"A": 3}'):
+        path.write_text(broken)
+        assert "measured here" not in "".join(demo_predict.ablation_chart())
+
+
+# ---------------------------------------------------------------- words
+
+
+def test_tabs_name_notebooks_that_exist():
+    for tab in demo_words.TABS.values():
+        assert (ROOT / tab.notebook).is_file() and tab.text.count(". ") >= 1 and tab.text.endswith(".")
+
+
+def test_drawing_prints_its_code(checkpoints, monkeypatch):
+    frame = last(demo.draw(MAIN, "fish", 7, 3.0, 0.8, 2))
+    view = demo_views.View("", "", {}, demo_views.draw_script(MAIN, "fish", frame, 3.0, 0.8))
+    assert same(run(view, checkpoints, monkeypatch)["pictures"], frame.pictures)
+    assert "guidance=2" in demo_views.draw_script(BASELINE, "cat", last(demo.draw(BASELINE, "cat", 1)), None, 1.0)
+
+
+def test_the_tour_visits_every_tab_and_sets_what_is_there(app):
+    steps = demo_words.tour()
+    assert [step.tab for step in steps] == sorted((step.tab for step in steps), key=list(demo_words.TABS).index)
+    assert {step.tab for step in steps} == set(demo_words.TABS)
+    assert demo_words.tour_text(steps, 1).startswith(f"**Stop 2 of {len(steps)}.** ")
+    for step in steps:  # each stop's settings are ones that the tab's function takes
+        told = step.settings
+        if step.tab == "look":
+            arguments = [told[key] for key in ("look_model", "look_scene")] + [None]
+            demo_inside.look(*arguments, told["part"], told["layer"], told["head"], told["token"])
+        if step.tab == "poke":
+            arguments = [told["poke_model"], told["poke_scene"], None, told["experiment"]]
+            demo_inside.poke(*arguments, told.get("poke_token", 0), 5, told.get("keep", 0))
+
+
+def test_the_tour_leaves_out_what_is_not_there(monkeypatch):
+    cards = {BASELINE: demo.models()[BASELINE]._replace(ar=None)}
+    monkeypatch.setattr(demo_words, "models", lambda: cards)
+    assert [step.tab for step in demo_words.tour()] == ["reconstruct", "look"]
+    monkeypatch.setattr(demo_words, "models", dict)
+    assert demo_words.tour() == []
+
+
+# ---------------------------------------------------------------- over the network
+
+
+def test_endpoints(client, upload):
+    picture = handle_file(upload)
+    answers = {
+        "reconstruct": client.predict(MAIN, None, picture, api_name="/reconstruct"),
+        "look": client.predict(MAIN, "fish", None, "causal", 0, -1, 9, api_name="/look"),
+        "poke": client.predict(MAIN, "fish", picture, "swap", 0, 0, 0, "sea", api_name="/poke"),
+        "predict": client.predict("fish", api_name="/predict"),
+    }
+    wanted = {
+        "reconstruct": demo_views.reconstruct(MAIN, None, upload),
+        "look": demo_inside.look(MAIN, "fish", None, "causal", 0, -1, 9),
+        "poke": demo_inside.poke(MAIN, "fish", upload, "swap", other="sea"),
+        "predict": demo_predict.predict("fish"),
+    }
+    for name, (html, status, numbers, code) in answers.items():
+        assert (html, status, code) == (wanted[name].html, wanted[name].status, wanted[name].code), name
+        assert json.dumps(numbers) == json.dumps(wanted[name].numbers)
+
+
+@pytest.mark.parametrize(
+    "name, arguments, words",
+    [
+        ("reconstruct", [MAIN, None, None], "choose a picture"),
+        ("look", [MAIN, "fish", None, "<b>", 0, 0, 0], "&lt;b&gt;"),
+        ("look", [MAIN, "fish", None, "causal", 1e300, 0, 0], "layer is 1e+300"),
+        ("look", [MAIN, "fish", None, "causal", 0, 0, -1], "token is -1"),
+        ("poke", [MAIN, "fish", None, "change", 0, 10**20, 0, "sea"], "new id is"),
+        ("poke", [BASELINE, "fish", None, "swap", 0, 0, 0, "sea"], "no prefix tokens"),
+        ("predict", [[1, 2]], "no scene"),
+    ],
+)
+def test_mistakes(client, capfd, name, arguments, words):
+    with pytest.raises(AppError) as caught:
+        client.predict(*arguments, api_name=f"/{name}")
+    assert words in str(caught.value) and "Traceback" not in capfd.readouterr().err
