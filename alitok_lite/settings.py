@@ -114,8 +114,8 @@ ABLATIONS: dict[str, AblationSettings] = {
     ),
     # For two CPU cores; shows a hint at best.
     "tiny": _equal(
-        TrainSettings(steps=1500, batch=32, lr=1e-3, warmup=50, save_every=500, losses=_PLAIN),
-        TrainSettings(steps=1500, batch=64, lr=1e-3, warmup=50, pictures=12_000, save_every=500),
+        TrainSettings(steps=1500, batch=32, lr=1e-3, warmup=50, pictures=12_000, save_every=500, losses=_PLAIN),
+        TrainSettings(steps=1200, batch=64, lr=1e-3, warmup=50, pictures=12_000, save_every=400),
         judge_steps=200,
         pictures=1000,
         lookahead=False,

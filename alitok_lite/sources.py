@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .settings import TrainSettings
 
 
+FEW = 20_000  # scenes that a CPU paints once, in half a minute
+
+
 def random_scenes(count: int, seed: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Scenes of random classes: pixels (count, 3, size, size), labels (count,)."""
     generator = torch.Generator().manual_seed(seed)
@@ -32,24 +35,26 @@ def random_scenes(count: int, seed: int, size: int, device: torch.device) -> tup
 class SceneSource:
     """Procedural scenes.
 
-    A CPU paints every batch afresh. A GPU, where painting many small kernels would cost more than the training,
-    paints `settings.pictures` of them once and draws from these; `train.fit` seeds that draw at every step.
+    A CPU paints every batch afresh, unless `settings.pictures` are few. Else, and on a GPU, where painting many small
+    kernels would cost more than the training, they are painted once and drawn from.
     """
 
     def __init__(self, size: int, settings: TrainSettings, device: torch.device) -> None:
         self.size, self.settings, self.device = size, settings, device
         self.classes, self.stamp = list(scenes.CLASSES), f"scenes {settings.seed} {settings.pictures}"
         self.pool: tuple[Tensor, Tensor] | None = None  # pixels (N, 3, S, S) uint8, labels (N,)
+        self.generator = torch.Generator(device)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Pixels (B, 3, S, S) in [0, 1] and labels (B,)."""
-        if self.device.type != "cuda":
+        if self.device.type != "cuda" and self.settings.pictures > FEW:
             return random_scenes(self.settings.batch, self._seed(step), self.size, self.device)
         if self.pool is None:
             painted = [(pixels.mul(255).round_().byte(), labels) for pixels, labels in self.blocks()]
             self.pool = torch.cat([pixels for pixels, _ in painted]), torch.cat([labels for _, labels in painted])
         pixels, labels = self.pool
-        rows = torch.randint(len(labels), (self.settings.batch,), device=self.device)
+        self.generator.manual_seed(self._seed(step))
+        rows = torch.randint(len(labels), (self.settings.batch,), device=self.device, generator=self.generator)
         return pixels[rows].float() / 255, labels[rows]
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:

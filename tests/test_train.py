@@ -474,14 +474,22 @@ def test_learning_rate_warms_up_and_falls():
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
 
 
-def test_batches_depend_on_seed_and_step_alone():
-    settings = TrainSettings(steps=1, batch=4)
+@pytest.mark.parametrize("pictures", [12, 30_000])
+def test_batches_depend_on_seed_and_step_alone(pictures):
+    """Few scenes are painted once, also on a CPU; many are painted for every batch."""
+    settings = TrainSettings(steps=1, batch=4, pictures=pictures)
     first, second = (SceneSource(32, settings, torch.device("cpu")) for _ in range(2))
     first.batch(0)
+    torch.rand(1)  # whoever else draws
     assert torch.equal(first.batch(3)[0], second.batch(3)[0])
     assert not torch.equal(first.batch(3)[0], first.batch(4)[0])
     other = SceneSource(32, replace(settings, seed=1), torch.device("cpu"))
     assert not torch.equal(first.batch(3)[0], other.batch(3)[0])
+    assert (first.pool is None) == (pictures > 12)
+    if first.pool is not None:
+        painted = torch.cat([pixels for pixels, _ in first.blocks()])
+        distances = torch.cdist(first.batch(3)[0].flatten(1), painted.flatten(1)).min(1).values
+        assert distances.max() < 0.5  # rounded to 8 bits; two scenes are 10 and more apart
 
 
 PROCESS = """
