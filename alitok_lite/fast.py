@@ -1,8 +1,9 @@
-"""Drawing on a CUDA GPU as fast as its memory allows: the tokens of `sampling.generate`, many times sooner.
+"""Drawing on a CUDA GPU as fast as its memory allows: the tokens of `sampling.generate` from recorded steps.
 
 A token costs one forward pass of one position. What bounds it from below is reading: all weights once a step, and of
 every row the keys and values of the positions so far. Written plainly it takes much longer, because a pass is well over
-a thousand small kernels and the CPU needs some 5 microseconds to launch each. In the order of what it brings:
+a thousand small kernels and the CPU needs some 5 microseconds to launch each. What is done about it (how much each
+brings has not been measured yet, and this has not run on a GPU: see `bench.py`):
 
 1. A static cache. Keys and values have room for all positions from the start, and the position is a number in the GPU's
    memory. So every step is the same sequence of kernels on the same addresses, whatever the position.
@@ -68,9 +69,8 @@ class _Drawer:
     def __init__(self, ar: ARModel, rows: int, joined: list[Tensor]) -> None:
         self.rows, self.joined, self.busy = rows, joined, Lock()
         # The parts, not `ar`: what is recorded must not keep its model in memory.
-        self.config, self.embedding, self.blocks, self.norm, self.output = (
-            ar.config, ar.embedding, ar.blocks, ar.norm, ar.output,
-        )  # fmt: skip
+        self.config, self.embedding, self.blocks = ar.config, ar.embedding, ar.blocks
+        self.norm, self.output = ar.norm, ar.output
         config, weight = ar.config, ar.output.weight
         shape = (config.depth, rows, config.heads, config.tokens, config.width // config.heads)
         self.keys, self.values = weight.new_empty(shape), weight.new_empty(shape)

@@ -185,14 +185,14 @@ def test_state_of_an_older_version_resumes(run):
         train.train("tokenizer", "mini", run, True, [("ema", 0.5)])
 
 
-@pytest.mark.parametrize("part", ["tokenizer", "decoder", "ar"])
-def test_parts_of_a_step_add_up(tmp_path, part):
+@pytest.mark.parametrize(("part", "steps"), [("tokenizer", 1), ("tokenizer", 4), ("decoder", 4), ("ar", 4)])
+def test_parts_of_a_step_add_up(tmp_path, part, steps):
     """One part, two parts or four: the same losses, the same weights, the same codebook and its usage.
 
-    Of the tokenizer one step is compared: dead codes move to the same latent, and then it is a matter of rounding which
-    of the two equal codes is the nearest.
+    The codebook after one step: later dead codes have moved to the same latent, and then it is a matter of rounding
+    which of the two equal codes is the nearest.
     """
-    runs, steps = {}, 1 if part == "tokenizer" else 4
+    runs = {}
     for parts in (1, 2, 4):
         run = tmp_path / str(parts)
         if part != "tokenizer":
@@ -203,7 +203,8 @@ def test_parts_of_a_step_add_up(tmp_path, part):
     for parts in (2, 4):
         assert runs[parts][1] == pytest.approx(runs[1][1], rel=1e-5)
         for key, value in runs[1][0].items():
-            torch.testing.assert_close(runs[parts][0][key], value, atol=1e-4, rtol=1e-3, msg=key)
+            if steps == 1 or "quantizer" not in key:
+                torch.testing.assert_close(runs[parts][0][key], value, atol=1e-4, rtol=1e-3, msg=key)
 
 
 def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
@@ -521,7 +522,7 @@ with pytest.MonkeyPatch.context() as patch:
 def test_two_processes_train_as_one(tmp_path, preset, parts):
     """The same global batch: equal codebooks on both, and the weights and losses of one process in one part.
 
-    Weights after one step: later, rounding decides which of two codes that moved to the same latent is the nearest.
+    The codebook after one step: later, rounding decides which of two codes that moved to the same latent is nearest.
     """
     (tmp_path / "process.py").write_text(PROCESS)
     models = []
@@ -544,6 +545,9 @@ def test_two_processes_train_as_one(tmp_path, preset, parts):
     one, two = (torch.load(tmp_path / count / "rank0-step.pt") for count in "12")
     for key, value in two.items():
         torch.testing.assert_close(value, one[key], atol=1e-4, rtol=1e-3)
+    last = torch.load(tmp_path / "1" / "rank0.pt")
+    for key in ranks[0].keys() - {"quantizer.codebook"}:
+        torch.testing.assert_close(ranks[0][key], last[key], atol=1e-4, rtol=1e-3)
     for part in ("tokenizer", "decoder", "ar"):
         infos = [model.info["training"][part] for model in models]
         for key in infos[0].keys() & {"mse", "l1", "edges", "aux", "vq", "loss"}:
