@@ -169,3 +169,7 @@ PRESETS: dict[str, Preset] = {
     # For a laptop: trains on one CPU core in about an hour.
     "tiny": _preset(_TINY, 14, 1.0, 1.0, width=128, depth=3, heads=4, hidden=344),
 }
+
+# `scenes` without prefix tokens, equal in everything else: rows A and B of the paper's ablation.
+PRESETS["scenes-baseline"] = resized(PRESETS["scenes"], aligned=False, prefix=False)
+PRESETS["scenes-noprefix"] = resized(PRESETS["scenes"], prefix=False)

@@ -82,6 +82,7 @@ SETTINGS: dict[str, dict[str, TrainSettings]] = {
         "ar": TrainSettings(steps=5000, batch=64, lr=1e-3, warmup=50, pictures=40_000, save_every=1000),
     },
 }
+SETTINGS |= {name: SETTINGS["scenes"] for name in ("scenes-baseline", "scenes-noprefix")}
 
 
 @dataclass(frozen=True)
