@@ -184,7 +184,7 @@ def _measure(study: Study, run: Path, name: str, seed: int) -> dict:
         below = AliTok.from_pretrained(study.folder / f"{over}-{seed}")
         encode = [(model.tokenizer.encode(x), below.tokenizer.encode(x)) for x, _ in pictures]
         result["ids_as_below"] = all(torch.equal(a, b) for a, b in encode)
-    if study.settings.lookahead and name in ("A", "B"):
+    if study.settings.lookahead and name in ("A", "B") and seed == 0:
         result |= _lookahead(study, model, pictures, run, seed, result["nats_positions"])
     return result
 

@@ -49,7 +49,7 @@ def training_cost(kind: str, sizes: Preset, settings: TrainSettings, steps: int 
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}; it must be 1 or more")
-    accelerator = train._accelerator(kind)
+    accelerator = train._accelerator()
     device = accelerator.device
     source = NoiseSource(sizes.tokenizer.image_size, sizes.ar.classes, settings.batch, device)
     with tempfile.TemporaryDirectory() as folder:

@@ -82,7 +82,7 @@ SETTINGS: dict[str, dict[str, TrainSettings]] = {
         "ar": TrainSettings(steps=5000, batch=64, lr=1e-3, warmup=50, pictures=40_000, save_every=1000),
     },
 }
-SETTINGS |= {name: SETTINGS["scenes"] for name in ("scenes-baseline", "scenes-noprefix")}
+SETTINGS |= dict.fromkeys(("scenes-baseline", "scenes-noprefix"), SETTINGS["scenes"])
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class AblationSettings:
     ar: TrainSettings
     judge_steps: int = 1500
     pictures: int = 10_000  # unseen ones, and samples; fewer make the generation gap a matter of luck
-    lookahead: bool = True  # the look-ahead debt of rows A and B too
+    lookahead: bool = True  # the look-ahead debt of rows A and B too, with seed 0
 
 
 def _equal(first: TrainSettings, ar: TrainSettings, **rest: int | bool) -> AblationSettings:

@@ -13,36 +13,44 @@ from alitok_lite.tokenizer import Tokenizer
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
 
-def gradients(network, module, loss, draws):
-    """The loss and the gradients of all parameters, in mixed precision, averaged over the draws of the dropout."""
-    losses = []
-    module.zero_grad(set_to_none=True)
-    for seed in range(draws):
+def gradients(network, module, loss, draws=1, first=0):
+    """The loss and the gradients of all parameters, in mixed precision, summed over the draws of the dropout."""
+    losses, total = [], {}
+    for seed in range(first, first + draws):
+        module.zero_grad(set_to_none=True)  # a CUDA graph writes the next gradients to the same place
         torch.manual_seed(seed)
         with torch.autocast("cuda", torch.bfloat16):
             value = loss(network)
         value.backward()
         losses.append(value.item())
-    return sum(losses) / draws, {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+        for name, parameter in module.named_parameters():
+            if parameter.grad is not None:
+                total[name] = total.get(name, 0) + parameter.grad.float()
+    return sum(losses) / draws, total
 
 
-def assert_alike(ours, plain, least):
-    """Losses within one part in a hundred, gradients in the same direction."""
+def alike(ours, plain):
+    """Cosines between the gradients of each parameter."""
+    return {key: F.cosine_similarity(ours[1][key].flatten(), value.flatten(), 0) for key, value in plain[1].items()}
+
+
+def assert_alike(ours, plain, again):
+    """Losses within one part in a hundred, gradients as alike as those of two plain runs."""
     assert ours[0] == pytest.approx(plain[0], rel=0.01)
-    alike = {key: F.cosine_similarity(ours[1][key].flatten(), value.flatten(), 0) for key, value in plain[1].items()}
-    wrong = {key: round(value.item(), 3) for key, value in alike.items() if not value > least}
-    assert not wrong
+    least = alike(again, plain)
+    wrong = {key: (value.item(), least[key].item()) for key, value in alike(ours, plain).items()}
+    assert not {key: pair for key, pair in wrong.items() if not pair[0] > 0.98 * pair[1] - 0.1 * (pair[1] < 0.99)}
 
 
-def compiled(kind, network):
-    """As training compiles it, or not compiled at all."""
-    return train._accelerator(kind).prepare(network)
+def compiled(network):
+    """As training compiles it."""
+    return train._accelerator().prepare(network)
 
 
 @on_gpu
 @pytest.mark.parametrize("preset, batch", [("tiny", 512), ("scenes", 512), ("photos", 256)])
-@pytest.mark.parametrize("dropout, draws, least", [(0.0, 1, 0.99), (0.1, 24, 0.8)])
-def test_ar_model(preset, batch, dropout, draws, least):
+@pytest.mark.parametrize("dropout, draws", [(0.0, 1), (0.1, 24)])
+def test_ar_model(preset, batch, dropout, draws):
     torch.manual_seed(0)
     config = replace(PRESETS[preset].ar, dropout=dropout)
     model = ARModel(config).cuda().train()
@@ -57,7 +65,9 @@ def test_ar_model(preset, batch, dropout, draws, least):
         return F.cross_entropy(network(ids, labels).float().flatten(0, 1), ids.flatten())
 
     plain = gradients(model, model, loss, draws)
-    assert_alike(gradients(compiled("ar", model), model, loss, draws), plain, least)
+    # With dropout, two runs of the plain model differ too: by no more than that, and a little, may ours.
+    again = gradients(model, model, loss, draws, first=draws)
+    assert_alike(gradients(compiled(model), model, loss, draws), plain, again)
 
 
 @on_gpu
@@ -72,5 +82,5 @@ def test_tokenizer(preset, batch):
         output = network(pixels, 1)
         return F.mse_loss(output.pixels, pixels) + output.vq_loss
 
-    plain = gradients(model, model, loss, 1)
-    assert_alike(gradients(compiled("tokenizer", model), model, loss, 1), plain, 0.98)
+    plain = gradients(model, model, loss)
+    assert_alike(gradients(compiled(model), model, loss), plain, plain)

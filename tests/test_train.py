@@ -208,7 +208,7 @@ def test_parts_of_a_step_add_up(tmp_path, part, steps):
 
 
 def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
-    accelerator, found = train._accelerator("tokenizer"), {}
+    accelerator, found = train._accelerator(), {}
     for parts in (1, 2):
         settings = replace(SETTINGS["mini-plain"]["tokenizer"], accumulate=parts)
         source, drawn = SceneSource(32, settings, torch.device("cpu")), []
@@ -248,7 +248,7 @@ def test_gradients_of_the_critic_add_up(tmp_path, monkeypatch):
     settings, found = SETTINGS["mini"]["tokenizer"], []
     source = SceneSource(32, settings, torch.device("cpu"))
     model = train._build("tokenizer", PRESETS["mini"], tmp_path, source, 0, torch.device("cpu"))
-    task = train.TokenizerTask("tokenizer", model, settings, train._accelerator("tokenizer"), source)
+    task = train.TokenizerTask("tokenizer", model, settings, train._accelerator(), source)
     task.critic.eval()  # spectral norm refines its estimate at every call in training
     gradients = lambda: found.append([value.grad.clone() for value in task.critic.parameters()])  # noqa: E731
     monkeypatch.setattr(task.critic_optimizer, "step", gradients)
@@ -363,7 +363,7 @@ def test_train_nats_are_those_of_training_pictures_without_dropout(run):
     source = SceneSource(32, settings, torch.device("cpu"))
     model.ar = ARModel(small_ar(model.tokenizer.config, classes=14, dropout=0.9))
     torch.nn.init.normal_(model.ar.output.weight)
-    task = train.ARTask(model, settings, train._accelerator("ar"), source, run)
+    task = train.ARTask(model, settings, train._accelerator(), source, run)
     assert len(task.seen_ids) == len(task.probe_ids) == 512
     ids, labels = train.cached_ids(model, source, run)
     rows = {(*row, label) for row, label in zip(ids.tolist(), labels.tolist(), strict=True)}
