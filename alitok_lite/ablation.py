@@ -30,6 +30,7 @@ from .settings import ABLATIONS, AblationSettings, TrainSettings
 from .sources import FolderSource, SceneSource, open_source
 from .train import cached_ids, train_part
 
+RESULTS = Path(__file__).parent / "results"  # studies that come with the package: what was measured, no weights
 TEST_SEED = 54_321  # of the unseen scenes that every row is measured on
 
 

@@ -2,22 +2,26 @@
 
 A token costs one forward pass of one position. What bounds it from below is reading: all weights once a step, and of
 every row the keys and values of the positions so far. Written plainly it takes much longer, because a pass is well over
-a thousand small kernels and the CPU needs some 5 microseconds to launch each. What is done about it (how much each
-brings has not been measured yet, and this has not run on a GPU: see `bench.py`):
+a thousand small kernels and the CPU needs some 5 microseconds to launch each. What is done about it (the outcome is for
+`bench.py` to measure):
 
 1. A static cache. Keys and values have room for all positions from the start, and the position is a number in the GPU's
    memory. So every step is the same sequence of kernels on the same addresses, whatever the position.
-2. A CUDA graph. That sequence is recorded once for a number of rows and replayed by one launch a step: the CPU is out
-   of the way. Rows come in powers of two, so that a few graphs serve every batch; rows too many draw what nobody reads.
-3. Fused kernels. What stands between two matrix products (residual and RMSNorm; SwiGLU; QK-norm, RoPE, the cache and
+2. A CUDA graph. That sequence is recorded once for a number of pictures, with guidance or without, and replayed by one
+   launch a step: the CPU is out of the way. Pictures come in powers of two, so that a few graphs serve every batch;
+   pictures too many draw what nobody reads.
+3. The draw is in the graph. Guidance, temperature, entropy and the choice are one kernel, which puts the token where
+   the next step reads it. Guidance scales and temperature are numbers in the GPU's memory too, so one graph serves all
+   settings. What is left between two replays is to copy the next noise in and the ids and entropy out. Top-k and top-p
+   need a sort, which is not in the graph: then the plain path's function draws behind it, and its token replaces the
+   graph's. Prompts are put in the same way.
+4. Fused kernels. What stands between two matrix products (residual and RMSNorm; SwiGLU; QK-norm, RoPE, the cache and
    attention) is small, and as separate kernels it pays for a launch and a trip through memory each time. Written with
    Triton, a layer is eight kernels: four products (cuBLAS) and four of ours.
-4. Attention that stops where the cache does. A mask over the whole cache reads twice the bytes on average. Ours loops
-   over the positions that were written, each pair of row and head on its own, and keeps a running softmax.
-5. Half-precision weights and cache halve the bytes. This is the model's dtype, not this file's business.
-
-Noise, guidance, truncation and the draw itself stay plain PyTorch between two replays, the very functions of the plain
-path: a dozen launches that the CPU makes while the GPU still works on the step.
+5. Attention that stops where the cache does. A mask over the whole cache reads twice the bytes on average. Ours loops
+   over the positions that were written, each pair of row and head on its own, and reads a block of them at once; each
+   place of the block keeps a running softmax, and nothing is summed up across warps before the end.
+6. Half-precision weights and cache halve the bytes. This is the model's dtype, not this file's business.
 
 Nothing here runs on a CPU, and nothing is imported from Triton before a GPU is there.
 """
@@ -60,23 +64,43 @@ def _kernels() -> ModuleType:
     return kernels
 
 
+def _tiles(rows: int, size: int) -> tuple[int, int, int]:
+    """How `kernels.attend` is cut: entries read at once, warps of a program, stages of its loop.
+
+    Few rows leave most of the GPU idle: large blocks and many warps make a program's loop short. Many rows fill it:
+    few warps each, so that programs at different points of their loops keep the memory busy.
+    """
+    block, share = (128, 1024) if rows <= 32 else (64, 2048)  # share: numbers of a block that a warp holds
+    return block, max(1, block * _power(size) // share), 1
+
+
 # ---------------------------------------------------------------- one step
 
 
 class _Drawer:
-    """A recorded step for a number of rows: tokens (rows,) in, logits (rows, V) out, `position` moves on by itself."""
+    """A recorded step for a number of pictures: it reads `tokens` and `noise`, and draws `ids` and `entropy`.
 
-    def __init__(self, ar: ARModel, rows: int, joined: list[Tensor]) -> None:
-        self.rows, self.joined, self.busy = rows, joined, Lock()
+    With guidance there are two rows a picture, those with a class first. Every step moves `position` on and puts the
+    token that it drew where the next one reads. Whatever is written here must be in inference mode.
+    """
+
+    def __init__(self, ar: ARModel, pictures: int, guided: bool, joined: list[Tensor]) -> None:
+        self.pictures, self.copies, self.joined, self.busy = pictures, 2 if guided else 1, joined, Lock()
+        self.rows = pictures * self.copies
         # The parts, not `ar`: what is recorded must not keep its model in memory.
         self.config, self.embedding, self.blocks = ar.config, ar.embedding, ar.blocks
         self.norm, self.output = ar.norm, ar.output
         config, weight = ar.config, ar.output.weight
-        shape = (config.depth, rows, config.heads, config.tokens, config.width // config.heads)
+        shape = (config.depth, self.rows, config.heads, config.tokens, config.width // config.heads)
         self.keys, self.values = weight.new_empty(shape), weight.new_empty(shape)
         self.rope = ar.rope(weight.device)  # float32
-        self.tokens = torch.zeros(rows, dtype=torch.long, device=weight.device)
         self.position = torch.zeros((), dtype=torch.long, device=weight.device)
+        self.tokens = torch.zeros(self.copies, pictures, dtype=torch.long, device=weight.device)
+        self.ids = torch.zeros(pictures, config.tokens, dtype=torch.long, device=weight.device)
+        self.entropy = weight.new_zeros(pictures, dtype=torch.float32)
+        self.noise = weight.new_zeros(pictures, config.codebook_size, dtype=torch.float32)
+        self.scales = weight.new_ones(config.tokens, dtype=torch.float32)
+        self.temperature = weight.new_ones((), dtype=torch.float32)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.logits = self._forward()
         if weight.is_cuda:
@@ -84,6 +108,7 @@ class _Drawer:
 
     def _record(self) -> None:
         """Record the graph; the first pass, which compiled the kernels, must not be in it."""
+        self.position.zero_()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -93,23 +118,47 @@ class _Drawer:
         with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
             self.logits = self._forward()
 
-    def restart(self) -> None:
-        """Forget all positions."""
+    def begin(self, labels: Tensor, prompt: Tensor, sampling: Sampling) -> None:
+        """Forget all positions; take the settings, the classes (n,) and prompt ids (n, t), n up to `pictures`."""
+        config = self.config
         self.position.zero_()
+        self.scales.copy_(guidance_ramp(config.tokens, sampling.guidance, sampling.power))
+        self.temperature.fill_(sampling.temperature or 1.0)
+        rows = torch.stack([labels, torch.full_like(labels, config.classes)][: self.copies])
+        self.put(rows + config.codebook_size + 1)
+        for token in prompt.unbind(1):
+            self.step()
+            self.put(token)
+        self.ids[: len(prompt), : prompt.shape[1]] = prompt  # over what these steps drew
 
-    def step(self, tokens: Tensor) -> Tensor:
-        """Rows of the embedding table (n,), n up to `rows`, to logits (n, V), which the next step overwrites."""
-        self.tokens[: len(tokens)] = tokens
+    def put(self, tokens: Tensor) -> None:
+        """What the next step reads instead of what was drawn: rows of the embedding table (n,) or (copies, n)."""
+        self.tokens[:, : tokens.shape[-1]] = tokens
+
+    def step(self) -> Tensor:
+        """One step: logits (copies, pictures, V), which the next step overwrites."""
         if self.graph is None:
             self.logits = self._forward()
         else:
             self.graph.replay()
-        return self.logits[: len(tokens)]
+        return self.logits.view(self.copies, self.pictures, -1)
+
+    def draw(self, index: int, noise: Tensor, sampling: Sampling) -> None:
+        """Token `index` of n pictures into `ids` and its entropy into `entropy`; noise (n, V)."""
+        self.noise[: len(noise)] = noise
+        logits = self.step()[:, : len(noise)]
+        if sampling.temperature == 0:
+            self.entropy.zero_()
+        elif (sampling.top_k or self.config.codebook_size) < self.config.codebook_size or (sampling.top_p or 1) < 1:
+            # Sorting is not in the graph: what it drew is replaced.
+            drawn, entropy = _draw(logits.flatten(0, 1).float(), self.scales[index], noise, sampling)
+            self.put(drawn[:, 0])
+            self.ids[: len(noise), index], self.entropy[: len(noise)] = drawn[:, 0], entropy
 
     def _forward(self) -> Tensor:
-        """One position through the model: (rows, V)."""
+        """One position through the model and the draw; the logits (rows, V)."""
         kernels, width = _kernels(), self.config.width
-        x = F.embedding(self.tokens, self.embedding.weight)  # (rows, D)
+        x = F.embedding(self.tokens.flatten(), self.embedding.weight)  # (rows, D)
         y, normed = torch.zeros_like(x), torch.empty_like(x)
         for number, block in enumerate(self.blocks):
             kernels.add_norm[(self.rows,)](x, y, block.norm1.weight, normed, width, _power(width))
@@ -117,17 +166,25 @@ class _Drawer:
             kernels.add_norm[(self.rows,)](x, y, block.norm2.weight, normed, width, _power(width))
             y = F.linear(self._swiglu(F.linear(normed, self.joined[number])), block.mlp.down.weight)
         kernels.add_norm[(self.rows,)](x, y, self.norm.weight, normed, width, _power(width))
+        logits = F.linear(normed, self.output.weight, self.output.bias)
+        codes, room = self.config.codebook_size, self.config.tokens
+        kernels.draw[(self.pictures,)](
+            logits, self.noise, self.scales, self.temperature, self.position, self.tokens, self.ids, self.entropy,
+            codes, room, self.copies == 2, _power(codes), num_warps=8,
+        )  # fmt: skip
         self.position += 1
-        return F.linear(normed, self.output.weight, self.output.bias)
+        return logits
 
     def _attend(self, block: Block, number: int, x: Tensor) -> Tensor:
         """Attention of a layer before its last product: (rows, D) -> (rows, D)."""
         attention, kernels = block.attention, _kernels()
         heads, size = attention.heads, x.shape[1] // attention.heads
         qkv, out = F.linear(x, attention.qkv.weight, attention.qkv.bias), torch.empty_like(x)
+        block_size, warps, stages = _tiles(self.rows, size)
         kernels.attend[(self.rows, heads)](
             qkv, attention.q_norm.weight, attention.k_norm.weight, self.rope, self.keys[number], self.values[number],
-            out, self.position, self.config.tokens, size**-0.5, heads, size, _power(size // 2), 32,
+            out, self.position, self.config.tokens, size**-0.5, heads, size, _power(size), block_size, stages,
+            num_warps=warps,
         )  # fmt: skip
         return out
 
@@ -143,11 +200,11 @@ class _Drawer:
 
 
 class _Recorded(NamedTuple):
-    """What is recorded of a model: the state of its weights then, gate and up joined, drawers by rows."""
+    """What is recorded of a model: state of its weights then, gate and up joined, drawers by (pictures, guided)."""
 
     state: list[tuple[int, int]]
     joined: list[Tensor]
-    drawers: dict[int, _Drawer]
+    drawers: dict[tuple[int, bool], _Drawer]
 
 
 def applies(ar: ARModel, rows: int) -> bool:
@@ -165,28 +222,29 @@ def applies(ar: ARModel, rows: int) -> bool:
 
 
 @torch.inference_mode()
-def _drawer(ar: ARModel, rows: int) -> _Drawer:
-    """The recorded step for so many rows or a few more, recorded at its first use."""
-    rows = _power(rows)
+def _drawer(ar: ARModel, pictures: int, guided: bool) -> _Drawer:
+    """The recorded step for so many pictures or a few more, recorded at its first use."""
+    key = _power(pictures), guided
+    rows = key[0] * (2 if guided else 1)
     state = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in ar.parameters()]
     with _lock:
         known = _recorded.get(ar)
         if known is None or known.state != state:  # other weights, or at another place
             joined = [torch.cat([block.mlp.gate.weight, block.mlp.up.weight]) for block in ar.blocks]
             known = _recorded[ar] = _Recorded(state, joined, {})
-        if rows not in known.drawers:
-            while known.drawers and sum(known.drawers) + rows > MAX_ROWS:
+        if key not in known.drawers:
+            while known.drawers and sum(drawer.rows for drawer in known.drawers.values()) + rows > MAX_ROWS:
                 known.drawers.pop(next(iter(known.drawers)))  # who draws with it still may
-            known.drawers[rows] = _Drawer(ar, rows, known.joined)
-        return known.drawers[rows]
+            known.drawers[key] = _Drawer(ar, *key, known.joined)
+        return known.drawers[key]
 
 
-def _claim(ar: ARModel, rows: int) -> _Drawer | None:
+def _claim(ar: ARModel, pictures: int, guided: bool) -> _Drawer | None:
     """A drawer of one's own until `busy` is released; None where the plain path has to do."""
-    if not applies(ar, rows):
+    if not applies(ar, pictures * (2 if guided else 1)):
         return None
     try:
-        drawer = _drawer(ar, rows)
+        drawer = _drawer(ar, pictures, guided)
     except Exception as error:  # memory, a driver, a Triton of another version: the plain path draws the same
         _broken.add(ar)
         warnings.warn(f"drawing plainly, because the fast path failed: {error}", RuntimeWarning, stacklevel=2)
@@ -200,9 +258,9 @@ def generate(
     """The Steps of `sampling.generate`, from recorded steps where they apply and nobody else draws with them.
 
     Equal in float32; in half precision the logits agree to rounding, so that now and then another token is drawn.
-    Safe from several threads. The first call for a number of rows compiles and records, which takes seconds.
+    Safe from several threads. The first call for a number of pictures compiles and records, which takes seconds.
     """
-    drawer = _claim(ar, len(labels) * (1 if sampling.guidance == 1 else 2))
+    drawer = _claim(ar, len(labels), sampling.guidance != 1)
     if drawer is None:
         yield from generate_plainly(ar, labels, seeds, sampling, prompt_ids)
         return
@@ -215,21 +273,15 @@ def generate(
 def _generate(
     drawer: _Drawer, labels: Tensor, seeds: Sequence[int], sampling: Sampling, prompt_ids: Tensor | None
 ) -> Iterator[Step]:
-    config = drawer.config
-    ids = torch.empty(len(labels), 0, dtype=torch.long, device=labels.device) if prompt_ids is None else prompt_ids
+    config, count = drawer.config, len(labels)
+    prompt = labels.new_empty(count, 0) if prompt_ids is None else prompt_ids
     noise = gumbel_noise(seeds, config.tokens, config.codebook_size, labels.device)  # (B, T, V)
-    ramp = guidance_ramp(config.tokens, sampling.guidance, sampling.power).tolist()
-    rows = labels if sampling.guidance == 1 else torch.cat([labels, torch.full_like(labels, config.classes)])
-    copies = len(rows) // len(labels)
+    if sampling.temperature == 0:
+        noise.zero_()
     with torch.inference_mode():
-        drawer.restart()
-        logits = drawer.step(rows + config.codebook_size + 1)
-        for token in ids.unbind(1)[: config.tokens - 1]:
-            logits = drawer.step(token.repeat(copies))
-    for index in range(ids.shape[1], config.tokens):
-        drawn, entropy = _draw(logits.float(), ramp[index], noise[:, index], sampling)
-        ids = torch.cat([ids, drawn], 1)  # (B, index + 1)
-        yield Step(index, ids, entropy)
-        if index + 1 < config.tokens:
-            with torch.inference_mode():
-                logits = drawer.step(drawn[:, 0].repeat(copies))
+        drawer.begin(labels, prompt, sampling)
+    for index in range(prompt.shape[1], config.tokens):
+        with torch.inference_mode():
+            drawer.draw(index, noise[:, index], sampling)
+        # Copies: the next step, of this drawing or another, writes over what is recorded.
+        yield Step(index, drawer.ids[:count, : index + 1].clone(), drawer.entropy[:count].clone())

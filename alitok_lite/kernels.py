@@ -42,52 +42,91 @@ def swiglu(both, out, hidden, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def turned(x, weight, cos, sin, pair, inside, SIZE: tl.constexpr):
-    """QK-norm and RoPE of one head: the first and the second numbers of its pairs, float32."""
-    x0, x1 = read(x + 2 * pair, inside), read(x + 2 * pair + 1, inside)
-    scale = tl.rsqrt((tl.sum(x0 * x0, 0) + tl.sum(x1 * x1, 0)) / SIZE + 1e-5)
-    x0 = rounded(rounded(x0 * scale, x) * read(weight + 2 * pair, inside), x)
-    x1 = rounded(rounded(x1 * scale, x) * read(weight + 2 * pair + 1, inside), x)
-    return rounded(x0 * cos - x1 * sin, x), rounded(x1 * cos + x0 * sin, x)
+def turned(x, weight, column, inside, cos, sin, SIZE: tl.constexpr):
+    """QK-norm and RoPE of one head in float32; sin has a minus where a number is the first of its pair."""
+    own, other = read(x + column, inside), read(x + (column ^ 1), inside)  # a number and the other one of its pair
+    scale = tl.rsqrt(tl.sum(own * own, 0) / SIZE + 1e-5)
+    own = rounded(rounded(own * scale, x) * read(weight + column, inside), x)
+    other = rounded(rounded(other * scale, x) * read(weight + (column ^ 1), inside), x)
+    return rounded(own * cos + other * sin, x)
 
 
 @triton.jit
 def attend(
-    qkv, q_weight, k_weight, rope, keys, values, out, position,
-    room, scale, HEADS: tl.constexpr, SIZE: tl.constexpr, PAIRS: tl.constexpr, BLOCK: tl.constexpr,
+    qkv, q_weight, k_weight, rope, keys, values, out, position, room, scale,
+    HEADS: tl.constexpr, SIZE: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """QK-norm, RoPE, the cache's new entry, attention over all entries. One program a row and head.
 
-    A key lies in the cache as the first numbers of all its pairs, then the second ones. The new entry takes part
-    from registers: other threads might not see it in memory yet.
+    COLUMNS is the power of two that holds SIZE; BLOCK entries are read at once. Each of the BLOCK places keeps a
+    running softmax of its own, and they are joined behind the loop: inside it no warp waits for another. Powers are
+    of 2, which the GPU has an instruction for. The new entry takes part from registers: other threads might not see
+    it in memory yet.
     """
-    row, head, now = tl.program_id(0), tl.program_id(1), tl.load(position)
-    pair, column = tl.arange(0, PAIRS), tl.arange(0, 2 * PAIRS)
-    inside, within = pair < SIZE // 2, column < SIZE
-    turn = rope + (now * (SIZE // 2) + pair) * 2
+    row, head, now = tl.program_id(0), tl.program_id(1), tl.load(position).to(tl.int32)
+    column = tl.arange(0, COLUMNS)
+    inside = column < SIZE
+    turn = rope + now * SIZE + (column // 2) * 2
     cos, sin = read(turn, inside), read(turn + 1, inside)
+    sin = tl.where(column % 2 == 0, -sin, sin)
     start = qkv + (row * 3 * HEADS + head) * SIZE
-    q0, q1 = turned(start, q_weight, cos, sin, pair, inside, SIZE)
-    k0, k1 = turned(start + HEADS * SIZE, k_weight, cos, sin, pair, inside, SIZE)
-    v = read(start + 2 * HEADS * SIZE + column, within)
+    q = turned(start, q_weight, column, inside, cos, sin, SIZE) * (scale * 1.4426950408889634)
+    k = turned(start + HEADS * SIZE, k_weight, column, inside, cos, sin, SIZE)
+    v = read(start + 2 * HEADS * SIZE + column, inside)
 
-    entry = (row.to(tl.int64) * HEADS + head) * room * SIZE
-    tl.store(keys + entry + now * SIZE + pair, k0, inside)
-    tl.store(keys + entry + now * SIZE + SIZE // 2 + pair, k1, inside)
-    tl.store(values + entry + now * SIZE + column, v, within)
+    entry = (row.to(tl.int64) * HEADS + head) * room * SIZE  # within it, 32 bits do
+    tl.store(keys + entry + now * SIZE + column, k, inside)
+    tl.store(values + entry + now * SIZE + column, v, inside)
 
-    most = (tl.sum(q0 * k0, 0) + tl.sum(q1 * k1, 0)) * scale
-    share, mixed = most * 0 + 1.0, v  # of the new entry alone
-    for first in range(0, now, BLOCK):
-        places = first + tl.arange(0, BLOCK)
-        old = places < now
-        at = keys + entry + places[:, None] * SIZE + pair[None, :]
+    own = tl.sum(q * k, 0)
+    places = tl.arange(0, BLOCK)
+    tile = places[:, None] * SIZE + column[None, :]
+    most = tl.zeros([BLOCK], tl.float32) + own  # not minus infinity, from which nothing can be subtracted
+    share, mixed = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK, COLUMNS], tl.float32)
+    for first in tl.range(0, now, BLOCK, num_stages=STAGES):
+        old = first + places < now
         seen = old[:, None] & inside[None, :]
-        scores = tl.sum(read(at, seen) * q0[None, :], 1) + tl.sum(read(at + SIZE // 2, seen) * q1[None, :], 1)
-        scores = tl.where(old, scores * scale, float("-inf"))
-        higher = tl.maximum(most, tl.max(scores, 0))
-        weights, fade = tl.exp(scores - higher), tl.exp(most - higher)
-        block = read(values + entry + places[:, None] * SIZE + column[None, :], old[:, None] & within[None, :])
-        mixed = mixed * fade + tl.sum(weights[:, None] * block, 0)
-        share, most = share * fade + tl.sum(weights, 0), higher
-    tl.store(out + (row * HEADS + head) * SIZE + column, mixed / share, within)
+        key = tl.load(keys + entry + first * SIZE + tile, seen, 0.0)
+        value = tl.load(values + entry + first * SIZE + tile, seen, 0.0)  # on its way while the scores are summed up
+        scores = tl.where(old, tl.sum(key.to(tl.float32) * q[None, :], 1), float("-inf"))
+        higher = tl.maximum(most, scores)
+        weights, fade = tl.exp2(scores - higher), tl.exp2(most - higher)
+        mixed = mixed * fade[:, None] + value.to(tl.float32) * weights[:, None]
+        share, most = share * fade + weights, higher
+
+    top = tl.max(most, 0)
+    fade, weight = tl.exp2(most - top), tl.exp2(own - top)  # of the places, of the new entry
+    total = tl.sum(share * fade, 0) + weight
+    mixed = tl.sum(mixed * fade[:, None], 0) + v * weight
+    tl.store(out + (row * HEADS + head) * SIZE + column, mixed / total, inside)
+
+
+@triton.jit
+def draw(
+    logits, noise, scales, temperature, position, tokens, ids, entropy, codes, room,
+    GUIDED: tl.constexpr, CODES: tl.constexpr,
+):  # fmt: skip
+    """`sampling._draw` without truncation. One program a picture; CODES is the power of two that holds `codes`.
+
+    With guidance, logits and tokens have the rows with the class first, then as many without it.
+    """
+    picture, pictures, now = tl.program_id(0), tl.num_programs(0), tl.load(position).to(tl.int32)
+    code = tl.arange(0, CODES)
+    inside = code < codes
+    at = picture * codes + code
+    x = read(logits + at, inside)
+    if GUIDED:
+        unconditional = read(logits + pictures * codes + at, inside)
+        x = unconditional + tl.load(scales + now) * (x - unconditional)
+    x = tl.where(inside, x / tl.load(temperature), float("-inf"))
+    below = x - tl.max(x, 0)
+    weights = tl.exp(below)
+    total = tl.sum(weights, 0)
+    mean = tl.sum(tl.where(inside, weights * below, 0.0), 0) / total
+    tl.store(entropy + picture, tl.log(total) - mean)
+    drawn = tl.argmax(x + read(noise + at, inside), 0)
+    drawn = tl.minimum(drawn, codes - 1)  # whatever the logits are, it is a row of the embedding table
+    tl.store(ids + picture * room + now, drawn)
+    tl.store(tokens + picture, drawn)
+    if GUIDED:
+        tl.store(tokens + pictures + picture, drawn)

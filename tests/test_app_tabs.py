@@ -14,7 +14,18 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from test_app import BASELINE, MAIN, app, checkpoints, client, forget, last, no_rests, same  # noqa: F401 (fixtures)
 
-from alitok_lite import demo, demo_boards, demo_inside, demo_predict, demo_views, demo_words, imagenet, probe, scenes
+from alitok_lite import (
+    ablation,
+    demo,
+    demo_boards,
+    demo_inside,
+    demo_predict,
+    demo_views,
+    demo_words,
+    imagenet,
+    probe,
+    scenes,
+)
 from alitok_lite.images import load_picture, sheet
 
 ROOT = Path(__file__).parents[1]
@@ -336,11 +347,14 @@ def test_tokenizers_are_compared_in_order(monkeypatch):
 
 
 def test_a_measured_ablation_is_shown(monkeypatch, tmp_path):
-    monkeypatch.setattr(demo_predict.checkpoints, "CHECKPOINTS", tmp_path)
-    path = tmp_path / "ablation.json"
-    path.write_text(json.dumps({"A": {"title": "x", "mean": {"top1": 0.123}, "spread": {}}}))
+    rows = json.loads((ablation.RESULTS / "scenes" / "results.json").read_text())["rows"]
+    assert f"{100 * rows['B']['mean']['top1']:.1f} %" in "".join(demo_predict.ablation_chart())
+    monkeypatch.setattr(ablation, "RESULTS", tmp_path)
+    path = tmp_path / "scenes" / "results.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"rows": {"A": {"title": "x", "mean": {"top1": 0.123}, "spread": {}}}}))
     assert "12.3 %" in "".join(demo_predict.ablation_chart())
-    for broken in ("[1]", "{", '{"A": 3}'):
+    for broken in ("[1]", "{", '{"A": 3}', '{"rows": {"A": 3}}'):
         path.write_text(broken)
         assert "measured here" not in "".join(demo_predict.ablation_chart())
 

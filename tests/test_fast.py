@@ -45,7 +45,7 @@ def test_a_cpu_draws_plainly():
 def test_a_failure_draws_plainly_with_one_warning(monkeypatch):
     ar = model("cpu")
     monkeypatch.setattr(fast, "applies", lambda ar, rows: ar not in fast._broken)
-    monkeypatch.setattr(fast, "_drawer", lambda ar, rows: 1 / 0)
+    monkeypatch.setattr(fast, "_drawer", lambda *_: 1 / 0)
     with pytest.warns(RuntimeWarning, match="drawing plainly.*division"):
         first = drawn(fast.generate, ar, [1], Sampling())
     with warnings.catch_warnings():
@@ -78,6 +78,35 @@ def test_same_tokens_behind_every_prompt():
 
 
 @on_gpu
+def test_steps_stay_what_they_were():
+    ar, labels = model(), torch.tensor([1, 2, 3], device="cuda")
+    kept = [
+        (step, step.ids.clone(), step.entropy.clone()) for step in fast.generate(ar, labels, [0, 1, 2], SETTINGS[1])
+    ]
+    drawn(fast.generate, ar, [4, 0, 1], SETTINGS[3])  # with the same recorded steps
+    assert all(torch.equal(step.ids, ids) and torch.equal(step.entropy, entropy) for step, ids, entropy in kept)
+
+
+@on_gpu
+def test_one_recording_serves_all_settings():
+    ar = model()
+    guided = [Sampling(3.0, 1.5), Sampling(2.0, 0.7, temperature=0.6), Sampling(4.0, temperature=0)]
+    guided += [Sampling(3.0, top_k=3), Sampling(2.0, top_p=0.5), Sampling(0.0), Sampling(3.0, 1.5)]
+    for labels in ([1, 4, 2], [3, 0, 1, 2]):
+        for sampling in guided:
+            assert all(torch.equal(ours.ids, plain.ids) for ours, plain in both(ar, labels, sampling))
+    assert list(fast._recorded[ar].drawers) == [(4, True)]
+
+
+@on_gpu
+@pytest.mark.parametrize("tiles", [(2, 1, 1), (4, 2, 2), (16, 1, 1), (64, 2, 3)])
+def test_tiles_do_not_matter(monkeypatch, tiles):
+    monkeypatch.setattr(fast, "_tiles", lambda rows, size: tiles)
+    steps = both(model(heads=2, size=48), [1, 2], SETTINGS[1])
+    assert all(torch.equal(ours.ids, plain.ids) for ours, plain in steps)
+
+
+@on_gpu
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.bfloat16, 0.1), (torch.float16, 0.02)])
 def test_logits(dtype, tolerance):
     """Against the teacher-forced pass; the tolerance is in standard deviations of the logits."""
@@ -85,10 +114,13 @@ def test_logits(dtype, tolerance):
     ids, labels = torch.randint(ar.config.codebook_size, (3, ar.config.tokens), device="cuda"), torch.arange(3).cuda()
     with torch.inference_mode():
         wanted = ar(ids, labels).float()
-        drawer = fast._drawer(ar, 3)
-        drawer.restart()
-        rows = [labels + ar.config.codebook_size + 1, *ids[:, :-1].unbind(1)]
-        found = torch.stack([drawer.step(tokens).float().clone() for tokens in rows], 1)
+        drawer = fast._drawer(ar, 3, False)
+        drawer.begin(labels, ids[:, :0], Sampling())
+        found = []
+        for token in ids.unbind(1):
+            found.append(drawer.step()[0, :3].float().clone())
+            drawer.put(token)
+        found = torch.stack(found, 1)
     assert (found - wanted).abs().max() <= tolerance * wanted.std()
 
 
@@ -121,7 +153,7 @@ def test_threads_and_dropped_streams():
         thread.join(60)
     assert len(results) == 4 and all(torch.equal(ids, wanted) for ids in results)
     dropped.close()
-    drawer = fast._claim(ar, 4)
+    drawer = fast._claim(ar, 2, True)
     assert drawer is not None
     drawer.busy.release()
 
@@ -132,7 +164,7 @@ def test_memory_is_bounded_and_given_back(monkeypatch):
     ar = model()
     for count in (1, 2, 3, 8):
         drawn(fast.generate, ar, [1] * count, Sampling())
-        assert sum(fast._recorded[ar].drawers) <= 8
+        assert sum(drawer.rows for drawer in fast._recorded[ar].drawers.values()) <= 8
     assert not fast.applies(ar, 9)
     count = len(fast._recorded)
     del ar
