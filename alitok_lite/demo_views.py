@@ -22,8 +22,9 @@ from .demo import MANY, Card, Frame, _running, check_model, find_class, get_mode
 from .demo_words import code, draw_code, load_code, picture_code
 from .images import load_picture, sheet
 from .metrics import psnr
-from .model import AliTok
+from .model import CHECKPOINTS, AliTok
 
+SHEETS = Path(__file__).parent / "sheets"  # pictures of the bundled models, made earlier
 DECODERS = {1: "Causal decoder", 2: "Bidirectional decoder"}
 EXAMPLES = ("lighthouse", "sailboat", "house", "fish", "balloon", "butterfly", "face", "mountains")
 
@@ -89,14 +90,22 @@ def subject(model_name: str, scene: str | None, upload: str | Path | None) -> Su
     return Subject(model_name, get_model(model_name), pixels, scene, label)
 
 
+def made_earlier(card: Card, kind: str) -> Path | None:
+    """A sheet of "samples" or "reconstructions" of a model: KIND.png in its folder or, of a bundled one, among the
+    package's sheets; None where there is none."""
+    folder = Path(card.source)
+    sheets = [folder / f"{kind}.png"] + [SHEETS / f"{folder.name}-{kind}.png"] * (folder.parent == CHECKPOINTS)
+    return next((path for path in sheets if path.is_file()), None)
+
+
 def class_strip(card: Card) -> bytes:
-    """A WEBP with a square for each class of a model, side by side: scenes, or what samples.png of the checkpoint
+    """A WEBP with a square for each class of a model, side by side: scenes, or what the model's sheet of samples
     holds in its first row, if that has a column for each class. Empty where there is nothing to show."""
     if card.knows_scenes:
         squares = [AliTok.to_pil(scene_pixels(name, 96))[0] for name in card.classes]
     else:
-        path, side = Path(card.source) / "samples.png", card.image_size + 8
-        if not path.is_file() or len(card.classes) > 100:
+        path, side = made_earlier(card, "samples"), card.image_size + 8
+        if path is None or len(card.classes) > 100:
             return b""
         with Image.open(path) as paper:
             if paper.width != side * len(card.classes) + 8:
@@ -130,8 +139,8 @@ def class_choice(card: Card) -> tuple[dict, dict, dict]:
 
 def first_drawing(card: Card) -> tuple[Image.Image, str]:
     """What the page shows before anything was drawn, and a sentence about it: no model is needed."""
-    path = Path(card.source) / "samples.png"
-    if path.is_file():
+    path = made_earlier(card, "samples")
+    if path is not None:
         with Image.open(path) as paper:
             return _part(paper.convert("RGB"), card.image_size, 4, 3), "Drawn earlier by this model. Press **Draw**."
     squares = [AliTok.to_pil(scene_pixels(name, 64))[0] for name in scenes.CLASSES[:12]]
@@ -140,13 +149,16 @@ def first_drawing(card: Card) -> tuple[Image.Image, str]:
 
 def first_reconstruction(card: Card) -> View:
     """What the page shows before anything was reconstructed."""
-    path = Path(card.source) / "reconstructions.png"
-    if not path.is_file():
+    path = made_earlier(card, "reconstructions")
+    if path is None:
         return View("", "Choose a scene, or upload a picture.", {}, "")
+    rows = ["causal decoder", "bidirectional decoder"]
+    if card.knows_scenes:  # the originals of others may not be shown
+        rows = ["originals", *rows]
     with Image.open(path) as paper:
-        part = _part(paper.convert("RGB"), card.image_size, 6, 3)
-    alt = "Scenes in the first row, below them what the causal and the bidirectional decoder make of their tokens"
-    shown = boards.figure(boards.image(part, alt), "Made earlier:", "originals, causal decoder, bidirectional decoder")
+        part = _part(paper.convert("RGB"), card.image_size, 6, len(rows))
+    alt = f"Pictures that the model made of tokens, in rows: {', '.join(rows)}"
+    shown = boards.figure(boards.image(part, alt), "Made earlier:", ", ".join(rows))
     return View(boards.page(boards.row([shown], 280, 620)), "Choose a scene, or upload a picture.", {}, "")
 
 

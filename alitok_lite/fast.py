@@ -2,8 +2,8 @@
 
 A token costs one forward pass of one position. What bounds it from below is reading: all weights once a step, and of
 every row the keys and values of the positions so far. Written plainly it takes much longer, because a pass is well over
-a thousand small kernels and the CPU needs some 5 microseconds to launch each. What is done about it (the outcome is for
-`bench.py` to measure):
+a thousand small kernels and the CPU needs 5 microseconds or more to launch each. What is done about it (the README has
+what it brought; `bench.py` measures it anew):
 
 1. A static cache. Keys and values have room for all positions from the start, and the position is a number in the GPU's
    memory. So every step is the same sequence of kernels on the same addresses, whatever the position.
@@ -67,11 +67,11 @@ def _kernels() -> ModuleType:
 def _tiles(rows: int, size: int) -> tuple[int, int, int]:
     """How `kernels.attend` is cut: entries read at once, warps of a program, stages of its loop.
 
-    Few rows leave most of the GPU idle: large blocks and many warps make a program's loop short. Many rows fill it:
-    few warps each, so that programs at different points of their loops keep the memory busy.
+    Measured on an H100 with heads of 48 numbers. Small blocks are best, since a program's registers decide how many
+    programs read at the same time. Very few rows leave most of the GPU idle: there more warps make a loop shorter.
     """
-    block, share = (128, 1024) if rows <= 32 else (64, 2048)  # share: numbers of a block that a warp holds
-    return block, max(1, block * _power(size) // share), 1
+    share = 512 if rows <= 4 else 2048  # numbers of a block that a warp holds
+    return 32, max(1, 32 * _power(size) // share), 1 if rows <= 4 else 3
 
 
 # ---------------------------------------------------------------- one step

@@ -220,15 +220,15 @@ class AliTok:
         classes: Sequence[str | int],
         seed: int | Sequence[int] = 0,
         prompt_ids: Tensor | None = None,
-        fast: bool = False,
+        fast: bool = True,
         **settings: float | int | None,
     ) -> Iterator[Step]:
         """Draw token by token: an iterator of Steps (index, ids (B, index + 1), entropy (B,) in nats).
 
         Picture i uses seed + i, or give one seed for each. `settings` are fields of Sampling (guidance, power,
         temperature, top_k, top_p); one that is absent or None is the checkpoint's own. Prompt ids (B, t) are kept
-        and continued. `fast` draws from recorded steps on a CUDA GPU (fast.py). Raises ValueError at once for a bad
-        argument or a checkpoint without an AR model.
+        and continued. `fast` draws from recorded steps where there is a CUDA GPU (fast.py). Raises ValueError at once
+        for a bad argument or a checkpoint without an AR model.
         """
         if self.ar is None:
             raise ValueError("this checkpoint has no AR model, so it cannot draw")
