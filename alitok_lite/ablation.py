@@ -50,7 +50,7 @@ ROWS: dict[str, Row] = {
     "A": Row("conventional: bidirectional decoder", _A),
     "B": Row("causal decoder", _B),
     "C": Row("and prefix tokens", aux=False),
-    "D": Row("and auxiliary loss"),
+    "D": Row("prefix tokens and auxiliary loss"),
     "F": Row("and second stage", over="D"),
     "causal-encoder": Row("A with a causal encoder", _A | {"encoder_causal": True}),
 } | {

@@ -48,7 +48,7 @@ TABS = {
         "Each cell says how many nats its token cost the model that predicts it from the earlier ones: bright cells "
         "were surprises. Compare tokenizers on the same scene: the fewer bits in all, the easier its tokens are to "
         "predict.",
-        "notebooks/05_a_language_model_that_draws.ipynb",
+        "notebooks/06_are_the_tokens_predictable.ipynb",
     ),
 }
 
