@@ -160,6 +160,7 @@ def codebook_usage(counts: dict[str, Tensor], title: str = "Are all words of the
     ax.axhline(100 / len(shares), color="#777777", linewidth=1.5, linestyle="--", label="all equally often")
     ax.set(xlabel="codes, most used first", ylabel="share of the tokens (%)", yscale="log")
     ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in "25" else "")
     figure.legend(loc="outside lower left")
     return figure
 
@@ -656,12 +657,13 @@ def drawing(
     of its t tokens, out of `tokens` in all."""
     board = Board(*geometry(tokens))
     norm = Normalize(0, max(float(entropy.max()) for _, entropy in moments))
+    form = "{:.1f}" if len(moments) < 4 else "{:.0f}"  # many boards have narrow cells
     room = {"left": 0.15, "top": 0.4, "bottom": 0.12, "across": 0.2}
     figure, axes = panels(title, [board.width] * len(moments), [board.grid, board.height], 0.5, **room)
     for (upper, lower), (pixels, entropy) in zip(axes.T, moments, strict=True):
         values = np.full(tokens, np.nan)
         values[: len(entropy)] = as_array(entropy)
-        heat(lower, values, norm, "{:.1f}" if board.grid < 5 else "")
+        heat(lower, values, norm, form if board.grid < 5 else "")
         frame(lower, board, labels=False)
         under(upper, rgb(pixels), board.grid)
         frame(upper, Board(0, board.grid), f"{len(entropy)} of {tokens} tokens", labels=False)
