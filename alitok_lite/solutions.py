@@ -88,6 +88,26 @@ def probabilities(logits, temperature):
     return (logits / temperature).softmax(-1)
 
 
+# --- 6.1
+def bits_per_image(nats):
+    return nats.sum(1) / torch.log(torch.tensor(2.0))
+
+
+# --- 6.2
+def gain(counts, nats):
+    shares = counts / counts.sum()
+    shares = shares[shares > 0]  # a code that never occurs adds nothing
+    entropy = -(shares * shares.log()).sum()
+    return (entropy - nats.mean()).item()
+
+
+# --- 6.3
+def is_effect(first, second):
+    a, b = torch.tensor(first), torch.tensor(second)
+    border = 2 * (a.var() + b.var()) ** 0.5
+    return bool((a.mean() - b.mean()).abs() > border)
+
+
 # --- 7.1
 def block_parameters(width, heads, hidden):
     attention = width * 3 * width + 3 * width + width * width + width  # qkv and out, with biases

@@ -53,6 +53,20 @@ def renamed(*names):
     return our_name
 
 
+def entropy(counts):
+    return torch.special.entr(counts / counts.sum()).sum()
+
+
+def border(width):
+    """An answer to 6.3 that calls a difference an effect from some width on."""
+
+    def is_effect(first, second):
+        a, b = torch.tensor(first), torch.tensor(second)
+        return (a.mean() - b.mean()).abs() > width(a, b)
+
+    return is_effect
+
+
 PLACES = ("embeddings.", "embedding.", ".attn.proj.", ".attention.out.", ".attn.", ".attention.")
 
 
@@ -164,6 +178,31 @@ MISTAKES = {
         (lambda x, t: (x / t).log_softmax(-1), "add up to 1"),
         (lambda x, t: (x / t**2).softmax(-1), "1 / temperature"),
     ],
+    "6.1": [
+        (lambda nats: nats.mean(1) / math.log(2), "said twice"),
+        (lambda nats: nats.sum(1), "4 bits; yours is [2.7"),
+        (lambda nats: nats.sum() / math.log(2), "yours has ()"),
+        (lambda nats: nats.sum(1) * math.log(2), "4 bits"),
+        (lambda nats: nats.sum(0) / math.log(2), "yours has (4,)"),
+    ],
+    "6.2": [
+        (lambda counts, nats: math.log(len(counts)) - nats.mean().item(), "must save log(2)"),
+        (lambda counts, nats: entropy(counts) / math.log(2) - nats.mean(), "yours is 2.99"),
+        (lambda counts, nats: entropy(counts), "save 1 less"),
+        (lambda counts, nats: nats.mean() - entropy(counts), "yours is -2.07"),
+        (lambda counts, nats: -(counts / counts.sum() * (counts / counts.sum()).log()).sum() - nats.mean(), "nan"),
+        (lambda counts, nats: (counts > 0).sum().log() - nats.mean(), "must save nothing"),
+    ],
+    "6.3": [
+        (border(lambda a, b: 0), "must be none"),
+        (border(lambda a, b: 2 * (a.var() + b.var()).div(3) ** 0.5), "deviations of seeds"),
+        (border(lambda a, b: 2 * (a.var(correction=0) + b.var(correction=0)) ** 0.5), "by n - 1"),
+        (border(lambda a, b: 2 * (a.std() + b.std())), "add up as squares"),
+        (border(lambda a, b: 2 * a.std() * 2**0.5), "wider of the two"),
+        (border(lambda a, b: 2 * b.std() * 2**0.5), "first row must count"),
+        (lambda first, second: sum(second) - sum(first) > 3 * 2.83, "whichever row comes first"),
+        (lambda first, second: None, "True or False; this is None"),
+    ],
     "7.1": [
         (lambda d, h, m: 4 * d * d + 2 * d + 2 * d // h + 3 * d * m, "have biases"),
         (lambda d, h, m: 4 * d * d + 4 * d + 2 * d + 2 * d // h + 2 * d * m, "three matrices"),
@@ -212,6 +251,9 @@ VARIANTS = {
     "5.1": [lambda ids, c: [torch.hstack([c.view(-1, 1), ids])[:, :-1], ids.clone()]],
     "5.2": [lambda n, g, p: [1 + (g - 1) * math.sin(math.pi * (t / n) ** p / 2) ** 2 for t in range(n)]],
     "5.3": [lambda x, t: x.softmax(-1) ** (1 / t) / (x.softmax(-1) ** (1 / t)).sum(-1, keepdim=True)],
+    "6.1": [lambda nats: (nats / math.log(2)).sum(1).tolist()],
+    "6.2": [lambda counts, nats: entropy(counts) - nats.mean()],
+    "6.3": [border(lambda a, b: 2 * (a.std() ** 2 + b.std() ** 2) ** 0.5)],
     "7.1": [lambda d, h, m: torch.tensor(4 * d * (d + 1) + 2 * d + 2 * (d // h) + 3 * m * d)],
     "7.2": [lambda n, d, t, b, s, g: 2.0 * n * d * t * b * s * (2 if g else 1)],
     "7.3": [renamed(*PLACES, "w1", "gate", "w2", "down", "w3", "up")],
