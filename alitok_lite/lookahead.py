@@ -1,8 +1,10 @@
 """Look-ahead debt: how much a token would give away if the tokens after it could be seen.
 
 An AR model predicts token i from the tokens before it. A masked model of the same size predicts it from all the
-others. What the second saves, in nats per token, is what the tokens tell about each other only backwards: the debt
-that a tokenizer leaves to a model that draws from left to right.
+others. What the second saves, in nats per token, is the debt that a tokenizer leaves to a model that draws from left to
+right. Its mean over the tokens counts what they repeat of each other, whatever the order, since perfect models pay the
+same for a sentence read in any order; which places owe it does depend on the order. Never negative, unless the masked
+model has learned too little.
 """
 
 import torch
