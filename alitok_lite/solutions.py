@@ -134,3 +134,22 @@ def our_name(key):
     for old, new in names.items():
         key = key.replace(old, new)
     return key
+
+
+# --- 8.1
+def corrected(counts):
+    total, seen = counts.sum(), counts[counts > 0]
+    p = seen / total
+    return -(p * p.log()).sum() + (len(seen) - 1) / (2 * total)
+
+
+# --- 8.2
+def snake(grid):
+    rows = torch.arange(grid**2).view(grid, grid)
+    return torch.cat([row.flip(0) if number % 2 else row for number, row in enumerate(rows)])
+
+
+# --- 8.3
+def positions(tokens, cache, guided):
+    once = tokens if cache else tokens * (tokens + 1) // 2
+    return once * (2 if guided else 1)

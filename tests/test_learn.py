@@ -227,6 +227,27 @@ MISTAKES = {
         (renamed("norm", "norm1"), "norm.weight has the same name in both"),
         (lambda key: None, "norm.weight has the same name in both; yours is None"),
     ],
+    "8.1": [
+        (lambda counts: entropy(counts), "log(2) + (2 - 1) / (2 * 2)"),
+        (lambda counts: entropy(counts) + (len(counts) - 1) / (2 * counts.sum()), "Codes that were never seen"),
+        (lambda counts: entropy(counts) - (len(counts) - 1) / (2 * counts.sum()), "yours is 0.44"),
+        (lambda counts: entropy(counts) / math.log(2), "log(8) = 2.0794"),
+        (lambda counts: -(counts / counts.sum() * (counts / counts.sum()).log()).sum() + 1 / 4, "so 0; yours is 0.25"),
+    ],
+    "8.2": [
+        (lambda g: torch.arange(g * g), "straight down to 7; yours goes to 4"),
+        (lambda g: torch.arange(g * g).view(g, g).T.flatten(), "The first row must go"),
+        (lambda g: torch.arange(g * g).flip(0), "The first row must go"),
+        (lambda g: torch.arange(g * g).view(g, g), "of shape (16,)"),
+        (lambda g: torch.zeros(g * g), "visited once"),
+        (lambda g: torch.cat([torch.arange(g), torch.arange(g, g * g).flip(0)]), "goes to 15"),
+    ],
+    "8.3": [
+        (lambda t, cache, guided: t * (1 + guided), "1 + 2 + 3 = 6"),
+        (lambda t, cache, guided: t if cache else t * (t + 1) // 2, "take 42 with a cache"),
+        (lambda t, cache, guided: (t if cache else t * t) * (1 + guided), "1 + 2 + 3 = 6 positions; yours is 9"),
+        (lambda t, cache, guided: (t if cache else t * (t - 1) // 2) * (1 + guided), "yours is 3"),
+    ],
 }
 # other right answers than the solutions
 VARIANTS = {
@@ -257,6 +278,11 @@ VARIANTS = {
     "7.1": [lambda d, h, m: torch.tensor(4 * d * (d + 1) + 2 * d + 2 * (d // h) + 3 * m * d)],
     "7.2": [lambda n, d, t, b, s, g: 2.0 * n * d * t * b * s * (2 if g else 1)],
     "7.3": [renamed(*PLACES, "w1", "gate", "w2", "down", "w3", "up")],
+    "8.1": [
+        lambda counts: torch.as_tensor(entropy(counts) + (int((counts > 0).sum()) - 1) / (2.0 * int(counts.sum())))
+    ],
+    "8.2": [lambda g: [r * g + (g - 1 - c if r % 2 else c) for r in range(g) for c in range(g)]],
+    "8.3": [lambda t, cache, guided: torch.tensor((t if cache else sum(range(1, t + 1))) * (1 + guided))],
 }
 
 
@@ -326,5 +352,5 @@ def test_without_the_solutions_all_else_works(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("call", [lambda n: learn.check(n, 1), learn.hint, learn.solution])
 def test_unknown_numbers_list_the_known(call):
-    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*7\.3$"):
+    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*8\.3$"):
         call("9.9")
