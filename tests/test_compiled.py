@@ -34,12 +34,13 @@ def alike(ours, plain):
     return {key: F.cosine_similarity(ours[1][key].flatten(), value.flatten(), 0) for key, value in plain[1].items()}
 
 
-def assert_alike(ours, plain, again):
-    """Losses within one part in a hundred, gradients as alike as those of two plain runs."""
+def assert_alike(ours, plain, again, least):
+    """Losses within one part in a hundred, gradients as alike as those of two plain runs, of which dropout makes two
+    different ones: then ours may be a little less alike."""
     assert ours[0] == pytest.approx(plain[0], rel=0.01)
-    least = alike(again, plain)
-    wrong = {key: (value.item(), least[key].item()) for key, value in alike(ours, plain).items()}
-    assert not {key: pair for key, pair in wrong.items() if not pair[0] > 0.98 * pair[1] - 0.1 * (pair[1] < 0.99)}
+    found, usual = alike(ours, plain), alike(again, plain)
+    bounds = {key: least * value - 0.1 * (value < 0.99) for key, value in usual.items()}
+    assert not {key: (value.item(), bounds[key].item()) for key, value in found.items() if not value > bounds[key]}
 
 
 def compiled(network):
@@ -49,8 +50,8 @@ def compiled(network):
 
 @on_gpu
 @pytest.mark.parametrize("preset, batch", [("tiny", 512), ("scenes", 512), ("photos", 256)])
-@pytest.mark.parametrize("dropout, draws", [(0.0, 1), (0.1, 24)])
-def test_ar_model(preset, batch, dropout, draws):
+@pytest.mark.parametrize("dropout, draws, least", [(0.0, 1, 0.99), (0.1, 24, 0.98)])
+def test_ar_model(preset, batch, dropout, draws, least):
     torch.manual_seed(0)
     config = replace(PRESETS[preset].ar, dropout=dropout)
     model = ARModel(config).cuda().train()
@@ -65,9 +66,8 @@ def test_ar_model(preset, batch, dropout, draws):
         return F.cross_entropy(network(ids, labels).float().flatten(0, 1), ids.flatten())
 
     plain = gradients(model, model, loss, draws)
-    # With dropout, two runs of the plain model differ too: by no more than that, and a little, may ours.
     again = gradients(model, model, loss, draws, first=draws)
-    assert_alike(gradients(compiled(model), model, loss, draws), plain, again)
+    assert_alike(gradients(compiled(model), model, loss, draws), plain, again, least)
 
 
 @on_gpu
@@ -83,4 +83,4 @@ def test_tokenizer(preset, batch):
         return F.mse_loss(output.pixels, pixels) + output.vq_loss
 
     plain = gradients(model, model, loss)
-    assert_alike(gradients(compiled(model), model, loss), plain, plain)
+    assert_alike(gradients(compiled(model), model, loss), plain, plain, 0.98)
