@@ -27,7 +27,7 @@ LAUNCH = {
     "share": False,
     "theme": gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=["system-ui", "sans-serif"]),
     "css": boards.STYLE,
-    "js": boards.KEYS,
+    "head": boards.KEYS,
     "footer_links": ["api", "gradio"],
     "max_file_size": "8mb",
     "show_error": False,

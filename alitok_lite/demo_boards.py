@@ -295,8 +295,9 @@ element.addEventListener('keydown', event => {
 });
 """
 
-# For the whole page: arrow keys choose within a group of radio buttons, as everywhere else on the web.
-KEYS = """() => document.addEventListener('keydown', event => {
+# For the head of the page, so that it listens before anything can be pressed: arrow keys choose within a group of
+# radio buttons, as everywhere else on the web.
+KEYS = """<script>document.addEventListener('keydown', event => {
   const step = {ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1}[event.key];
   if (!step || event.target.type !== 'radio') return;
   const all = [...event.target.closest('.wrap').querySelectorAll('input[type=radio]')];
@@ -304,4 +305,4 @@ KEYS = """() => document.addEventListener('keydown', event => {
   event.preventDefault();
   next.focus();
   next.click();
-})"""
+})</script>"""
