@@ -21,11 +21,11 @@ def manual_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Ten
 
     Shape: manual_attention((2, 4, 3, 8), (2, 4, 5, 8), (2, 4, 5, 8), True) -> (2, 4, 3, 8), (2, 4, 3, 5)
     """
-    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, H, t, keys)
+    scores = q.float() @ k.float().transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, H, t, keys)
     if causal:
         scores = scores.masked_fill(~causal_mask(q.shape[-2], k.shape[-2], q.device), float("-inf"))
     weights = scores.softmax(-1)
-    return weights @ v, weights
+    return weights.to(v.dtype) @ v, weights
 
 
 class KVCache:
@@ -49,8 +49,7 @@ class KVCache:
 class Attention(nn.Module):
     """Multi-head self-attention: plain for the tokenizer; with QK-norm, RoPE and a cache for the AR model.
 
-    `float32` computes scores and softmax in float32 whatever the input (official.md: the tokenizer's attention),
-    except while training, where mixed precision decides.
+    Scores and softmax are float32 inside, whatever the input: in the fused kernels too, which round the weights only.
     Set `keep_maps` and the weights of the last call stay in `maps` (B, H, t, keys), by the manual path.
 
     Shape: Attention(16, 4)((2, 5, 16)) -> (2, 5, 16)
@@ -60,7 +59,7 @@ class Attention(nn.Module):
         self, width: int, heads: int, causal: bool = False, qk_norm: bool = False, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.heads, self.causal, self.dropout, self.float32 = heads, causal, dropout, not qk_norm
+        self.heads, self.causal, self.dropout = heads, causal, dropout
         self.qkv = nn.Linear(width, 3 * width)  # rows in order q, k, v
         self.q_norm = RMSNorm(width // heads) if qk_norm else nn.Identity()
         self.k_norm = RMSNorm(width // heads) if qk_norm else nn.Identity()
@@ -75,11 +74,8 @@ class Attention(nn.Module):
             q, k = rotate(q, rope), rotate(k, rope)
         if cache is not None:
             k, v = cache.append(k, v)  # (B, H, keys, d)
-        if self.float32 and not self.training:  # differs: the official code trains in float32 too, at twice the cost
-            with torch.autocast(x.device.type, enabled=False):
-                y = self._attend(q.float(), k.float(), v.float()).to(x.dtype)
-        else:
-            y = self._attend(q.to(v.dtype), k.to(v.dtype), v)
+        # differs: the official tokenizer attends in float32; in half precision that only spares the weights a rounding
+        y = self._attend(q.to(v.dtype), k.to(v.dtype), v)
         return self.out(rearrange(y, "b h t d -> b t (h d)"))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

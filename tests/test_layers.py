@@ -22,6 +22,18 @@ def test_manual_attention_equals_fused(device, causal, qk_norm):
     assert (layer.maps.triu(1) == 0).all() == causal
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("causal", [False, True])
+def test_half_precision_attends_in_float32(device, dtype, causal):
+    layer = Attention(16, 4, causal).to(device, dtype).eval()
+    q, k, v = (2 * torch.randn(3, 2, 4, 50, 32, generator=torch.Generator().manual_seed(3))).to(device, dtype)
+    exact, weights = manual_attention(q.float(), k.float(), v.float(), causal)
+    assert weights.max(-1).values.mean() > 0.5  # steep: rounded scores would show
+    for layer.keep_maps in (False, True):
+        error = (layer._attend(q, k, v).float() - exact).norm() / exact.norm()
+        assert error < torch.finfo(dtype).eps / 2
+
+
 @pytest.mark.parametrize("chunks", [[9], [1] * 9, [4, 1, 3, 1], [3, 6]])
 def test_attention_with_a_cache_equals_attention_without(device, chunks):
     torch.manual_seed(2)
