@@ -19,6 +19,7 @@ from torch import Tensor
 
 from . import __version__
 from .config import ARConfig, Preset, TokenizerConfig
+from .data import PictureFolder
 from .model import AliTok
 
 
@@ -110,15 +111,35 @@ def encoding(model: AliTok, pictures: int, repeats: int) -> float:
     return pictures / median(_seconds(lambda: model.tokenizer.encode(pixels), model.device, repeats))
 
 
+def caching(preset: Preset, folder: str, device: torch.device, dtype: torch.dtype) -> float:
+    """Crops a second of a folder of pictures that become ids, reading and decoding included, as for an id cache.
+
+    Raises ValueError for a folder that does not serve, see `data.PictureFolder`.
+    """
+    pictures = PictureFolder(folder, preset.tokenizer.image_size, device=device, memory=0)  # as if it were ImageNet
+    tokenizer = _random_model(preset, device, dtype).tokenizer
+
+    def encode_all() -> None:
+        for pixels, _ in pictures.ten_crops():
+            tokenizer.encode(pixels)
+
+    return 10 * len(pictures) / _seconds(encode_all, device, 1)[0]
+
+
+def _random_model(preset: Preset, device: torch.device, dtype: torch.dtype) -> AliTok:
+    with torch.device(device):
+        model = AliTok.from_preset(preset, [str(i) for i in range(preset.ar.classes)], (2,)).to(device, dtype)
+    torch.nn.init.normal_(model.ar.output.weight, std=0.02)
+    return model
+
+
 def bench(preset: Preset, batches: list[int], device: torch.device, dtype: torch.dtype, repeats: int = 3) -> dict:
     """Plain and fast path side by side for each number of pictures, with random weights and guidance.
 
     Returns device, versions, commit, the measured rates, pictures a second of encoding, and `rows`: what `measure`
     found, with path, bound (seconds) and share of it. The fast path is left out where it does not apply.
     """
-    with torch.device(device):
-        model = AliTok.from_preset(preset, [str(i) for i in range(preset.ar.classes)], (2,)).to(device, dtype)
-    torch.nn.init.normal_(model.ar.output.weight, std=0.02)
+    model = _random_model(preset, device, dtype)
     speed, guided, itemsize = rates(device, dtype), True, dtype.itemsize
     rows = []
     for pictures in batches:
@@ -158,4 +179,6 @@ def table(results: dict) -> str:
     lines.append(f"{results['device']}, {results['dtype']}: copies {speed['bytes'] / 1e9:,.0f} GB/s,")
     lines[-1] += f" multiplies {speed['flop'] / 1e12:,.1f} TFLOP/s,"
     lines[-1] += f" encodes {results['encoded_per_second']:,.0f} images/s"
+    if "cached_per_second" in results:
+        lines[-1] += f", {results['cached_per_second']:,.0f} from files, each read once for ten crops"
     return "\n".join(lines)

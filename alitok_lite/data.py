@@ -100,11 +100,18 @@ class PictureFolder:
         """
         if not 0 <= crop < 10:
             raise ValueError(f"there is no crop {crop}: the ten crops are 0 to 9")
-        end = int(RESIZED * self.size) - self.size
-        top, left = ((0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2))[crop % 5]
-        large = _resize(self._stored(index), self.size + end)
-        pixels = large[:, :, top : top + self.size, left : left + self.size]
-        return pixels.flip(3) if crop >= 5 else pixels.contiguous()
+        return _cut(_resize(self._stored(index), int(RESIZED * self.size)), self.size, crop)
+
+    def ten_crops(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All ten crops of some pictures after others, each decoded once: (n, 3, size, size) in [0, 1], labels (n,)."""
+        blocks = torch.arange(len(self)).split(BLOCK)
+        kept = None if self.pool is None else (self.pool[rows.to(self.device)] for rows in blocks)
+        with tqdm(total=len(self), desc="cropping", unit="picture") as bar:
+            for rows, stored in zip(blocks, kept or self._stream(blocks, self.workers), strict=True):
+                large = _resize(stored.to(self.device), int(RESIZED * self.size))
+                pixels = torch.cat([_cut(large, self.size, crop) for crop in range(10)])
+                yield pixels, self.labels[rows.to(self.device)].repeat(10)
+                bar.update(len(rows))
 
     def whole(self, index: slice | Tensor) -> Tensor:
         """Centre squares (n, 3, size, size) in [0, 1] without augmentation, for evaluation."""
@@ -197,6 +204,14 @@ def _draw(pictures: int, step: int, batch: int, seed: int) -> tuple[Tensor, Tens
     """Rows (B,) and numbers (B, 8) of `augment`; drawn on the CPU, so that every device gets the same."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**32)
     return torch.randint(pictures, (batch,), generator=generator), torch.rand(batch, 8, generator=generator)
+
+
+def _cut(large: Tensor, size: int, crop: int) -> Tensor:
+    """Crop 0 to 9 (see `PictureFolder.crops`) of pictures (n, 3, s, s) -> (n, 3, size, size)."""
+    end = large.shape[-1] - size
+    top, left = ((0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2))[crop % 5]
+    pixels = large[:, :, top : top + size, left : left + size]
+    return pixels.flip(3) if crop >= 5 else pixels.contiguous()
 
 
 def _resize(pixels: Tensor, size: int) -> Tensor:

@@ -86,10 +86,7 @@ class FolderSource:
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Ten crops of every training picture, in blocks, for the id cache."""
-        for crop in tqdm(range(10), desc="cropping", unit="crop"):
-            for start in range(0, len(self.train), 512):
-                rows = slice(start, start + 512)
-                yield self.train.crops(rows, crop), self.train.labels[rows]
+        return self.train.ten_crops()
 
     def unseen(self, count: int) -> tuple[Tensor, Tensor]:
         """Held-out pictures spread over the classes: pixels (n, 3, S, S), labels (n,), n at most count."""

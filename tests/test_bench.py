@@ -5,10 +5,12 @@ import json
 import pytest
 import torch
 from conftest import small_ar, small_tokenizer
+from test_data import complete
 
 from alitok_lite import bench
 from alitok_lite.__main__ import main
 from alitok_lite.config import PRESETS, Preset
+from alitok_lite.tokenizer import Tokenizer
 
 TOKENIZER = small_tokenizer()
 PRESET = Preset(TOKENIZER, small_ar(TOKENIZER))
@@ -56,6 +58,25 @@ def test_bench_on_a_cpu(monkeypatch):
     assert results["encoded_per_second"] > 0 and results["versions"]["torch"] == torch.__version__
     lines = bench.table(results).splitlines()
     assert len(lines) == 4 and len(set(map(len, lines[:3]))) == 1
+
+
+def test_caching_encodes_all_crops(tmp_path, monkeypatch):
+    complete(tmp_path, {"a": 3, "b": 2}, TOKENIZER.image_size)
+    encoded, encode = [], Tokenizer.encode
+    monkeypatch.setattr(Tokenizer, "encode", lambda self, pixels: encoded.append(len(pixels)) or encode(self, pixels))
+    monkeypatch.setattr(bench, "_seconds", lambda work, device, repeats: [work() or 2.0])
+    assert bench.caching(PRESET, str(tmp_path), torch.device("cpu"), torch.float32) == 25
+    assert sum(encoded) == 50
+
+
+def test_command_with_files(tmp_path, capsys):
+    complete(tmp_path / "pictures", {"a": 3, "b": 2}, 64)
+    options = ["--preset", "tiny", "--batch", "1", "--repeats", "1", "--device", "cpu"]
+    assert main(["bench", *options, "--data", str(tmp_path / "pictures"), "--json", str(tmp_path / "b.json")]) == 0
+    assert json.loads((tmp_path / "b.json").read_text())["cached_per_second"] > 0
+    assert "from files" in capsys.readouterr().out
+    assert main(["bench", *options, "--data", str(tmp_path / "absent")]) == 2
+    assert "absent" in capsys.readouterr().err
 
 
 def test_command(tmp_path, monkeypatch, capsys):

@@ -284,6 +284,23 @@ def test_on_demand_equals_in_memory(tmp_path, workers, monkeypatch):
     for index in (slice(1, 10, 2), slice(0, 3), torch.tensor([7, 7, 2])):
         assert torch.equal(kept.whole(index), files.whole(index))
         assert torch.equal(kept.crops(index, 6), files.crops(index, 6))
+    passes = [torch.cat(parts) for folder in (kept, files) for parts in zip(*folder.ten_crops(), strict=True)]
+    assert torch.equal(passes[0], passes[2]) and torch.equal(passes[1], passes[3])
+
+
+def test_a_pass_gives_every_crop_and_decodes_once(tmp_path, monkeypatch):
+    fill(tmp_path, {"a": 6, "b": 5}, 20)
+    monkeypatch.setattr(data, "BLOCK", 4)
+    decoded = []
+    decode = data._Files._decode
+    monkeypatch.setattr(data._Files, "_decode", lambda self, name: decoded.append(name) or decode(self, name))
+    train = load(tmp_path, memory=0)
+    found = list(train.ten_crops())
+    assert sorted(decoded) == sorted(train.names)
+    for start, (pixels, labels) in zip(range(0, len(train), 4), found, strict=True):
+        rows = slice(start, start + 4)
+        assert torch.equal(pixels, torch.cat([train.crops(rows, crop) for crop in range(10)]))
+        assert torch.equal(labels, train.labels[rows].repeat(10))
 
 
 def test_memory_limit(tmp_path):
