@@ -191,9 +191,10 @@ def _measure(study: Study, run: Path, name: str, seed: int) -> dict:
 
 
 def _lookahead(study: Study, model: AliTok, pictures: list, run: Path, seed: int, nats_past: list[float]) -> dict:
-    """The look-ahead debt of a row's tokens, from a masked model that is trained as long as the AR model."""
+    """The look-ahead debt of a row's tokens, from a masked model that sees all other tokens."""
     settings = replace(study.settings.ar, seed=seed)
     source = open_source(study.data, model.tokenizer.config.image_size, settings, model.device)
+    settings = replace(settings, steps=settings.steps * study.settings.lookahead)
     ids, labels = cached_ids(model, source, run)
     config: ARConfig = model.ar.config
     masked = train_masked(ids, labels, config, settings)

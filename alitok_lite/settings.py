@@ -94,10 +94,10 @@ class AblationSettings:
     ar: TrainSettings
     judge_steps: int = 1500
     pictures: int = 10_000  # unseen ones, and samples; fewer make the generation gap a matter of luck
-    lookahead: bool = True  # the look-ahead debt of rows A and B too, with seed 0
+    lookahead: int = 4  # A-0's and B-0's look-ahead debt, by a masked model of so many times the AR model's steps
 
 
-def _equal(first: TrainSettings, ar: TrainSettings, **rest: int | bool) -> AblationSettings:
+def _equal(first: TrainSettings, ar: TrainSettings, **rest: int) -> AblationSettings:
     """Both stages train alike."""
     return AblationSettings(first, first, ar, **rest)
 
@@ -119,6 +119,6 @@ ABLATIONS: dict[str, AblationSettings] = {
         TrainSettings(steps=1200, batch=64, lr=1e-3, warmup=50, pictures=12_000, save_every=400),
         judge_steps=200,
         pictures=1000,
-        lookahead=False,
+        lookahead=0,
     ),
 }

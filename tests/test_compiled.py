@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from alitok_lite import PRESETS, train
 from alitok_lite.ar import ARModel
+from alitok_lite.lookahead import MaskedModel
 from alitok_lite.tokenizer import Tokenizer
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -49,12 +50,15 @@ def compiled(network):
 
 
 @on_gpu
-@pytest.mark.parametrize("preset, batch", [("tiny", 512), ("scenes", 512), ("photos", 256)])
+@pytest.mark.parametrize(
+    "kind, preset, batch",
+    [(ARModel, "tiny", 512), (ARModel, "scenes", 512), (ARModel, "photos", 256), (MaskedModel, "scenes", 512)],
+)
 @pytest.mark.parametrize("dropout, draws, least", [(0.0, 1, 0.99), (0.1, 24, 0.98)])
-def test_ar_model(preset, batch, dropout, draws, least):
+def test_ar_model(kind, preset, batch, dropout, draws, least):
     torch.manual_seed(0)
     config = replace(PRESETS[preset].ar, dropout=dropout)
-    model = ARModel(config).cuda().train()
+    model = kind(config).cuda().train()
     for name, parameter in model.named_parameters():
         if name.startswith("output") or "qkv" in name:  # predictions that depend on attention
             torch.nn.init.normal_(parameter, std=0.1)
