@@ -44,6 +44,7 @@ def train_masked(ids: Tensor, labels: Tensor, config: ARConfig, settings: TrainS
     torch.manual_seed(settings.seed)
     device = ids.device
     model = MaskedModel(config).to(device).train()
+    model.rope(device)  # moved now, so that compiled code finds it there
     accelerator = _accelerator() if device.type == "cuda" else None
     network = accelerator.prepare(model) if accelerator else model
     options = {"betas": settings.betas, "weight_decay": settings.weight_decay, "fused": device.type == "cuda"}
