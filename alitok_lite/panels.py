@@ -163,6 +163,18 @@ def colorbar(figure: Figure, axes: Axes | np.ndarray, norm: Normalize, label: st
     bar.update_ticks()
 
 
+def legend(figure: Figure) -> None:
+    """A legend below, in as few lines as the width allows, read line by line."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    widths = [0.85 + 0.105 * len(label) for label in labels]  # inches
+    count, columns = len(labels), len(labels)
+    while columns > 1 and sum(max(widths[c::columns]) for c in range(columns)) > figure.get_figwidth():
+        columns -= 1
+    order = [i for c in range(columns) for i in range(c, count, columns)]  # matplotlib fills column after column
+    handles, labels = [handles[i] for i in order], [labels[i] for i in order]
+    figure.legend(handles, labels, loc="outside lower left", ncols=max(1, columns))
+
+
 def geometry(tokens: int) -> tuple[int, int]:
     """(K, G) of a sequence of T tokens; ValueError unless T is G*G or 1 + G + G*G."""
     grid = math.isqrt(tokens)
@@ -242,9 +254,9 @@ def cell_frame(ax: Axes, place: tuple[float, float], **look: object) -> None:
     ax.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, fill=False, clip_on=False, **look))
 
 
-def outline(ax: Axes, board: Board, token: int, style: str = "-") -> None:
-    """A thick red frame around the cell of a token."""
-    width = 3.5 if board.grid <= 8 else 2
+def outline(ax: Axes, board: Board, token: int, style: str = "-", width: float = 3.5) -> None:
+    """A red frame around the cell of a token."""
+    width = min(width, 3.5 if board.grid <= 8 else 2)
     cell_frame(ax, board.place(token), color="white", linewidth=width + 2.5, zorder=5)
     cell_frame(ax, board.place(token), color=RED, linewidth=width, linestyle=style, zorder=5)
 

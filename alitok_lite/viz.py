@@ -42,6 +42,7 @@ from .panels import (
     frame,
     geometry,
     heat,
+    legend,
     new_figure,
     no_ticks,
     outline,
@@ -299,7 +300,7 @@ def _over_tokens(ax: Axes, pixels: Tensor, shares: _Shares, norm: Normalize, cap
         cells(ax, shares.front[None], board.place(-1), norm, over=True)
         cell_text(ax, board.place(-1), shares.front[0], norm, form)
     frame(ax, board, caption, labels)
-    outline(ax, board, shares.token, ":" if shares.part == "ar" else "-")
+    outline(ax, board, shares.token, ":" if shares.part == "ar" else "-", 3.5 if labels else 2)
 
 
 def _over_patches(
@@ -313,7 +314,7 @@ def _over_patches(
         under(ax, rgb(pixels), grid)
     board, token = Board(0, grid, room=labels), shares.token
     frame(ax, board, caption, labels)
-    outline(ax, board, token - prefix if token >= prefix else max(token - 1, 0), ":")
+    outline(ax, board, token - prefix if token >= prefix else max(token - 1, 0), ":", 3.5 if labels else 2)
 
 
 @styled
@@ -344,20 +345,26 @@ def attention(
 
 @styled
 def attention_heads(pixels: Tensor, weights: Tensor, config: TokenizerConfig, part: str, token: int) -> Figure:
-    """As `attention`, one small panel for each head; of the encoder, the patches."""
+    """As `attention`, one small panel for each head; of the encoder, the patches.
+
+    The scale ends at 40 %, so that one steep head does not darken the others.
+    """
     grid, prefix, heads = config.grid, config.prefix_tokens, len(weights)
     columns, encoder = min(4, heads), part == "encoder"
     shown = [_shares(head, config, part, token) for head in weights]
-    norm = _scale(shown)
+    most = _scale(shown).vmax
+    norm = Normalize(0, min(most, 40))
     board = Board(0 if encoder else prefix, grid, _front(part))
-    room = {"left": 0.2, "top": 0.32, "bottom": 0.1, "across": 0.25, "down": 0.4}
+    room = {"left": 0.2, "top": 0.6, "bottom": 0.1, "across": 0.25, "down": 0.58}
     title = f"What does each head look at for {token_name(token, prefix, grid)}? ({PART_NAMES[part]})"
     figure, axes = panels(title, [board.width] * columns, [board.height] * math.ceil(heads / columns), 2, **room)
     for ax in axes.flat[heads:]:
         ax.remove()
     for index, (ax, shares) in enumerate(zip(axes.flat, shown, strict=False)):
-        (_over_patches if encoder else _over_tokens)(ax, pixels, shares, norm, f"head {index}", labels=False)
-    colorbar(figure, axes[0], norm, "attention (%)")
+        share = (shares.patches if encoder else shares.tokens[prefix:]).sum()
+        caption = f"head {index}\n{'patches' if encoder else 'image'} {share:.0f} %"
+        (_over_patches if encoder else _over_tokens)(ax, pixels, shares, norm, caption, labels=False)
+    colorbar(figure, axes[0], norm, "attention (%)" if most <= 40 else "attention (%), up to 40")
     return figure
 
 
@@ -409,18 +416,21 @@ def dependency_maps(
 
 
 @styled
-def position_maps(named: dict[str, Tensor], label: str = "nats", title: str = "Where are the tokens hard?") -> Figure:
-    """Numbers at every token, name -> (T,), as heat maps with one scale; NaN is pale."""
+def position_maps(
+    named: dict[str, Tensor], label: str = "nats", title: str = "Where are the tokens hard?", form: str = ""
+) -> Figure:
+    """Numbers at every token, name -> (T,), as heat maps with one scale; NaN is pale. `form` writes the numbers."""
     values = {name: as_array(numbers) for name, numbers in named.items()}
     every = np.concatenate(list(values.values()))
     norm = Normalize(min(0, np.nanmin(every)), np.nanmax(every))
+    form = form or ("{:.0f}" if (every[np.isfinite(every)] % 1 == 0).all() else "{:.1f}")
     shapes = [geometry(len(numbers)) for numbers in values.values()]
     boards = [Board(*shape, room=any(prefix for prefix, _ in shapes)) for shape in shapes]
     rows = [max(board.height for board in boards)]
     room = {"top": 0.72 if boards[0].room else 0.45, "across": 0.6}
     figure, axes = panels(title, [board.width for board in boards], rows, **room)
     for ax, (name, numbers), board in zip(axes[0], values.items(), boards, strict=True):
-        heat(ax, numbers, norm, "{:.1f}" if board.grid < 5 else "")
+        heat(ax, numbers, norm, form if board.grid < 5 else "")
         frame(ax, board, name)
     colorbar(figure, axes[0, -1], norm, label)
     return figure
@@ -442,7 +452,7 @@ def row_profiles(
         ax.errorbar(rows, as_array(mean), yerr, color=color, marker=marker, capsize=5, label=name)
     ax.set(xlabel="row of patches (0 is the top)", ylabel=label, xticks=rows)
     ax.set_ylim(bottom=0)
-    figure.legend(loc="outside lower left", ncols=3)
+    legend(figure)
     return figure
 
 
@@ -454,7 +464,7 @@ def curves(named: dict[str, tuple[Sequence, Sequence]], xlabel: str, ylabel: str
     for color, (name, (x, y)) in zip(SERIES, named.items(), strict=False):
         ax.plot(as_array(x), as_array(y), color=color, label=name, marker="o" if len(x) < 20 else "")
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    figure.legend(loc="outside lower left", ncols=3)
+    legend(figure)
     return figure
 
 
@@ -465,11 +475,13 @@ def ablation(
     label: str,
     reported: str = "",
     title: str = "What does each part of AliTok buy?",
+    form: str = "",
 ) -> Figure:
     """One number of an ablation's rows with its spread over seeds, beside what the paper's table reports.
 
     rows: as `ablation.summarise` makes them, name -> {"title", "mean": {number: ...}, "spread": {number: ...}}; a row
     of one seed has no spread. reported: a column of `REPORTED`; a row that is not in there leaves its place empty.
+    form: writes a number, as in `bars`.
     Raises ValueError when no row has that number.
     """
     if not any(number in row["mean"] for row in rows.values()):
@@ -481,7 +493,7 @@ def ablation(
     spreads = np.array([row["spread"].get(number, 0) for row in rows.values()], float)
     figure = new_figure(9, 1.1 + 0.55 * len(rows), title)
     axes = figure.subplots(1, 2 if reported else 1, squeeze=False, sharey=True)[0]
-    _bars(axes[0], titles, means, spreads, BLUE, label)
+    _bars(axes[0], titles, means, spreads, BLUE, label, form)
     if reported:
         values = np.array([REPORTED.get(name, {}).get(reported, np.nan) for name in rows], float)
         unit = f"{reported}{' (%)' * (reported == 'top-1')}\nreported for ImageNet"
@@ -490,30 +502,35 @@ def ablation(
 
 
 @styled
-def bars(named: dict[str, float | tuple[float, float]], label: str, title: str) -> Figure:
-    """Numbers to compare: name -> value, or (mean, spread)."""
+def bars(named: dict[str, float | tuple[float, float]], label: str, title: str, form: str = "") -> Figure:
+    """Numbers to compare: name -> value, or (mean, spread). `form` writes a number; without it, three digits do."""
     values = [value if isinstance(value, tuple) else (value, 0) for value in named.values()]
     means, spreads = np.array(values, float).T
     figure = new_figure(9, 1 + 0.5 * len(named), title)
-    _bars(figure.subplots(), ["\n".join(textwrap.wrap(name, 30)) for name in named], means, spreads, BLUE, label)
+    _bars(figure.subplots(), ["\n".join(textwrap.wrap(name, 30)) for name in named], means, spreads, BLUE, label, form)
     return figure
 
 
-def _bars(ax: Axes, names: list[str], means: np.ndarray, spreads: np.ndarray, color: str, label: str) -> None:
-    """Horizontal bars from 0 with whiskers and numbers, the first on top; NaN leaves its place empty."""
+def _bars(
+    ax: Axes, names: list[str], means: np.ndarray, spreads: np.ndarray, color: str, label: str, form: str = ""
+) -> None:
+    """Horizontal bars from 0 with whiskers and numbers at their ends, the first on top; NaN leaves its place empty."""
     places = np.arange(len(names))
     ax.barh(places, means, 0.62, color=color, alpha=0.85)
     digits = max(0, 2 - math.floor(math.log10(max(np.nanmax(np.abs(means)), 1e-9))))
+    form = form or f"{{:,.{digits}f}}"
     for place, mean, spread in zip(places, means, spreads, strict=True):
         if np.isnan(mean):
             continue
         if spread > 0:
             ax.errorbar(mean, place, xerr=spread, color=INK, capsize=4, linewidth=1.8)
-        text = f"{mean:,.{digits}f}" + f" ± {spread:.{digits}f}" * bool(spread > 0)
-        end = (max(mean + spread, 0), place)
-        ax.annotate(text, end, (6, 0), textcoords="offset points", va="center", fontsize=12)
-    low, high = np.nanmin(means - spreads), np.nanmax(means + spreads)
-    ax.set(yticks=places, xlabel=label, xlim=(min(0, 1.1 * low), max(0.1 * -low, 1.45 * high)))
+        text = form.format(mean) + f" ± {form.format(spread).lstrip('+')}" * bool(spread > 0)
+        side = -1 if mean < 0 else 1
+        look = {"textcoords": "offset points", "va": "center", "ha": "right" if mean < 0 else "left", "fontsize": 12}
+        ax.annotate(text, (mean + side * spread, place), (6 * side, 0), **look)
+    low, high = min(0, np.nanmin(means - spreads)), max(0, np.nanmax(means + spreads))
+    room = 0.45 * (high - low)  # for the numbers
+    ax.set(yticks=places, xlabel=label, xlim=(low - room * bool(low < 0), high + room * bool(high > 0)))
     ax.set_yticks(places, names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.xaxis.set_major_locator(MaxNLocator(4))
@@ -543,7 +560,7 @@ def stacked(named: dict[str, dict[str, float]], label: str, title: str, form: st
     ax.set_yticks(places, ["\n".join(textwrap.wrap(name, 26)) for name in named])
     ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.tick_params(axis="y", length=0)
-    figure.legend(loc="outside lower left", ncols=4)
+    legend(figure)
     return figure
 
 

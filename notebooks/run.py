@@ -1,4 +1,4 @@
-"""Run notebooks from top to bottom and store their outputs: python notebooks/run.py [FILE.ipynb ...]; default all."""
+"""Run notebooks, store their outputs: python notebooks/run.py [FILE.ipynb ...]; default all."""
 
 import sys
 import time
@@ -11,12 +11,12 @@ FOLDER = Path(__file__).parent
 
 
 def executed(notebook: nbformat.NotebookNode, seconds: int = 600) -> nbformat.NotebookNode:
-    """The notebook with fresh outputs; what differs from run to run without meaning anything is left out.
+    """The notebook with fresh outputs, without what differs from run to run and means nothing.
 
     Raises nbclient.exceptions.CellExecutionError for a cell that fails.
     """
-    options = {"timeout": seconds, "kernel_name": "python3", "resources": {"metadata": {"path": str(FOLDER)}}}
-    NotebookClient(notebook, store_widget_state=False, **options).execute()
+    options = {"timeout": seconds, "kernel_name": "python3", "store_widget_state": False}
+    NotebookClient(notebook, resources={"metadata": {"path": str(FOLDER)}}, **options).execute()
     notebook.metadata.pop("widgets", None)
     language = {"name": "python"}
     notebook.metadata.language_info = nbformat.from_dict(language)

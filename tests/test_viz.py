@@ -207,11 +207,45 @@ def test_cells_stand_where_their_tokens_are(given):
     """The number in each cell is its own value, at (column, row)."""
     ax = viz.position_maps({"one": torch.arange(21)}).axes[0]
     places = {text.get_text(): text.get_position() for text in ax.texts}
-    assert places["5.0"] == (0, 0) and places["6.0"] == (1, 0) and places["9.0"] == (0, 1) and places["20.0"] == (3, 3)
-    assert places["1.0"][0] == 0 and places["4.0"][0] == 3 and places["0.0"][0] < -0.5
-    assert all(places[f"{i}.0"][1] < -0.5 for i in range(5))
+    assert places["5"] == (0, 0) and places["6"] == (1, 0) and places["9"] == (0, 1) and places["20"] == (3, 3)
+    assert places["1"][0] == 0 and places["4"][0] == 3 and places["0"][0] < -0.5
+    assert all(places[f"{i}"][1] < -0.5 for i in range(5))
     image = next(image for image in ax.images if image.get_array().shape == (4, 4))
     assert image.get_extent() == [-0.5, 3.5, 3.5, -0.5]
+
+
+@pytest.mark.parametrize(
+    "values, form, written", [([0.04, 1], "", "0.0"), ([0.04, 1], "{:.2f}", "0.04"), ([3, 1], "", "3")]
+)
+def test_numbers_at_positions(values, form, written):
+    ax = viz.position_maps({"one": torch.tensor([*values, 0.0, 0.0])}, form=form).axes[0]
+    assert ax.texts[0].get_text() == written
+
+
+def test_bars_carry_their_numbers_at_their_own_ends():
+    ax = viz.bars({"up": (2.0, 0.5), "down": -1.234}, "nats", "Which?", "{:+.2f}").axes[0]
+    up, down = ax.texts
+    assert up.get_text() == "+2.00 ± 0.50" and up.xy[0] == 2.5 and up.get_ha() == "left"
+    assert down.get_text() == "-1.23" and down.xy[0] == -1.234 and down.get_ha() == "right"
+    assert ax.get_xlim()[0] < -2 and ax.get_xlim()[1] > 3  # room for both
+
+
+@pytest.mark.parametrize(
+    "names, columns", [(["a", "b", "c", "d", "e"], 5), ([c * 45 for c in "abcde"], 1), ([c * 16 for c in "abcde"], 3)]
+)
+def test_legends_are_read_line_by_line(names, columns):
+    legend = viz.curves({name: ([0, 1], [0, 1]) for name in names}, "x", "y", "Which?").legends[0]
+    written = [text.get_text() for text in legend.get_texts()]
+    rows = [written[0:2], written[2:4], written[4:5]] if columns == 3 else [written]  # matplotlib fills columns
+    assert [row[i] for i in range(2) for row in rows if i < len(row)] == names if columns == 3 else written == names
+
+
+def test_a_steep_head_does_not_darken_the_others(given):
+    weights = given.maps["encoder"][0].clone()
+    weights[0, 23] = 0
+    weights[0, 23, 3] = 1
+    heads = viz.attention_heads(given.pixels[:1], weights, given.config, "encoder", 7)
+    assert any(image.norm.vmax == 40 for image in heads.axes[1].images)
 
 
 def test_attention_shows_the_row_of_the_query(given):
@@ -236,7 +270,8 @@ def test_attention_of_the_encoder_shows_patches_beside_latents(given):
     assert holds(left, row[:16].view(4, 4)) and holds(right, row[21:].view(4, 4))
     heads = viz.attention_heads(given.pixels[:1], weights, given.config, "encoder", 7)
     for head, ax in enumerate(heads.axes[:2]):
-        assert holds(ax, 100 * weights[head, 23, :16].view(4, 4)) and ax.get_title() == f"head {head}"
+        patches = 100 * weights[head, 23, :16]
+        assert holds(ax, patches.view(4, 4)) and ax.get_title() == f"head {head}\npatches {patches.sum():.0f} %"
 
 
 def test_masks_show_masks_groups_and_leaks(given):
