@@ -5,6 +5,7 @@ properties of the answer, each with a sentence for the learner who misses it. An
 The solutions are in solutions.py, which a teacher may leave out: `check` and `hint` work without it.
 """
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def find(number: str) -> Exercise:
 
 
 def check(number: str, answer: object) -> bool:
-    """Whether the answer has every property that the exercise asks for; prints one line that says which is missing.
+    """Whether the answer has every property that the exercise asks for; prints a sentence that says which is missing.
 
     An exception in the learner's code is a missing property too. ValueError for an unknown number.
     """
@@ -69,9 +70,9 @@ def check(number: str, answer: object) -> bool:
         with torch.random.fork_rng(devices=[]), torch.enable_grad():  # the notebook's own numbers stay as they are
             wanted.test(answer)
     except Unmet as unmet:
-        print(f"{number}: not yet. {unmet}")
+        _print(f"{number}: not yet. {unmet}")
     except Exception as error:  # the learner's code may raise anything
-        print(f"{number}: not yet. {wanted.name} stopped with {type(error).__name__}: {error}".split("\n")[0])
+        _print(f"{number}: not yet. {wanted.name} stopped with {type(error).__name__}: {error}".split("\n")[0])
     else:
         print(f"{number}: right!")
         return True
@@ -80,7 +81,12 @@ def check(number: str, answer: object) -> bool:
 
 def hint(number: str) -> None:
     """Print the hint of an exercise; ValueError for an unknown number."""
-    print(find(number).hint)
+    _print(find(number).hint)
+
+
+def _print(text: str) -> None:
+    """In lines that a notebook shows whole; it breaks longer ones anywhere."""
+    print(textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False))
 
 
 def solution(number: str) -> None:

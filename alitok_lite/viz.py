@@ -529,7 +529,8 @@ def _bars(
         look = {"textcoords": "offset points", "va": "center", "ha": "right" if mean < 0 else "left", "fontsize": 12}
         ax.annotate(text, (mean + side * spread, place), (6 * side, 0), **look)
     low, high = min(0, np.nanmin(means - spreads)), max(0, np.nanmax(means + spreads))
-    room = 0.45 * (high - low)  # for the numbers
+    share = 0.19 * len(ax.figure.axes)  # of the panel's width, for the numbers at one side
+    room = share / (1 - share * (bool(low < 0) + bool(high > 0))) * (high - low)
     ax.set(yticks=places, xlabel=label, xlim=(low - room * bool(low < 0), high + room * bool(high > 0)))
     ax.set_yticks(places, names)
     ax.set_ylim(len(names) - 0.5, -0.5)
