@@ -7,6 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from alitok_lite.learn import EXERCISES, solution_source
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 sys.path.insert(0, str(FOLDER))
@@ -83,3 +85,21 @@ def test_runs_as_shipped(path):
     from run import executed
 
     executed(nbformat.read(path, as_version=4), seconds=300)
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs_with_the_solutions(path):
+    """Also what stands behind an exercise and uses its answer."""
+    from run import executed
+
+    notebook, checks = nbformat.read(path, as_version=4), 'check("{}", '
+    numbers = [number for number in EXERCISES if any(checks.format(number) in cell.source for cell in code(notebook))]
+    for number in numbers:
+        cell = next(cell for cell in code(notebook) if checks.format(number) in cell.source)
+        stub = EXERCISES[number].stub.strip()
+        assert stub in cell.source
+        cell.source = cell.source.replace(stub, solution_source(number).strip())
+    outputs = [output for cell in code(executed(notebook, seconds=300)) for output in cell.outputs]
+    printed = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert len(numbers) >= 2 and all(f"{number}: right!" in printed for number in numbers)
