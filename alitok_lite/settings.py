@@ -94,7 +94,7 @@ class AblationSettings:
     ar: TrainSettings
     judge_steps: int = 1500
     pictures: int = 10_000  # unseen ones, and samples; fewer make the generation gap a matter of luck
-    lookahead: int = 4  # A-0's and B-0's look-ahead debt, by a masked model of so many times the AR model's steps
+    lookahead: int = 4  # masked model's steps for the look-ahead debt of A-0 and B-0, in the AR model's; 0: no debt
 
 
 def _equal(first: TrainSettings, ar: TrainSettings, **rest: int) -> AblationSettings:
