@@ -93,7 +93,7 @@ class PictureFolder:
         return augment(pixels, numbers.to(self.device), self.size), self.labels[rows.to(self.device)]
 
     def crops(self, index: slice | Tensor, crop: int) -> Tensor:
-        """One of ten crops (n, 3, size, size) in [0, 1] of the pictures resized to 1.1 x size, for the id cache.
+        """One of ten crops (n, 3, size, size) in [0, 1] of the pictures resized to 1.1 x size.
 
         0 to 4: top left, top right, bottom left, bottom right, centre; 5 to 9: the mirror images of these crops.
         Raises ValueError for another number.
@@ -103,7 +103,7 @@ class PictureFolder:
         return _cut(_resize(self._stored(index), int(RESIZED * self.size)), self.size, crop)
 
     def ten_crops(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All ten crops of some pictures after others, each decoded once: (n, 3, size, size) in [0, 1], labels (n,)."""
+        """All pictures in all ten crops, for the id cache, each decoded once: blocks of pixels and labels."""
         blocks = torch.arange(len(self)).split(BLOCK)
         kept = None if self.pool is None else (self.pool[rows.to(self.device)] for rows in blocks)
         with tqdm(total=len(self), desc="cropping", unit="picture") as bar:

@@ -533,6 +533,11 @@ def probabilities(answer: Callable) -> None:
         _tensor(found, (logits / t).softmax(-1), f"At temperature {t:g} {wanted}")
 
 
+def _no_nan(entropy: float) -> None:
+    known = entropy == entropy  # only nan differs from itself
+    _require(known, "A code that never occurs must add nothing, and yours makes nan of it: 0 * log(0).")
+
+
 # ---------------------------------------------------------------- 06, are the tokens predictable?
 
 
@@ -580,8 +585,7 @@ def gain(answer: Callable) -> None:
         answer(even, free + 1), torch.tensor(8.0).log().item() - 1, "If each token costs it 1 nat, it must save 1 less"
     )
     unused = _plain(answer(torch.tensor([5, 5, 0, 0]), free))
-    known = unused == unused  # only nan differs from itself
-    _require(known, "A code that never occurs must add nothing, and yours makes nan of it: 0 * log(0).")
+    _no_nan(unused)
     half = "Two of four codes are in use, equally often, so a model that is never surprised must save log(2) = 0.6931"
     _number(unused, torch.tensor(2.0).log().item(), half)
     counts = torch.tensor([1, 2, 3, 4])
@@ -734,8 +738,7 @@ def corrected(answer: Callable) -> None:
     few = "Two codes seen once each must have log(2) + (2 - 1) / (2 * 2) = 0.9431 nats"
     _number(answer(torch.tensor([1, 1])), torch.tensor(2.0).log().item() + 0.25, few)
     unused = _plain(answer(torch.tensor([1, 1, 0, 0])))
-    known = unused == unused  # only nan differs from itself
-    _require(known, "A code that never occurs must add nothing, and yours makes nan of it: 0 * log(0).")
+    _no_nan(unused)
     _number(unused, torch.tensor(2.0).log().item() + 0.25, "Codes that were never seen must change nothing")
     counts = torch.tensor([1, 2, 3, 4])
     wanted = torch.special.entr(counts / 10).sum().item() + 3 / 20
