@@ -447,7 +447,7 @@ def _second_decoder(tokenizer: Tokenizer) -> Decoder:
 
 
 def _accelerator() -> Accelerator:
-    """Accelerate's front end; on a GPU bf16 and compiled. ValueError without the package."""
+    """Accelerate's front end; on a GPU bf16 and compiled, for one part. ValueError without the package."""
     try:
         from accelerate import Accelerator
         from accelerate.utils import TorchDynamoPlugin
@@ -460,6 +460,9 @@ def _accelerator() -> Accelerator:
     # With padded strides (torch 2.11) the fused attention of a model that has 7 heads and 21 tokens gets wrong queries
     # and keys, without a word: the AR model of scenes then learns as if it had no positions.
     config.comprehensive_padding = False
+    # Forget parts that were compiled before: their sizes would turn those of this one into symbols, which Inductor
+    # (torch 2.11) cannot handle here.
+    torch.compiler.reset()
     return Accelerator(mixed_precision="bf16", dynamo_plugin=TorchDynamoPlugin(backend="inductor", mode=COMPILE_MODE))
 
 

@@ -44,10 +44,10 @@ def test_guidance_one_costs_one_row(model, monkeypatch):
     rows = []
     original = model.ar.transform
     monkeypatch.setattr(model.ar, "transform", lambda x, caches: rows.append(len(x)) or original(x, caches))
-    model.sample(["sea"] * 3, guidance=1)
+    model.sample(["sea"] * 3, guidance=1, fast=False)
     assert set(rows) == {3}
     rows.clear()
-    model.sample(["sea"] * 3, guidance=2)
+    model.sample(["sea"] * 3, guidance=2, fast=False)
     assert set(rows) == {6}
 
 
