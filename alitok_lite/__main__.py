@@ -242,6 +242,7 @@ def _cost(args: argparse.Namespace) -> None:
 def _bench(args: argparse.Namespace) -> None:
     import json
 
+    from . import techniques
     from .bench import bench, caching, table
     from .model import choose_device, write_atomically
 
@@ -250,10 +251,15 @@ def _bench(args: argparse.Namespace) -> None:
         raise ValueError("--batch and --repeats must be 1 or more")
     device = choose_device(args.device)
     dtype = DTYPES[args.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
-    preset = PRESETS[args.preset]
-    cached = {"cached_per_second": caching(preset, args.data, device, dtype)} if args.data else {}
-    results = {"preset": args.preset} | bench(preset, batches, device, dtype, args.repeats) | cached
-    print(table(results))
+    work = PRESETS[args.preset], batches, device, dtype, args.repeats
+    if args.techniques:
+        results = techniques.compare(*work)
+        print(techniques.table(results))
+    else:
+        cached = {"cached_per_second": caching(work[0], args.data, device, dtype)} if args.data else {}
+        results = bench(*work) | cached
+        print(table(results))
+    results = {"preset": args.preset} | results
     if args.json:
         write_atomically(Path(args.json), (json.dumps(results, indent=1) + "\n").encode())
 
@@ -348,7 +354,9 @@ def _bench_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=_trainable(), default="scenes", help="sizes; the weights are random")
     parser.add_argument("--batch", default="1,8,64", help="pictures at once, comma-separated (default 1,8,64)")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of each (default 3)")
-    parser.add_argument("--data", help="a folder of pictures, to time reading and encoding them too")
+    also = parser.add_mutually_exclusive_group()
+    also.add_argument("--data", help="a folder of pictures, to time reading and encoding them too")
+    also.add_argument("--techniques", action="store_true", help="instead, what each technique of the fast path brings")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--dtype", choices=DTYPES, help="default: bfloat16 on a GPU, float32 elsewhere")
     parser.add_argument("--json", help="file for all the numbers")

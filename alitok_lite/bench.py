@@ -117,7 +117,7 @@ def caching(preset: Preset, folder: str, device: torch.device, dtype: torch.dtyp
     Raises ValueError for a folder that does not serve, see `data.PictureFolder`.
     """
     pictures = PictureFolder(folder, preset.tokenizer.image_size, device=device, memory=0)  # as if it were ImageNet
-    tokenizer = _random_model(preset, device, dtype).tokenizer
+    tokenizer = random_model(preset, device, dtype).tokenizer
 
     def encode_all() -> None:
         for pixels, _ in pictures.ten_crops():
@@ -126,7 +126,8 @@ def caching(preset: Preset, folder: str, device: torch.device, dtype: torch.dtyp
     return 10 * len(pictures) / _seconds(encode_all, device, 1)[0]
 
 
-def _random_model(preset: Preset, device: torch.device, dtype: torch.dtype) -> AliTok:
+def random_model(preset: Preset, device: torch.device, dtype: torch.dtype) -> AliTok:
+    """A model of a preset's size, whose logits differ from code to code."""
     with torch.device(device):
         model = AliTok.from_preset(preset, [str(i) for i in range(preset.ar.classes)], (2,)).to(device, dtype)
     torch.nn.init.normal_(model.ar.output.weight, std=0.02)
@@ -139,7 +140,7 @@ def bench(preset: Preset, batches: list[int], device: torch.device, dtype: torch
     Returns device, versions, commit, the measured rates, pictures a second of encoding, and `rows`: what `measure`
     found, with path, bound (seconds) and share of it. The fast path is left out where it does not apply.
     """
-    model = _random_model(preset, device, dtype)
+    model = random_model(preset, device, dtype)
     speed, guided, itemsize = rates(device, dtype), True, dtype.itemsize
     rows = []
     for pictures in batches:
@@ -148,12 +149,17 @@ def bench(preset: Preset, batches: list[int], device: torch.device, dtype: torch
         for path in ("plain", "fast") if device.type == "cuda" else ("plain",):
             found = measure(model, pictures, path == "fast", guided, repeats)
             rows.append({"path": path} | found | {"bound": least, "share_of_bound": least / found["seconds"]})
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    about = {"device": name, "threads": torch.get_num_threads(), "dtype": str(dtype).removeprefix("torch.")}
-    versions = {"alitok_lite": __version__, "torch": torch.__version__, "python": platform.python_version()}
     encoded = encoding(model, min(64, max(batches)), repeats)
-    about |= {"versions": versions, "commit": commit(), "repeats": repeats, "rates": speed}
-    return about | {"encoded_per_second": encoded, "rows": rows}
+    found = {"repeats": repeats, "rates": speed, "encoded_per_second": encoded, "rows": rows}
+    return about(device, dtype) | found
+
+
+def about(device: torch.device, dtype: torch.dtype) -> dict:
+    """What measured: device, threads, dtype, versions, commit."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    versions = {"alitok_lite": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    found = {"device": name, "threads": torch.get_num_threads(), "dtype": str(dtype).removeprefix("torch.")}
+    return found | {"versions": versions, "commit": commit()}
 
 
 def commit() -> str | None:

@@ -2,25 +2,27 @@
 
 A token costs one forward pass of one position. What bounds it from below is reading: all weights once a step, and of
 every row the keys and values of the positions so far. Written plainly it takes much longer, because a pass is well over
-a thousand small kernels and the CPU needs 5 microseconds or more to launch each. What is done about it (the README has
-what it brought; `bench.py` measures it anew):
+a thousand small kernels and the CPU needs 5 microseconds or more to launch each. What is done about it (the README says
+what each brought, beside what one would predict; techniques.py measures that, and has the kernels in plain PyTorch):
 
 1. A static cache. Keys and values have room for all positions from the start, and the position is a number in the GPU's
    memory. So every step is the same sequence of kernels on the same addresses, whatever the position.
 2. A CUDA graph. That sequence is recorded once for a number of pictures, with guidance or without, and replayed by one
-   launch a step: the CPU is out of the way. Pictures come in powers of two, so that a few graphs serve every batch;
-   pictures too many draw what nobody reads.
+   launch a step: the CPU is out of the way, and what a kernel costs beside its work falls from five microseconds to
+   one. Pictures come in powers of two, so that a few graphs serve every batch; pictures too many draw what nobody reads.
 3. The draw is in the graph. Guidance, temperature, entropy and the choice are one kernel, which puts the token where
    the next step reads it. Guidance scales and temperature are numbers in the GPU's memory too, so one graph serves all
    settings. What is left between two replays is to copy the next noise in and the ids and entropy out. Top-k and top-p
    need a sort, which is not in the graph: then the plain path's function draws behind it, and its token replaces the
    graph's. Prompts are put in the same way.
 4. Fused kernels. What stands between two matrix products (residual and RMSNorm; SwiGLU; QK-norm, RoPE, the cache and
-   attention) is small, and as separate kernels it pays for a launch and a trip through memory each time. Written with
-   Triton, a layer is eight kernels: four products (cuBLAS) and four of ours.
+   attention) is small, and as separate kernels it pays that microsecond and a trip through memory each time. Written
+   with Triton, a layer is eight kernels: four products (cuBLAS) and four of ours. A step of AliTok-B shrinks from 3,600
+   kernels to 400.
 5. Attention that stops where the cache does. A mask over the whole cache reads twice the bytes on average. Ours loops
    over the positions that were written, each pair of row and head on its own, and reads a block of them at once; each
-   place of the block keeps a running softmax, and nothing is summed up across warps before the end.
+   place of the block keeps a running softmax, and nothing is summed up across warps before the end. How large a block
+   is decides how many programs read at the same time, which is worth a factor of two for many pictures.
 6. Half-precision weights and cache halve the bytes. This is the model's dtype, not this file's business.
 
 Nothing here runs on a CPU, and nothing is imported from Triton before a GPU is there.
@@ -64,14 +66,9 @@ def _kernels() -> ModuleType:
     return kernels
 
 
-def _tiles(rows: int, size: int) -> tuple[int, int, int]:
-    """How `kernels.attend` is cut: entries read at once, warps of a program, stages of its loop.
-
-    Measured on an H100 with heads of 48 numbers. Small blocks are best, since a program's registers decide how many
-    programs read at the same time. Very few rows leave most of the GPU idle: there more warps make a loop shorter.
-    """
-    share = 512 if rows <= 4 else 2048  # numbers of a block that a warp holds
-    return 32, max(1, 32 * _power(size) // share), 1 if rows <= 4 else 3
+def joined_weights(ar: ARModel) -> list[Tensor]:
+    """Of every layer gate and up in one matrix, since one product of twice the width is faster than two."""
+    return [torch.cat([block.mlp.gate.weight, block.mlp.up.weight]) for block in ar.blocks]
 
 
 # ---------------------------------------------------------------- one step
@@ -84,15 +81,19 @@ class _Drawer:
     token that it drew where the next one reads. Whatever is written here must be in inference mode.
     """
 
-    def __init__(self, ar: ARModel, pictures: int, guided: bool, joined: list[Tensor]) -> None:
+    def __init__(
+        self, ar: ARModel, pictures: int, guided: bool, joined: list[Tensor], kernels: ModuleType, graph: bool = True
+    ) -> None:
         self.pictures, self.copies, self.joined, self.busy = pictures, 2 if guided else 1, joined, Lock()
+        self.kernels = kernels  # or what computes the same, see techniques.py
         self.rows = pictures * self.copies
         # The parts, not `ar`: what is recorded must not keep its model in memory.
         self.config, self.embedding, self.blocks = ar.config, ar.embedding, ar.blocks
         self.norm, self.output = ar.norm, ar.output
         config, weight = ar.config, ar.output.weight
         shape = (config.depth, self.rows, config.heads, config.tokens, config.width // config.heads)
-        self.keys, self.values = weight.new_empty(shape), weight.new_empty(shape)
+        # Not empty: a mask multiplies what is not written yet by 0, and that might be NaN.
+        self.keys, self.values = weight.new_zeros(shape), weight.new_zeros(shape)
         self.rope = ar.rope(weight.device)  # float32
         self.position = torch.zeros((), dtype=torch.long, device=weight.device)
         self.tokens = torch.zeros(self.copies, pictures, dtype=torch.long, device=weight.device)
@@ -103,7 +104,7 @@ class _Drawer:
         self.temperature = weight.new_ones((), dtype=torch.float32)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.logits = self._forward()
-        if weight.is_cuda:
+        if graph:
             self._record()
 
     def _record(self) -> None:
@@ -157,7 +158,7 @@ class _Drawer:
 
     def _forward(self) -> Tensor:
         """One position through the model and the draw; the logits (rows, V)."""
-        kernels, width = _kernels(), self.config.width
+        kernels, width = self.kernels, self.config.width
         x = F.embedding(self.tokens.flatten(), self.embedding.weight)  # (rows, D)
         y, normed = torch.zeros_like(x), torch.empty_like(x)
         for number, block in enumerate(self.blocks):
@@ -177,11 +178,11 @@ class _Drawer:
 
     def _attend(self, block: Block, number: int, x: Tensor) -> Tensor:
         """Attention of a layer before its last product: (rows, D) -> (rows, D)."""
-        attention, kernels = block.attention, _kernels()
+        attention = block.attention
         heads, size = attention.heads, x.shape[1] // attention.heads
         qkv, out = F.linear(x, attention.qkv.weight, attention.qkv.bias), torch.empty_like(x)
-        block_size, warps, stages = _tiles(self.rows, size)
-        kernels.attend[(self.rows, heads)](
+        block_size, warps, stages = self.kernels.tiles(self.rows, size)
+        self.kernels.attend[(self.rows, heads)](
             qkv, attention.q_norm.weight, attention.k_norm.weight, self.rope, self.keys[number], self.values[number],
             out, self.position, self.config.tokens, size**-0.5, heads, size, _power(size), block_size, stages,
             num_warps=warps,
@@ -190,9 +191,9 @@ class _Drawer:
 
     def _swiglu(self, both: Tensor) -> Tensor:
         """(rows, 2 hidden) -> (rows, hidden)"""
-        kernels, hidden = _kernels(), both.shape[1] // 2
+        hidden = both.shape[1] // 2
         out = both.new_empty(self.rows, hidden)
-        kernels.swiglu[(self.rows, -(-hidden // 1024))](both, out, hidden, 1024)
+        self.kernels.swiglu[(self.rows, -(-hidden // 1024))](both, out, hidden, 1024)
         return out
 
 
@@ -230,12 +231,11 @@ def _drawer(ar: ARModel, pictures: int, guided: bool) -> _Drawer:
     with _lock:
         known = _recorded.get(ar)
         if known is None or known.state != state:  # other weights, or at another place
-            joined = [torch.cat([block.mlp.gate.weight, block.mlp.up.weight]) for block in ar.blocks]
-            known = _recorded[ar] = _Recorded(state, joined, {})
+            known = _recorded[ar] = _Recorded(state, joined_weights(ar), {})
         if key not in known.drawers:
             while known.drawers and sum(drawer.rows for drawer in known.drawers.values()) + rows > MAX_ROWS:
                 known.drawers.pop(next(iter(known.drawers)))  # who draws with it still may
-            known.drawers[key] = _Drawer(ar, *key, known.joined)
+            known.drawers[key] = _Drawer(ar, *key, known.joined, _kernels())
         return known.drawers[key]
 
 

@@ -7,7 +7,7 @@ import torch
 from conftest import small_ar, small_tokenizer
 from test_data import complete
 
-from alitok_lite import bench
+from alitok_lite import bench, techniques
 from alitok_lite.__main__ import main
 from alitok_lite.config import PRESETS, Preset
 from alitok_lite.tokenizer import Tokenizer
@@ -93,3 +93,32 @@ def test_wrong_arguments(wrong, capsys):
     assert main(["bench", "--device", "cpu", *wrong]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and wrong[0] in error
+
+
+def test_prediction_counts_kernels_and_bytes():
+    """AliTok-B's 346 MB and 73.7 kB, see above, for two rows. A mask reads 273 entries; 137 are there on average."""
+    config, rate = PRESETS["alitok-b"].ar, 4e12
+    graph, launched = (techniques.Stage("", techniques.PLAIN, graph, False) for graph in (True, False))
+    least = 273 * (346e6 + 2 * 73_728 * 137) / rate
+    assert techniques.predicted(config, graph, 2, 2, 0, rate) == pytest.approx(least, rel=0.01)
+    assert techniques.predicted(config, graph, 2, 2, 400, rate) == pytest.approx(least + 0.1092, rel=0.01)
+    assert techniques.predicted(config, launched, 2, 2, 400, rate) == pytest.approx(least + 0.546, rel=0.01)
+    masked = techniques.Stage("", techniques.PLAIN, True, True)
+    more = 273 * 2 * 73_728 * 136 / rate
+    assert techniques.predicted(config, masked, 2, 2, 0, rate) == pytest.approx(least + more, rel=0.01)
+
+
+def test_techniques_are_timed_and_told():
+    """On a CPU with the one stage that runs there."""
+    plain = techniques.Stage("plainly", techniques.PLAIN, False, True)
+    ar = bench.random_model(PRESET, torch.device("cpu"), torch.float32).ar.eval()
+    found, ids = techniques.measure(ar, plain, 3, 2)
+    assert found["draw"] > 0 and found["kernels"] == 0 and ids.shape == (3, PRESET.ar.tokens)
+    rows = [{"stage": "plainly", "pictures": 3, "predicted": 0.5} | found]
+    lines = techniques.table({"rows": rows}).splitlines()
+    assert len(lines) == 2 and len(lines[0]) == len(lines[1]) and "0.500" in lines[1]
+
+
+def test_techniques_need_a_gpu(capsys):
+    assert main(["bench", "--device", "cpu", "--techniques"]) == 2
+    assert capsys.readouterr().err == ("alitok_lite: the techniques are for a CUDA GPU, and the device is 'cpu'\n")

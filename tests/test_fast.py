@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import small_ar, small_tokenizer
 
-from alitok_lite import fast
+from alitok_lite import fast, techniques
 from alitok_lite.ar import ARModel
 from alitok_lite.sampling import Sampling
 from alitok_lite.sampling import generate as generate_plainly
@@ -52,6 +52,27 @@ def test_a_failure_draws_plainly_with_one_warning(monkeypatch):
         warnings.simplefilter("error")
         second = drawn(fast.generate, ar, [1], Sampling())
     assert torch.equal(first[-1].ids, second[-1].ids)
+
+
+def stand_in(ar, pictures, guided):
+    """A step in plain PyTorch in place of the recorded one."""
+    return fast._Drawer(ar, pictures, guided, fast.joined_weights(ar), techniques.PLAIN, graph=False)
+
+
+@pytest.mark.parametrize("sampling", SETTINGS)
+@pytest.mark.parametrize("prompted", [0, 3])
+def test_same_tokens_with_kernels_in_plain_pytorch(device, monkeypatch, sampling, prompted):
+    ar = model(device)
+    monkeypatch.setattr(fast, "_claim", lambda ar, pictures, guided: claimed[0])
+    with torch.inference_mode():
+        claimed = [stand_in(ar, 4, sampling.guidance != 1)]
+    prompt = torch.randint(ar.config.codebook_size, (3, prompted), device=device)
+    for _ in range(2):  # a second time over what the first one left
+        claimed[0].busy.acquire(blocking=False)
+        steps = both(ar, [1, 4, 2], sampling, prompt)
+        assert [ours.index for ours, _ in steps] == list(range(prompted, ar.config.tokens))
+        assert all(torch.equal(ours.ids, plain.ids) for ours, plain in steps)
+        assert all(torch.allclose(ours.entropy, plain.entropy, atol=1e-4) for ours, plain in steps)
 
 
 @on_gpu
@@ -101,7 +122,7 @@ def test_one_recording_serves_all_settings():
 @on_gpu
 @pytest.mark.parametrize("tiles", [(2, 1, 1), (4, 2, 2), (16, 1, 1), (64, 2, 3)])
 def test_tiles_do_not_matter(monkeypatch, tiles):
-    monkeypatch.setattr(fast, "_tiles", lambda rows, size: tiles)
+    monkeypatch.setattr(fast._kernels(), "tiles", lambda rows, size: tiles)
     steps = both(model(heads=2, size=48), [1, 2], SETTINGS[1])
     assert all(torch.equal(ours.ids, plain.ids) for ours, plain in steps)
 
@@ -177,3 +198,10 @@ def test_attention_maps_need_the_plain_path():
     ar = model()
     ar.blocks[0].attention.keep_maps = True
     assert not fast.applies(ar, 2)
+
+
+@on_gpu
+def test_each_technique_draws_the_same():
+    ar = model(heads=2, size=48)
+    drawn_ids = [techniques.measure(ar, stage, 3, 1)[1] for stage in techniques.stages()]
+    assert len(drawn_ids) == 5 and all(torch.equal(ids, drawn_ids[0]) for ids in drawn_ids)
