@@ -238,16 +238,24 @@ CLAIMS = (
 def verdicts(rows: dict[str, dict]) -> list[dict]:
     """Each claim with the difference of the means and twice its standard deviation; `holds` when it exceeds that.
 
-    Where a row has one seed only, `holds` is None: there is no spread to compare with.
+    That is a strict measure, which asks of a single run of each row to differ. `standard_errors` is the difference in
+    units of its own uncertainty, which more seeds make smaller. Where a row has one seed only, there is no spread to
+    compare with, and all three are None.
     """
     found = []
     for text, key, larger, smaller in CLAIMS:
         if larger in rows and smaller in rows and all(key in rows[name]["mean"] for name in (larger, smaller)):
             difference = rows[larger]["mean"][key] - rows[smaller]["mean"][key]
             spreads = [rows[name]["spread"].get(key) for name in (larger, smaller)]
-            bound = None if None in spreads else 2 * (spreads[0] ** 2 + spreads[1] ** 2) ** 0.5
-            holds = None if bound is None else difference > bound
-            found.append({"claim": text, "difference": difference, "two_deviations": bound, "holds": holds})
+            bound = holds = errors = None
+            if None not in spreads:
+                bound = 2 * sum(spread**2 for spread in spreads) ** 0.5
+                holds = difference > bound
+                seeds = [len(rows[name]["seeds"]) for name in (larger, smaller)]
+                error = sum(spread**2 / count for spread, count in zip(spreads, seeds, strict=True)) ** 0.5
+                errors = difference / error if error else None
+            entry = {"claim": text, "difference": difference, "two_deviations": bound}
+            found.append(entry | {"standard_errors": errors, "holds": holds})
     return found
 
 

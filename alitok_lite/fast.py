@@ -9,7 +9,7 @@ what each brought, beside what one would predict; techniques.py measures that, a
    memory. So every step is the same sequence of kernels on the same addresses, whatever the position.
 2. A CUDA graph. That sequence is recorded once for a number of pictures, with guidance or without, and replayed by one
    launch a step: the CPU is out of the way, and what a kernel costs beside its work falls from five microseconds to
-   one. Pictures come in powers of two, so that a few graphs serve every batch; pictures too many draw what nobody reads.
+   one. Pictures come in powers of two, so that a few graphs serve every batch; those too many draw what nobody reads.
 3. The draw is in the graph. Guidance, temperature, entropy and the choice are one kernel, which puts the token where
    the next step reads it. Guidance scales and temperature are numbers in the GPU's memory too, so one graph serves all
    settings. What is left between two replays is to copy the next noise in and the ids and entropy out. Top-k and top-p

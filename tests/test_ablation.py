@@ -134,6 +134,8 @@ def test_summary_and_verdicts(tmp_path):
     found = {(entry["holds"], round(entry["difference"], 6)) for entry in verdicts(rows)}
     # nats hold; the gap's difference is within its spread; the ratio has no spread at all; D and F have one seed.
     assert found == {(True, 1.0), (False, 0.1), (True, 0.3), (None, 0.2), (None, 0.5)}
+    errors = [entry["standard_errors"] for entry in verdicts(rows)]
+    assert errors[0] == pytest.approx(1.0 / (0.1 * (2 / 3) ** 0.5)) and errors[2:] == [None, None, None]
     assert "5.100 ± 0.100" in ablation.table(rows) and "20.500" in ablation.table(rows)
 
 
