@@ -94,8 +94,8 @@ def ablation_chart() -> list[str]:
     titles, parts = {name: f"{name}: {row.title}" for name, row in ROWS.items()}, []
     rows = _study()
     if rows:
-        parts.append(boards.heading("Ablation, measured here: tokens guessed right, mean of three trainings"))
-        found = {titles[name]: 100 * row["mean"]["top1"] for name, row in rows.items()}
+        parts.append(boards.heading("Ablation, measured here: tokens guessed right (mean of so many trainings)"))
+        found = {f"{titles[name]} ({len(row['seeds'])})": 100 * row["mean"]["top1"] for name, row in rows.items()}
         parts.append(boards.bars(found, "%", "{:.1f}"))
     reported = {titles[name]: row["top-1"] for name, row in REPORTED.items() if name in titles}
     parts.append(boards.heading("Ablation, as reported for ImageNet with AliTok-B: tokens guessed right"))
@@ -110,7 +110,7 @@ def _study() -> dict[str, dict]:
     path = RESULTS / "scenes" / "results.json"
     try:
         rows = json.loads(path.read_text())["rows"]
-        return {name: row for name, row in rows.items() if name in ROWS and row["mean"]["top1"] is not None}
+        return {name: row for name, row in rows.items() if name in ROWS and row["seeds"] and row["mean"]["top1"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         logging.getLogger(__name__).warning("cannot read %s: %s", path, error)
         return {}

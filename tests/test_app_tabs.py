@@ -348,11 +348,15 @@ def test_tokenizers_are_compared_in_order(monkeypatch):
 
 def test_a_measured_ablation_is_shown(monkeypatch, tmp_path):
     rows = json.loads((ablation.RESULTS / "scenes" / "results.json").read_text())["rows"]
-    assert f"{100 * rows['B']['mean']['top1']:.1f} %" in "".join(demo_predict.ablation_chart())
+    shown = "".join(demo_predict.ablation_chart())
+    assert (
+        f"{100 * rows['B']['mean']['top1']:.1f} %" in shown
+        and f"B: causal decoder ({len(rows['B']['seeds'])})" in shown
+    )
     monkeypatch.setattr(ablation, "RESULTS", tmp_path)
     path = tmp_path / "scenes" / "results.json"
     path.parent.mkdir()
-    path.write_text(json.dumps({"rows": {"A": {"title": "x", "mean": {"top1": 0.123}, "spread": {}}}}))
+    path.write_text(json.dumps({"rows": {"A": {"title": "x", "seeds": [3], "mean": {"top1": 0.123}, "spread": {}}}}))
     assert "12.3 %" in "".join(demo_predict.ablation_chart())
     for broken in ("[1]", "{", '{"A": 3}', '{"rows": {"A": 3}}'):
         path.write_text(broken)

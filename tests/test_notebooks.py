@@ -1,11 +1,16 @@
 """The notebooks' contract: what a reader finds in each of them, and that they run as they are shipped."""
 
+import base64
+import io
 import re
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy
 import pytest
+import torch
+from PIL import Image
 
 from alitok_lite.learn import EXERCISES, solution_source
 
@@ -77,6 +82,22 @@ def test_nothing_is_fetched_from_elsewhere(notebook):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_size(path):
     assert path.stat().st_size <= 1_000_000
+
+
+@pytest.mark.parametrize("colours", [2, 256, 300])
+def test_figures_get_smaller_and_stay_the_same(colours):
+    from run import smaller
+
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randint(256, (colours, 4), generator=generator, dtype=torch.uint8)
+    table[:, 3] = 255  # opaque
+    pixels = table[torch.randint(colours, (40, 40), generator=generator)]  # (40, 40, 4)
+    file = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(file, "PNG")
+    found = base64.b64decode(smaller(base64.b64encode(file.getvalue()).decode()))
+    assert len(found) < len(file.getvalue())
+    again = torch.from_numpy(numpy.array(Image.open(io.BytesIO(found)).convert("RGB")))
+    assert torch.equal(again, pixels[..., :3])
 
 
 @pytest.mark.notebooks
