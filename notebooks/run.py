@@ -32,7 +32,7 @@ def executed(notebook: nbformat.NotebookNode, seconds: int = 600) -> nbformat.No
 
 
 def smaller(png: str) -> str:
-    """The same opaque picture (base64) in fewer bytes: charts have few colours, nothing is transparent."""
+    """The same opaque picture (base64) in fewer bytes; charts have few colours, and no alpha."""
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     few = picture.quantize(256, dither=Image.Dither.NONE)
     if ImageChops.difference(picture, few.convert("RGB")).getbbox() is None:
