@@ -94,7 +94,7 @@ def ablation_chart() -> list[str]:
     titles, parts = {name: f"{name}: {row.title}" for name, row in ROWS.items()}, []
     rows = _study()
     if rows:
-        parts.append(boards.heading("Ablation, measured here: tokens guessed right (mean of so many trainings)"))
+        parts.append(boards.heading("Ablation, measured here: tokens guessed right (in brackets: trainings)"))
         found = {f"{titles[name]} ({len(row['seeds'])})": 100 * row["mean"]["top1"] for name, row in rows.items()}
         parts.append(boards.bars(found, "%", "{:.1f}"))
     reported = {titles[name]: row["top-1"] for name, row in REPORTED.items() if name in titles}
