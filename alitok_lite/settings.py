@@ -109,8 +109,8 @@ ABLATIONS: dict[str, AblationSettings] = {
         TrainSettings(steps=6000, lr=1e-3, save_every=3000),
     ),
     "photos": _equal(
-        TrainSettings(steps=6000, lr=1e-3, save_every=3000, losses=_PLAIN),
-        TrainSettings(steps=3000, lr=1e-3, weight_decay=0.1, ema=0.999, keep_best=True, save_every=500),
+        TrainSettings(steps=5000, lr=1e-3, save_every=2500, losses=_PLAIN),
+        TrainSettings(steps=2500, lr=1e-3, weight_decay=0.1, ema=0.999, keep_best=True, save_every=500),
         pictures=1200,
     ),
     # For two CPU cores; shows a hint at best.
