@@ -17,6 +17,7 @@ from conftest import small_ar, small_model, small_tokenizer
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from alitok_lite import PRESETS, AliTok, scenes, train
 from alitok_lite.__main__ import main
@@ -227,6 +228,31 @@ def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
         assert torch.equal(model.tokenizer.quantizer.usage, found[parts][3])
     for one, two in zip(found[1], found[2], strict=True):
         torch.testing.assert_close(two, one, atol=1e-7, rtol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "ar"])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_gradients_are_clipped_once_all_parts_are_there(tmp_path, part, parts):
+    def norms(clip):
+        """Of the gradients that the optimizer of the network gets, step by step."""
+        folder, found = tmp_path / f"{clip}", []
+        if part == "ar":
+            train.train("tokenizer", "mini-plain", folder)
+
+        def see(optimizer, *_):
+            grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            found.append(torch.stack([grad.norm() for grad in grads]).norm().item())
+
+        handle = register_optimizer_step_pre_hook(see)
+        try:
+            train.train(part, "mini-plain", folder, overrides=[("accumulate", parts), ("clip", clip)])
+        finally:
+            handle.remove()
+        return found
+
+    free, tight = norms(1e6), norms(0.01)
+    assert len(free) == len(tight) == 4 and min(free) > 0.02
+    assert tight == pytest.approx([0.01] * 4, rel=1e-3)
 
 
 def test_critic_learns_from_all_parts(tmp_path, monkeypatch):
