@@ -110,7 +110,9 @@ def _study() -> dict[str, dict]:
     path = RESULTS / "scenes" / "results.json"
     try:
         rows = json.loads(path.read_text())["rows"]
-        return {name: row for name, row in rows.items() if name in ROWS and row["seeds"] and row["mean"]["top1"]}
+        return {
+            name: row for name, row in rows.items() if name in ROWS and row["seeds"] and row["mean"]["top1"] is not None
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         logging.getLogger(__name__).warning("cannot read %s: %s", path, error)
         return {}

@@ -34,7 +34,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -82,7 +82,13 @@ class _Drawer:
     """
 
     def __init__(
-        self, ar: ARModel, pictures: int, guided: bool, joined: list[Tensor], kernels: ModuleType, graph: bool = True
+        self,
+        ar: ARModel,
+        pictures: int,
+        guided: bool,
+        joined: list[Tensor],
+        kernels: ModuleType | SimpleNamespace,
+        graph: bool = True,
     ) -> None:
         self.pictures, self.copies, self.joined, self.busy = pictures, 2 if guided else 1, joined, Lock()
         self.kernels = kernels  # or what computes the same, see techniques.py

@@ -121,8 +121,15 @@ class SwiGLU(nn.Module):
         return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
+def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    """x / sqrt(mean(x^2) + 1e-5) * weight along the last dimension, computed in float32 inside."""
+    y = x.float()
+    y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-5)
+    return y.to(x.dtype) * weight
+
+
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + 1e-5) * weight, computed in float32 inside.
+    """`rms_norm` with a weight to learn.
 
     Shape: RMSNorm(8)((2, 5, 8)) -> (2, 5, 8)
     """
@@ -132,9 +139,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x.float()
-        y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + 1e-5)
-        return y.to(x.dtype) * self.weight
+        return rms_norm(x, self.weight)
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -20,23 +20,18 @@ from . import fast
 from .ar import ARModel
 from .bench import _seconds, about, ar_work, random_model, rates
 from .config import ARConfig, Preset
-from .layers import rotate
-from .sampling import Sampling
+from .layers import rms_norm, rotate
+from .sampling import Sampling, _draw
 
 LAUNCHED, GRAPHED = 5e-6, 1e-6  # seconds for a kernel that does next to nothing
 
 # ---------------------------------------------------------------- the kernels, in plain PyTorch
 
 
-def _norm(x: Tensor, weight: Tensor) -> Tensor:
-    y = x.float()
-    return (y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + 1e-5)).to(x.dtype) * weight
-
-
 def add_norm(x: Tensor, y: Tensor, weight: Tensor, out: Tensor, *_: int) -> None:
     """x += y, out = RMSNorm(x)."""
     x += y
-    out.copy_(_norm(x, weight))
+    out.copy_(rms_norm(x, weight))
 
 
 def swiglu(both: Tensor, out: Tensor, *_: int) -> None:
@@ -52,7 +47,7 @@ def attend(
     """QK-norm, RoPE, the cache's new entry, and attention with a mask over the whole cache."""
     q, k, v = qkv.view(len(qkv), 3, heads, 1, size).unbind(1)  # (rows, heads, 1, size)
     turn, here = rope[position[None]], position[None]
-    q, k = (rotate(_norm(x, w), turn).to(v.dtype) for x, w in ((q, q_weight), (k, k_weight)))
+    q, k = (rotate(rms_norm(x, w), turn).to(v.dtype) for x, w in ((q, q_weight), (k, k_weight)))
     keys.index_copy_(2, here, k)
     values.index_copy_(2, here, v)
     written = torch.arange(room, device=qkv.device) <= position
@@ -64,16 +59,11 @@ def draw(
     ids: Tensor, entropy: Tensor, codes: int, room: int, guided: bool, *_: int,
 ) -> None:  # fmt: skip
     """Guidance, temperature, entropy and the choice."""
-    x = logits.float()
-    if guided:
-        conditional, unconditional = x.chunk(2)
-        x = unconditional + scales.index_select(0, position[None]) * (conditional - unconditional)
-    x = x / temperature
-    log = x.log_softmax(-1)
-    entropy.copy_(-(log.exp() * log).sum(-1))
-    drawn = (x + noise).argmax(-1)
-    ids.index_copy_(1, position[None], drawn[:, None])
-    tokens.copy_(drawn.expand_as(tokens))
+    scale = scales.index_select(0, position[None])
+    drawn, here = _draw(logits.float() / temperature, scale, noise, Sampling())  # (pictures, 1), (pictures,)
+    entropy.copy_(here)
+    ids.index_copy_(1, position[None], drawn)
+    tokens.copy_(drawn[:, 0].expand_as(tokens))
 
 
 class _Launch:
@@ -103,7 +93,7 @@ class Stage:
     """How a step is computed; `whole_cache` says that attention reads entries that are not written yet."""
 
     name: str
-    kernels: SimpleNamespace
+    kernels: ModuleType | SimpleNamespace
     graph: bool
     whole_cache: bool
 
@@ -112,15 +102,14 @@ def stages() -> list[Stage]:
     """The techniques in the order in which they were added; ImportError without Triton."""
     from . import kernels
 
-    fused = {name: getattr(kernels, name) for name in ("add_norm", "swiglu", "attend", "draw", "tiles")}
-    without_attention = SimpleNamespace(**fused | {"attend": PLAIN.attend, "tiles": PLAIN.tiles})
-    large = SimpleNamespace(**fused | {"tiles": lambda rows, size: (128, 8, 1)})
+    without_attention = SimpleNamespace(**vars(kernels) | {"attend": PLAIN.attend, "tiles": PLAIN.tiles})
+    large = SimpleNamespace(**vars(kernels) | {"tiles": lambda rows, size: (128, 8, 1)})
     return [
         Stage("static cache", PLAIN, False, True),
         Stage("and a CUDA graph", PLAIN, True, True),
         Stage("and fused norms, SwiGLU and draw", without_attention, True, True),
         Stage("and attention in one kernel, blocks of 128", large, True, False),
-        Stage("and blocks of 32", SimpleNamespace(**fused), True, False),
+        Stage("and blocks of 32", kernels, True, False),
     ]
 
 
