@@ -33,6 +33,7 @@ MAX_COUNT = 16
 GUIDANCE = (0.0, 30.0)
 TEMPERATURE = (0.0, 3.0)
 FRAME_SECONDS = 0.06  # at most one frame in this time: encoding and sending one costs more than a small model's token
+COSTLY_SECONDS = 0.3  # a frame that takes longer waits until drawing has taken as long again, even in slow motion
 SLOW_SECONDS = 3.0  # a drawing in slow motion rests this long in all
 MANY = 40  # classes from here on are searched, not shown
 
@@ -182,8 +183,9 @@ def draw(
     """Draw pictures of a class, token by token: Frames, the last of which shows the finished pictures.
 
     Seed None is drawn at random and reported in every frame; picture i uses seed + i. Guidance None is the
-    checkpoint's own. `slow` shows every token and rests between them. Closing the iterator stops at the next
-    token; the model is never held between two frames. Raises ValueError at once for a bad argument.
+    checkpoint's own. `slow` rests between the tokens and shows each, unless a frame is too costly for that. Closing
+    the iterator stops at the next token; the model is never held between two frames. Raises ValueError at once for a
+    bad argument.
     """
     seed = secrets.randbelow(MAX_SEED + 1) if seed is None else number("seed", seed, 0, MAX_SEED, whole=True)
     guidance = None if guidance is None else number("guidance", guidance, *GUIDANCE)
@@ -209,16 +211,19 @@ def find_class(card: Card, name: str) -> int:
 
 def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[Frame]:
     """Frames of a drawing under way. The lock is taken for a step at a time, so a forgotten drawing blocks nobody."""
-    tokens, seconds, shown, unsure = model.tokenizer.config.tokens, 0.0, -math.inf, []
+    tokens, unsure = model.tokenizer.config.tokens, []
+    seconds, shown, cost = 0.0, -math.inf, 0.0  # cost: of the last frame
     for token in range(1, tokens + 1):
         with _running:
             start = time.perf_counter()
             _, ids, entropy = next(steps)
             unsure.append(entropy.float().cpu().numpy())
-            wanted = slow or token == tokens or start - shown >= FRAME_SECONDS
-            pixels = partial_pixels(model.tokenizer, ids) if wanted else None
+            pause = cost if cost > COSTLY_SECONDS else 0 if slow else FRAME_SECONDS
+            wanted = token == tokens or start - shown >= pause
             if wanted:
-                pictures = model.to_pil(pixels)
+                begun = time.perf_counter()
+                pictures = model.to_pil(partial_pixels(model.tokenizer, ids))
+                cost = time.perf_counter() - begun
             seconds += time.perf_counter() - start
         if wanted:
             preview = 1 not in model.tokenizer.stages and token < tokens

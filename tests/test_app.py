@@ -226,6 +226,25 @@ def test_seeds():
     assert last(demo.draw(BASELINE, "cat", demo.MAX_SEED, count=2)).seed == demo.MAX_SEED
 
 
+@pytest.mark.parametrize(
+    "cost, slow, shown",
+    [(1.0, True, [1, 10, 19, 21]), (1.0, False, [1, 10, 19, 21])]
+    + [(0.25, True, list(range(1, 22))), (0.25, False, list(range(1, 22, 2)))],
+)
+def test_costly_frames_leave_as_much_time_to_drawing(monkeypatch, cost, slow, shown):
+    """By a clock on which a step takes an eighth of a second and a frame `cost`."""
+    now, pixels, model = [0.0], demo.partial_pixels, demo.get_model(MAIN)
+
+    def after(seconds, result):
+        now[0] += seconds
+        return result
+
+    monkeypatch.setattr(demo, "time", SimpleNamespace(perf_counter=lambda: now[0], sleep=lambda seconds: None))
+    monkeypatch.setattr(demo, "partial_pixels", lambda *given: after(cost, pixels(*given)))
+    steps = (after(0.125, step) for step in model.stream([0], 0))
+    assert [frame.token for frame in demo._frames(model, steps, 0, slow)] == shown
+
+
 def test_frame_rate_is_bounded(monkeypatch):
     monkeypatch.setattr(demo, "FRAME_SECONDS", 1e9)
     assert [frame.token for frame in demo.draw(MAIN, "sea", 1)] == [1, 21]
