@@ -8,17 +8,17 @@ what each brought, beside what one would predict; techniques.py measures that, a
 1. A static cache. Keys and values have room for all positions from the start, and the position is a number in the GPU's
    memory. So every step is the same sequence of kernels on the same addresses, whatever the position.
 2. A CUDA graph. That sequence is recorded once for a number of pictures, with guidance or without, and replayed by one
-   launch a step: the CPU is out of the way, and what a kernel costs beside its work falls from five microseconds to
-   one. Pictures come in powers of two, so that a few graphs serve every batch; those too many draw what nobody reads.
+   launch a step: the CPU is out of the way, and what a kernel costs beside its work falls to one or two microseconds.
+   Pictures come in powers of two, so that a few graphs serve every batch; those too many draw what nobody reads.
 3. The draw is in the graph. Guidance, temperature, entropy and the choice are one kernel, which puts the token where
    the next step reads it. Guidance scales and temperature are numbers in the GPU's memory too, so one graph serves all
    settings. What is left between two replays is to copy the next noise in and the ids and entropy out. Top-k and top-p
    need a sort, which is not in the graph: then the plain path's function draws behind it, and its token replaces the
    graph's. Prompts are put in the same way.
 4. Fused kernels. What stands between two matrix products (residual and RMSNorm; SwiGLU; QK-norm, RoPE, the cache and
-   attention) is small, and as separate kernels it pays that microsecond and a trip through memory each time. Written
-   with Triton, a layer is eight kernels: four products (cuBLAS) and four of ours. A step of AliTok-B shrinks from 3,600
-   kernels to 400.
+   attention) is small, and as separate kernels it pays those microseconds and a trip through memory each time. Written
+   with Triton, a layer is eight kernels: four products (cuBLAS) and four of ours. A step of AliTok-B shrinks from 1,781
+   kernels to 198, which is 24 times eight and six more.
 5. Attention that stops where the cache does. A mask over the whole cache reads twice the bytes on average. Ours loops
    over the positions that were written, each pair of row and head on its own, and reads a block of them at once; each
    place of the block keeps a running softmax, and nothing is summed up across warps before the end. How large a block

@@ -1,8 +1,9 @@
 """What each technique of `fast.py` brings: AliTok draws with one more of them each time.
 
 The kernels of kernels.py stand here a second time, in lines of plain PyTorch: what they compute, and what a step costs
-without them. The prediction beside each time is as simple as can be: a microsecond for every kernel of a graph, five
-for one that the CPU launches, and what must be read at the rate of a copy.
+without them. The prediction beside each time is what one would say beforehand: a microsecond for every kernel of a
+graph, five for one that the CPU launches, and what must be read at the rate of a copy. Where it misses, there is
+something to learn.
 """
 
 from __future__ import annotations

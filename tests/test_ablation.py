@@ -124,18 +124,19 @@ def test_summary_and_verdicts(tmp_path):
         (tmp_path / f"{row}-{seed}.json").write_text(json.dumps({"row": row, "seed": seed} | numbers))
 
     for seed, (a, b) in enumerate([(5.0, 4.0), (5.2, 4.1), (5.1, 4.2)]):
-        write("A", seed, nats=a, generation_gap=1.0 + seed, row_ratio=0.9)
-        write("B", seed, nats=b, generation_gap=0.9 + seed, row_ratio=1.2)
+        write("A", seed, nats=a, unigram_entropy=a + 2.0, generation_gap=1.0 + seed, row_ratio=0.9)
+        write("B", seed, nats=b, unigram_entropy=b + 2.4 + 0.1 * seed, generation_gap=0.9 + seed, row_ratio=1.2)
     write("D", 0, row_ratio=1.0, psnr=20.0)
     write("F", 0, psnr=20.5)
     rows = summarise(tmp_path)
     assert list(rows) == ["A", "B", "D", "F"] and rows["A"]["seeds"] == [0, 1, 2]
     assert rows["A"]["mean"]["nats"] == pytest.approx(5.1) and rows["A"]["spread"]["nats"] == pytest.approx(0.1)
     found = {(entry["holds"], round(entry["difference"], 6)) for entry in verdicts(rows)}
-    # nats hold; the gap's difference is within its spread; the ratio has no spread at all; D and F have one seed.
-    assert found == {(True, 1.0), (False, 0.1), (True, 0.3), (None, 0.2), (None, 0.5)}
+    assert rows["A"]["mean"]["gain"] == pytest.approx(2.0) and rows["B"]["spread"]["gain"] == pytest.approx(0.1)
+    # nats and gain hold; the gap's difference is within its spread; the ratio has no spread; D and F have one seed.
+    assert found == {(True, 1.0), (True, 0.5), (False, 0.1), (True, 0.3), (None, 0.2), (None, 0.5)}
     errors = [entry["standard_errors"] for entry in verdicts(rows)]
-    assert errors[0] == pytest.approx(1.0 / (0.1 * (2 / 3) ** 0.5)) and errors[2:] == [None, None, None]
+    assert errors[0] == pytest.approx(1.0 / (0.1 * (2 / 3) ** 0.5)) and errors[3:] == [None, None, None]
     assert "5.100 ± 0.100" in ablation.table(rows) and "20.500" in ablation.table(rows)
 
 
@@ -144,7 +145,7 @@ def test_command_line(tmp_path, capsys):
     assert main(["ablate", "--preset", "mini", "--rows", "A,B", "--seeds", "0,1", "--out", str(out)]) == 0
     summary = json.loads((out / "results.json").read_text())
     assert list(summary["rows"]) == ["A", "B"] and summary["rows"]["B"]["seeds"] == [0, 1]
-    assert len(summary["claims"]) == 3
+    assert len(summary["claims"]) == 4
     assert "nats" in capsys.readouterr().out
 
 
