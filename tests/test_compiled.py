@@ -54,7 +54,7 @@ def compiled(network):
     "kind, preset, batch",
     [(ARModel, "tiny", 512), (ARModel, "scenes", 512), (ARModel, "photos", 256), (MaskedModel, "scenes", 512)],
 )
-@pytest.mark.parametrize("dropout, draws, least", [(0.0, 1, 0.99), (0.1, 24, 0.98)])
+@pytest.mark.parametrize("dropout, draws, least", [(0.0, 1, 0.99), (0.1, 96, 0.98)])
 def test_ar_model(kind, preset, batch, dropout, draws, least):
     torch.manual_seed(0)
     config = replace(PRESETS[preset].ar, dropout=dropout)
@@ -80,7 +80,10 @@ def test_tokenizer(preset, batch):
     torch.manual_seed(0)
     model = Tokenizer(PRESETS[preset].tokenizer).cuda().train()
     side = model.config.image_size
-    pixels = torch.rand(batch, 3, side, side, device="cuda")
+    # Not grey on average, as the first outputs are: the gradient of the last bias would be nothing but rounding.
+    pixels = torch.rand(batch, 3, side, side, device="cuda") * torch.tensor([0.9, 0.6, 0.3], device="cuda").view(
+        3, 1, 1
+    )
 
     def loss(network):
         output = network(pixels, 1)
