@@ -73,6 +73,13 @@ def test_outputs_are_stored_whole_and_clean(notebook):
             assert output.get("name") != "stderr", output.get("text")
 
 
+def test_every_figure_is_described_above_it(notebook):
+    """For readers who do not see it; and it says what to look at."""
+    for above, cell in zip(notebook.cells, notebook.cells[1:], strict=False):
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            assert above.cell_type == "markdown" and "*Figure" in above.source, cell.source
+
+
 def test_nothing_is_fetched_from_elsewhere(notebook):
     for cell in notebook.cells:
         assert not re.search(r"!\[[^\]]*\]\(\s*http|<img[^>]+http", cell.source)
