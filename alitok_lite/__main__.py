@@ -15,6 +15,7 @@ from .config import PRESETS
 from .model import DTYPES, AliTok, bundled
 
 if TYPE_CHECKING:
+    from .metrics import Judge
     from .sources import FolderSource, SceneSource
 
 
@@ -92,8 +93,9 @@ def _check_evaluate(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be 2 or more")
     if not 0 <= args.seed < 2**32:
         raise ValueError(f"--seed is {args.seed}; it must be a whole number from 0 to {2**32 - 1}")
-    if args.json and (Path(args.json).is_dir() or not Path(args.json).parent.is_dir()):
-        raise ValueError(f"--json is {args.json!r}; it must be a file in a folder that exists")
+    for name, path in (("json", args.json), ("judge", args.judge)):
+        if path and (Path(path).is_dir() or not Path(path).parent.is_dir()):
+            raise ValueError(f"--{name} is {path!r}; it must be a file in a folder that exists")
 
 
 def _source(args: argparse.Namespace, model: AliTok) -> SceneSource | FolderSource:
@@ -112,6 +114,14 @@ def _source(args: argparse.Namespace, model: AliTok) -> SceneSource | FolderSour
     return source
 
 
+def _judge(args: argparse.Namespace, source: SceneSource | FolderSource, device: torch.device) -> Judge:
+    from . import metrics
+
+    if args.judge:
+        return metrics.stored_judge(Path(args.judge), source.batch, source.classes, args.judge_steps, device)
+    return metrics.train_judge(source.batch, len(source.classes), args.judge_steps, device)
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     import json
 
@@ -122,7 +132,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     model = AliTok.from_pretrained(args.model, args.device)
     inception = metrics.inception_features(model.device) if args.inception else None
     source = _source(args, model)
-    judge = metrics.train_judge(source.batch, len(source.classes), args.judge_steps, model.device)
+    judge = _judge(args, source, model.device)
     if args.data == "scenes":
         size = model.tokenizer.config.image_size
         unseen, training = metrics.unseen_scenes(args.pictures, args.seed, size, model.device), None
@@ -320,6 +330,8 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
         "--pictures", type=int, default=5000, help="unseen pictures at most, and samples (default 5000)"
     )
     parser.add_argument("--judge-steps", type=int, default=1500, help="training steps of the judge (default 1500)")
+    text = "file that keeps the judge: trained once, and taken from there by later calls, which compare then"
+    parser.add_argument("--judge", help=text)
     parser.add_argument("--seed", type=int, default=12345, help="which unseen scenes, and which samples")
     parser.add_argument("--inception", action="store_true", help="Inception FID too; needs torch-fidelity and weights")
     parser.add_argument("--json", help="file for all the numbers")

@@ -10,7 +10,6 @@ Source: paper.md, Ablation. Row E, longer training, is left out.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,6 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from . import metrics
@@ -130,24 +128,6 @@ def _source(study: Study, device: torch.device) -> SceneSource | FolderSource:
     return open_source(study.data, study.preset.tokenizer.image_size, settings, device)
 
 
-def _judge(study: Study, source: SceneSource | FolderSource, device: torch.device) -> metrics.Judge:
-    """The study's judge; the first process that has trained one decides."""
-    path = study.folder / "judge.safetensors"
-    if not path.exists():
-        judge = metrics.train_judge(source.batch, len(source.classes), study.settings.judge_steps, device)
-        mine = path.with_name(f".judge-{os.getpid()}")
-        write_atomically(mine, save({key: value.cpu().contiguous() for key, value in judge.state_dict().items()}))
-        try:
-            os.link(mine, path)
-        except FileExistsError:
-            pass
-        finally:
-            mine.unlink()
-    judge = metrics.Judge(len(source.classes)).to(device).eval()
-    judge.load_state_dict(load(path.read_bytes()))
-    return judge
-
-
 @dataclass(frozen=True)
 class _Reader:
     """The judge for pictures whose patches were moved: it sees them where they belong."""
@@ -170,7 +150,8 @@ def _measure(study: Study, run: Path, name: str, seed: int) -> dict:
     """Everything `evaluate` says about a RUN, with plain names for the decoder that the row is about."""
     model = AliTok.from_pretrained(run)
     source, count = _source(study, model.device), study.settings.pictures
-    judge = _judge(study, source, model.device)
+    kept, steps = study.folder / "judge.safetensors", study.settings.judge_steps
+    judge = metrics.stored_judge(kept, source.batch, source.classes, steps, model.device)
     if isinstance(source, SceneSource):
         pictures = metrics.unseen_scenes(count, TEST_SEED, source.size, model.device)
     else:

@@ -6,7 +6,9 @@ features of Inception has inception in its name.
 """
 
 import hashlib
+import json
 import math
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -14,13 +16,15 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import scenes
 from .ar import ARModel
 from .data import PictureFolder
-from .model import AliTok
+from .model import AliTok, write_atomically
 from .tokenizer import Tokenizer
 
 Batches = Callable[[int], tuple[Tensor, Tensor]]  # step -> pixels (B, 3, S, S), labels (B,)
@@ -142,6 +146,34 @@ def train_judge(batches: Batches, classes: int, steps: int, device: torch.device
         optimizer.step()
         schedule.step()
     return judge.eval()
+
+
+def stored_judge(path: Path, batches: Batches, classes: list[str], steps: int, device: torch.device) -> Judge:
+    """The judge that a file holds; where there is no file, one is trained (see `train_judge`) and kept there.
+
+    Distances compare only by the same judge. Of several processes, the first that has trained one decides.
+    Raises ValueError for a file that holds something else, or a judge of other classes or steps.
+    """
+    made = {"classes": json.dumps(classes), "steps": str(steps)}
+    if not path.exists():
+        judge = train_judge(batches, len(classes), steps, device)
+        mine = path.with_name(f".{path.name}.{os.getpid()}")
+        write_atomically(mine, save({key: value.cpu().contiguous() for key, value in judge.state_dict().items()}, made))
+        try:
+            os.link(mine, path)
+        except FileExistsError:
+            pass
+        finally:
+            mine.unlink()
+    judge = Judge(len(classes)).to(device).eval()
+    try:
+        with safe_open(path, "pt") as file:
+            if file.metadata() != made:
+                raise ValueError(f"{path} does not hold a judge of these {len(classes)} classes and {steps} steps")
+            judge.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path} does not hold a judge: {str(error).splitlines()[0]}") from error
+    return judge
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

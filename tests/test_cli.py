@@ -13,7 +13,7 @@ from conftest import CLASSES, small_ar, small_model
 from PIL import Image
 
 import alitok_lite
-from alitok_lite import AliTok, scenes
+from alitok_lite import AliTok, metrics, scenes
 from alitok_lite.__main__ import _trainable, main
 from alitok_lite.ar import ARModel
 from alitok_lite.data import PictureFolder
@@ -109,6 +109,18 @@ def test_evaluate_gives_the_same_numbers_twice(scenes_model, tmp_path):
     assert a["psnr_stage1"] != c["psnr_stage1"]
 
 
+def test_evaluate_keeps_the_judge_for_the_next_call(scenes_model, tmp_path, monkeypatch):
+    arguments = ["evaluate", "--model", scenes_model, "--device", "cpu", "--pictures", "20", "--judge-steps", "2"]
+    for name in "ab":
+        kept = ["--judge", str(tmp_path / "judge"), "--json", str(tmp_path / name)]
+        assert main([*arguments, *kept]) == 0
+        monkeypatch.setattr(metrics, "train_judge", lambda *args: pytest.fail("trained again"))
+    monkeypatch.undo()
+    assert main([*arguments, "--json", str(tmp_path / "c")]) == 0
+    a, b, c = (json.loads((tmp_path / name).read_text()) for name in "abc")
+    assert a == b == c
+
+
 @pytest.fixture
 def pictures(tmp_path):
     """train/ and test/ with the classes of the small model: 5 and 3 noisy pictures of each."""
@@ -199,6 +211,7 @@ MISTAKES = [
     (["evaluate", "--model", "{folder}", "--seed", "-1"], "--seed is -1"),
     (["evaluate", "--model", "{folder}", "--json", "{tmp}/none/m.json"], "it must be a file in a folder that exists"),
     (["evaluate", "--model", "{folder}", "--json", "{tmp}"], "it must be a file"),
+    (["evaluate", "--model", "{folder}", "--judge", "{tmp}/none/judge"], "--judge is"),
     (["evaluate", "--model", "{folder}", "--data", "{tmp}/none"], "no folder 'none'"),
     (["evaluate", "--model", "{folder}", "--data", "{folder}"], "no pictures"),
     (["evaluate", "--model", "{folder}"], "was not trained on scenes (only one of them has the class"),

@@ -116,6 +116,37 @@ def test_judge_learns(device):
     assert all(torch.equal(a, b) for a, b in zip(judge.parameters(), again.parameters(), strict=True))
 
 
+def test_a_stored_judge_is_trained_once(tmp_path, device, monkeypatch):
+    labels = torch.arange(8) % 2
+
+    def batches(step):
+        return scenes.render(labels * 8, step, 32, device), labels.to(device)
+
+    path = tmp_path / "judge.safetensors"
+    judge = metrics.stored_judge(path, batches, ["sea", "planet"], 2, device)
+    assert not judge.training and [file.name for file in tmp_path.iterdir()] == [path.name]
+    trained = metrics.train_judge(batches, 2, 2, device)
+    assert all(torch.equal(a, b) for a, b in zip(judge.parameters(), trained.parameters(), strict=True))
+
+    def first_come(*arguments):
+        """While this process trains, another one has finished."""
+        metrics.os.rename(tmp_path / "theirs", path)
+        return metrics.Judge(2).to(device)
+
+    path.rename(tmp_path / "theirs")
+    monkeypatch.setattr(metrics, "train_judge", first_come)
+    for _ in range(2):  # the second time nothing is trained, or the renaming would fail
+        again = metrics.stored_judge(path, batches, ["sea", "planet"], 2, device)
+        assert all(torch.equal(a, b) for a, b in zip(judge.parameters(), again.parameters(), strict=True))
+    for classes, steps in ((["planet", "sea"], 2), (["sea", "planet", "fish"], 2), (["sea", "planet"], 3)):
+        with pytest.raises(ValueError, match="not hold a judge of these"):
+            metrics.stored_judge(path, batches, classes, steps, device)
+    for damage in (b"", path.read_bytes()[:-100]):
+        path.write_bytes(damage)
+        with pytest.raises(ValueError, match="does not hold a judge: "):
+            metrics.stored_judge(path, batches, ["sea", "planet"], 2, device)
+
+
 def test_unseen_scenes_are_test_scenes_in_batches(monkeypatch):
     monkeypatch.setattr(metrics, "BATCH", 4)
     batches = list(metrics.unseen_scenes(10, 1, 16, torch.device("cpu")))
