@@ -529,9 +529,10 @@ def _bars(
         look = {"textcoords": "offset points", "va": "center", "ha": "right" if mean < 0 else "left", "fontsize": 12}
         ax.annotate(text, (mean + side * spread, place), (6 * side, 0), **look)
     low, high = min(0, np.nanmin(means - spreads)), max(0, np.nanmax(means + spreads))
+    left, right = bool(np.nanmin(means) < 0), bool(np.nanmax(means) > 0)  # where there are numbers
     share = 0.19 * len(ax.figure.axes)  # of the panel's width, for the numbers at one side
-    room = share / (1 - share * (bool(low < 0) + bool(high > 0))) * (high - low)
-    ax.set(yticks=places, xlabel=label, xlim=(low - room * bool(low < 0), high + room * bool(high > 0)))
+    room = share / (1 - share * (left + right)) * (high - low)
+    ax.set(yticks=places, xlabel=label, xlim=(low - room * left, high + room * right))
     ax.set_yticks(places, names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.xaxis.set_major_locator(MaxNLocator(4))
