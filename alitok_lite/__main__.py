@@ -330,7 +330,7 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
         "--pictures", type=int, default=5000, help="unseen pictures at most, and samples (default 5000)"
     )
     parser.add_argument("--judge-steps", type=int, default=1500, help="training steps of the judge (default 1500)")
-    text = "file that keeps the judge: trained once, and taken from there by later calls, which compare then"
+    text = "file that keeps the judge: trained once, then taken from there, so that models are compared by one judge"
     parser.add_argument("--judge", help=text)
     parser.add_argument("--seed", type=int, default=12345, help="which unseen scenes, and which samples")
     parser.add_argument("--inception", action="store_true", help="Inception FID too; needs torch-fidelity and weights")
