@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from .config import TokenizerConfig
 from .demo import MANY, Card, Frame, _running, check_model, find_class, get_model
 from .demo_words import code, draw_code, load_code, picture_code
 from .images import load_picture, sheet
+from .layers import threads_for
 from .metrics import psnr
 from .model import CHECKPOINTS, AliTok
 
@@ -43,12 +43,8 @@ class View(NamedTuple):
 
 @cache
 def _scene(label: int, size: int) -> Tensor:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # many tiny operations: on a busy machine more threads only wait for each other
-    try:
+    with threads_for(0):  # many tiny operations
         return scenes.render([label], scenes.TEST_SEED + label, size)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def scene_pixels(name: str, size: int) -> Tensor:

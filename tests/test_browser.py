@@ -159,7 +159,8 @@ def test_upload_and_slider(visit, tmp_path):
         page.keyboard.press("ArrowRight")
     assert "60%" in page.locator(".al-compare").first.get_attribute("style")
     (tmp_path / "no.png").write_text("no picture")
-    page.locator("#reconstruct label").first.click()
+    before = page.locator(".al-compare .over").first.get_attribute("src")
+    page.locator("#reconstruct label").first.click()  # takes the upload away, so the next one must wait for it
     page.wait_for_function("old => document.querySelector('.al-compare .over').src !== old", arg=before)
     page.locator("input[type=file]").first.set_input_files(tmp_path / "no.png")
     wait_for(page, "'no.png' is not a picture that can be read; give a PNG, JPEG or WEBP picture")
