@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -39,6 +40,8 @@ MANY = 40  # classes from here on are searched, not shown
 
 _loading = Lock()
 _running = Lock()  # one step of one model at a time, however many threads the server has
+THREADS = torch.get_num_threads()  # of a CPU, for a step
+SMALL = 50_000_000  # parameters; with fewer, a second thread gains little on quiet cores and waits on busy ones
 
 
 class Card(NamedTuple):
@@ -212,9 +215,10 @@ def find_class(card: Card, name: str) -> int:
 def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[Frame]:
     """Frames of a drawing under way. The lock is taken for a step at a time, so a forgotten drawing blocks nobody."""
     tokens, unsure = model.tokenizer.config.tokens, []
+    small = sum(p.numel() for part in (model.tokenizer, model.ar) for p in part.parameters()) < SMALL
     seconds, shown, cost = 0.0, -math.inf, 0.0  # cost: of the last frame
     for token in range(1, tokens + 1):
-        with _running:
+        with _running, one_thread(small):
             start = time.perf_counter()
             _, ids, entropy = next(steps)
             unsure.append(entropy.float().cpu().numpy())
@@ -231,6 +235,16 @@ def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[F
             if slow:
                 time.sleep(SLOW_SECONDS / tokens)
             shown = time.perf_counter()  # after the consumer's work, which is not to eat up the model's time
+
+
+@contextmanager
+def one_thread(small: bool = True) -> Iterator[None]:
+    """Work of one thread, if it is small. Sets the number either way: threads born meanwhile begin with the latest."""
+    torch.set_num_threads(1 if small else THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(THREADS)
 
 
 @torch.inference_mode()

@@ -17,10 +17,9 @@ from torch import Tensor
 from . import demo_boards as boards
 from . import scenes
 from .config import TokenizerConfig
-from .demo import MANY, Card, Frame, _running, check_model, find_class, get_model
+from .demo import MANY, Card, Frame, _running, check_model, find_class, get_model, one_thread
 from .demo_words import code, draw_code, load_code, picture_code
 from .images import load_picture, sheet
-from .layers import threads_for
 from .metrics import psnr
 from .model import CHECKPOINTS, AliTok
 
@@ -43,7 +42,7 @@ class View(NamedTuple):
 
 @cache
 def _scene(label: int, size: int) -> Tensor:
-    with threads_for(0):  # many tiny operations
+    with one_thread():  # many tiny operations
         return scenes.render([label], scenes.TEST_SEED + label, size)
 
 

@@ -1,31 +1,9 @@
 """Transformer parts shared by tokenizer and AR model: attention, MLPs, norms, rotary positions, blocks."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-
-LITTLE = 2e8  # multiplications; more threads gain a few hundredths of a second on them at most
-
-
-def parameters(module: nn.Module) -> int:
-    """How many numbers a module has learned."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-@contextmanager
-def threads_for(multiplications: float) -> Iterator[None]:
-    """Little work on a CPU by one thread: several are hardly faster, and on busy cores they wait for each other."""
-    threads = torch.get_num_threads()
-    if multiplications < LITTLE:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def causal_mask(queries: int, keys: int, device: torch.device | str = "cpu") -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .ar import ARModel
-from .layers import KVCache, parameters, threads_for
+from .layers import KVCache
 
 
 def _number(name: str, value: float, low: float, high: float = math.inf, above: bool = False) -> None:
@@ -130,10 +130,8 @@ def generate(
     caches = [KVCache(tokens) for _ in ar.blocks]
     null = torch.full_like(labels, ar.config.classes)
     rows = labels if sampling.guidance == 1 else torch.cat([labels, null])  # (B,) or (2B,)
-    work = len(rows) * parameters(ar)
     for index in range(ids.shape[1], tokens):
-        with threads_for(work):
-            logits = _next_logits(ar, rows, ids, caches)
-            drawn, entropy = _draw(logits, ramp[index], noise[:, index], sampling)
+        logits = _next_logits(ar, rows, ids, caches)
+        drawn, entropy = _draw(logits, ramp[index], noise[:, index], sampling)
         ids = torch.cat([ids, drawn], 1)  # (B, index + 1)
         yield Step(index, ids, entropy)

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .config import TokenizerConfig
-from .layers import parameters, threads_for, vit_blocks
+from .layers import vit_blocks
 from .quantizer import VectorQuantizer
 
 
@@ -164,10 +164,8 @@ class Tokenizer(nn.Module):
             raise ValueError(f"pixels have shape {tuple(pixels.shape)}; this tokenizer takes (B, 3, {side}, {side})")
         if pixels.numel() and not (pixels.min() >= -1e-4 and pixels.max() <= 1 + 1e-4):
             raise ValueError("pixels must be numbers in [0, 1]")
-        places = self.config.grid**2 + self.config.tokens
-        with threads_for(len(pixels) * places * parameters(self.encoder)):
-            latents = self.encoder(pixels.to(self.encoder.queries.dtype))
-            return self.quantizer(latents)[1]
+        latents = self.encoder(pixels.to(self.encoder.queries.dtype))
+        return self.quantizer(latents)[1]
 
     @torch.no_grad()
     def decode(self, ids: Tensor, stage: int | None = None, return_aux: bool = False) -> Tensor | tuple[Tensor, Tensor]:
@@ -187,8 +185,7 @@ class Tokenizer(nn.Module):
         if ids.is_floating_point() or (ids.numel() and not (ids.min() >= 0 and ids.max() < size)):
             raise ValueError(f"ids must be whole numbers from 0 to {size - 1}")
         decoder = self._decoder(stage)
-        with threads_for(ids.numel() * parameters(decoder)):
-            pixels, aux = decoder(self.quantizer.lookup(ids.long()).to(decoder.positions.dtype))
+        pixels, aux = decoder(self.quantizer.lookup(ids.long()).to(decoder.positions.dtype))
         if not return_aux:
             return pixels
         if aux is None:

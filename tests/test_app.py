@@ -449,3 +449,19 @@ def test_page_says_what_is_missing(app, monkeypatch):
         monkeypatch.setattr(f"alitok_lite.{module}.models", lambda: cards)
     text = json.dumps(app.build().get_config_file(), default=str)
     assert "No model here can draw" in text and "No model here foretells scenes" in text and "Reconstruct" in text
+
+
+@pytest.mark.parametrize("limit, within", [(10**12, 1), (1, 2)])
+def test_a_small_model_draws_with_one_thread(monkeypatch, limit, within):
+    """And the number of threads is as it was between the frames, also where a thread began with another one."""
+    monkeypatch.setattr(demo, "THREADS", 2)
+    monkeypatch.setattr(demo, "SMALL", limit)
+    before, seen, shown = torch.get_num_threads(), [], demo.partial_pixels
+    monkeypatch.setattr(demo, "partial_pixels", lambda *args: seen.append(torch.get_num_threads()) or shown(*args))
+    torch.set_num_threads(1)
+    try:
+        for _ in demo.draw(demo.drawing_models()[0], demo.get_model(demo.drawing_models()[0]).classes[0], seed=0):
+            assert torch.get_num_threads() == 2
+        assert set(seen) == {within}
+    finally:
+        torch.set_num_threads(before)

@@ -8,7 +8,6 @@ from conftest import CLASSES, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alitok_lite import layers, sampling
 from alitok_lite.layers import KVCache
 from alitok_lite.sampling import _next_logits, guidance_ramp, gumbel_noise, truncate
 
@@ -182,32 +181,3 @@ def test_a_model_that_has_sampled_can_still_be_trained(model, device):
     ids = torch.randint(16, (2, 7), device=device)
     model.ar(ids).square().sum().backward()
     assert model.ar.blocks[0].attention.qkv.weight.grad.abs().sum() > 0
-
-
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize(("limit", "within"), [(1e12, 1), (1, 2)])
-def test_little_work_takes_one_thread(monkeypatch, two_threads, limit, within):
-    """And leaves the number of threads as it was: between steps, behind a stream that is closed, after an error."""
-    model, seen, draw = small_model(), [], sampling._draw
-    note = lambda *_: seen.append(torch.get_num_threads())  # noqa: E731
-    monkeypatch.setattr(layers, "LITTLE", limit)
-    monkeypatch.setattr(sampling, "_draw", lambda *args: note() or draw(*args))
-    stream = model.stream(["sea"], seed=0)
-    next(stream)
-    assert torch.get_num_threads() == 2
-    stream.close()
-    for part in (model.tokenizer.encoder, model.tokenizer.decoder2):
-        part.register_forward_hook(note)
-    model.tokenizer.decode(model.tokenizer.encode(torch.rand(1, 3, 32, 32)))
-    assert torch.get_num_threads() == 2 and seen == [within] * 3
-    monkeypatch.setattr(sampling, "_next_logits", lambda *args: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        next(model.stream(["sea"], seed=0))
-    assert torch.get_num_threads() == 2
