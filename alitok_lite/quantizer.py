@@ -52,14 +52,15 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def revive(self, latents: Tensor, ids: Tensor) -> None:
-        """One CVQ step after the nearest codes were chosen: rarely used codes move to where latents are.
+        """One CVQ step after the nearest codes were chosen: dead codes move to where latents are.
 
-        Code k moves to (1 - a_k) e_k + a_k * (the latent nearest to code k), a_k = exp(-10 V p_k / (1 - decay) - 1e-3)
-        with the running usage p_k: about 1 for a dead code, about 0 for one in use.
+        Code k moves to (1 - a_k) e_k + a_k * (a latent of the batch), a_k = exp(-10 V p_k / (1 - decay) - 1e-3) with
+        the running usage p_k: about 1 for a dead code, about 0 for one in use.
         """
         z, size = latents.detach().float().flatten(0, -2), len(self.codebook)
         share = torch.bincount(ids.flatten(), minlength=size) / ids.numel()  # (V,)
         self.usage.lerp_(share, 1 - self.decay)
-        anchors = z[self.distances(z).argmin(0)]  # (V, d)
+        # differs: dead codes move to random latents; the nearest one is the same for many, and most of them stay dead
+        anchors = z[torch.randint(len(z), (size,), device=z.device)]  # (V, d)
         a = torch.exp(-10 * size * self.usage / (1 - self.decay) - 1e-3)[:, None]  # (V, 1)
         self.codebook.copy_((1 - a) * self.codebook + a * anchors)
