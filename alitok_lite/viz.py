@@ -809,3 +809,28 @@ def _token_buttons(config: TokenizerConfig, token: "ipywidgets.IntSlider") -> "i
         corner = [widgets.Label(layout=look)] * bool(prefix)
         rows.append([*corner, *buttons[first : first + grid]])
     return widgets.VBox([widgets.HBox(row) for row in rows], layout={"margin": "0 0 0 24px"})
+
+
+@styled
+def rate_charts(
+    charts: dict[str, dict[str, Sequence[tuple[float, float]]]],
+    joined: Sequence[str] = (),
+    title: str = "What do a picture's bits buy?",
+) -> Figure:
+    """Numbers over bits per image: title of a chart -> row -> a point (bits, value) for each tokenizer.
+
+    `joined` names rows whose means a line joins, in order: one tokenizer with smaller and larger codebooks.
+    """
+    figure = new_figure(4.4 * len(charts), 3.8, title)
+    axes = figure.subplots(1, len(charts), squeeze=False)[0]
+    for ax, (label, rows) in zip(axes, charts.items(), strict=True):
+        for color, (name, points) in zip(SERIES, rows.items(), strict=False):
+            x, y = zip(*points, strict=True)
+            ax.plot(x, y, "o", color=color, markersize=5, alpha=0.8, label=name)
+        line = [np.mean(rows[name], axis=0) for name in joined if name in rows]
+        if line:
+            ax.plot(*zip(*line, strict=True), color=INK, linewidth=0.8, alpha=0.5, zorder=0)
+        ax.set_xlabel("bits per image")
+        ax.set_title(label, loc="left", fontsize="medium")
+    legend(figure)
+    return figure

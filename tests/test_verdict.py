@@ -1,0 +1,86 @@
+"""Intervals, permutation tests and contrasts of the study at matched bits, on numbers worked out by hand."""
+
+import json
+
+import pytest
+from scipy.stats import permutation_test as scipy_permutation
+from scipy.stats import ttest_ind
+
+from alitok_lite import verdict
+
+A, B = [5.1, 5.4, 5.2, 5.6, 5.3], [4.6, 4.9, 4.7, 5.2]
+
+
+def test_welch_and_permutation_agree_with_scipy():
+    ours = verdict.weighted_welch([(1, A), (-1, B)])
+    theirs = ttest_ind(A, B, equal_var=False).confidence_interval(0.95)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    options = {"n_resamples": 10**6, "alternative": "greater", "vectorized": False}
+    found = scipy_permutation((A, B), lambda x, y: abs(x.mean() - y.mean()), **options)
+    assert verdict.permutation_test(A, B) == pytest.approx(found.pvalue)
+    assert verdict.permutation_test([1, 2], [3, 4]) == pytest.approx(2 / 6)
+    with pytest.raises(ValueError, match="two or more"):
+        verdict.weighted_welch([(1, A), (-1, [4.0])])
+
+
+def test_an_interval_shrinks_with_seeds_and_grows_with_spread():
+    def width(values):
+        found = verdict.weighted_welch([(1, values), (-1, B)])
+        return found.high - found.low
+
+    assert width(A + A) < width(A) < width([value + (-1) ** i for i, value in enumerate(A)])
+
+
+def _unit(row, seed, bits, loss, psnr=20.0):
+    sampled = {"sampling_loss": [{"infinite": loss}, {"infinite": loss}], "gfd": [1.0], "in_class": [0.9]}
+    sampled |= {"bits_per_dimension": 6.0, "precision": 0.8, "recall": 0.8}
+    reader = {"bits_per_image": bits, "two_sample_auc": 0.5, "survival": 0.7, "decoders": {"own": sampled}}
+    own = {"psnr": psnr, "rfd": [2.0]}
+    return {"row": row, "seed": seed, "readers": {"224x5": reader}, "decoders": {"own": own}}
+
+
+@pytest.fixture
+def units():
+    found = {"A1024": [_unit("A1024", i, 99 + i, 0.02 + 0.001 * i, 21) for i in range(3)]}
+    found["A"] = [_unit("A", i, 119 + i, 0.04 + 0.001 * i, 22) for i in range(3)]
+    found["B"] = [_unit("B", i, 104 + i, 0.010 + 0.001 * i, 20) for i in range(3)]
+    return found
+
+
+def test_the_contrast_lies_on_the_line_between_two_codebooks(units):
+    found = verdict.contrast(units, "sampling loss", "224x5")
+    assert found.between == ("A1024", "A") and found.share == pytest.approx(0.25)  # 105 between 100 and 120
+    assert found.a == pytest.approx(0.021 + 0.25 * 0.02) and found.b == pytest.approx(0.011)
+    assert found.interval.excludes_zero and found.favours == "B" and found.seeds == (3, 3, 3)
+    error = (1e-6 / 3 * (0.75**2 + 0.25**2 + 1)) ** 0.5
+    assert found.interval.high - found.interval.difference == pytest.approx(error * 2.78, rel=0.15)
+    assert verdict.contrast(units, "PSNR, dB", "224x5").favours == "A"  # there more is better
+    assert verdict.contrast(units, "gFD", "224x5").favours == "neither"
+
+
+def test_no_contrast_outside_the_ladder(units):
+    units["B"] = [_unit("B", i, 150, 0.01) for i in range(3)]
+    with pytest.raises(ValueError, match="no two codebooks"):
+        verdict.contrast(units, "sampling loss", "224x5")
+    assert verdict.table(units).count("\n") == 0  # the heading alone
+
+
+def test_units_are_read_by_row_and_seed(tmp_path, units):
+    for row, found in units.items():
+        for unit in reversed(found):
+            (tmp_path / f"{row}-{unit['seed']}.json").write_text(json.dumps(unit))
+    (tmp_path / "judges.json").write_text("{}")
+    assert verdict.read_units(tmp_path) == units
+    with pytest.raises(ValueError, match="no units"):
+        verdict.read_units(tmp_path / "nothing")
+
+
+def test_the_published_study():
+    units = verdict.read_units()
+    assert {row: len(found) for row, found in units.items()} == {
+        "A": 4, "A1024": 4, "A256": 4, "B": 4, "causal-encoder": 5,
+    }  # fmt: skip
+    assert all(unit["tokenizer"]["usage"] > 0.99 for found in units.values() for unit in found)
+    assert all(unit["tokenizer"]["repainted"] == unit["tokenizer"]["look_ahead"] == 0 for unit in units["B"])
+    text = verdict.table(units)
+    assert "sampling loss" in text and "favours B" in text and "favours A" in text
