@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from .class_names import read_list, write_list
 from .config import PRESETS
+from .console import lenient_console
+from .files import check_folder, check_output, write_atomically
 from .model import DTYPES, AliTok, bundled
 
 if TYPE_CHECKING:
@@ -20,15 +24,15 @@ if TYPE_CHECKING:
 
 
 AT_ONCE = 64  # pictures drawn together
+MOST = 10_000  # pictures in a sheet
 MANY = 100  # classes
 
 
 def _names(text: str | None, model: AliTok) -> list[str | int]:
-    """Classes as they were written; without any text all of them, or eight of many."""
+    """Classes as they were written, see `class_names.read_list`; without any text all of them, or eight of many."""
     if text is None:
         return model.classes if len(model.classes) <= MANY else model.classes[:: len(model.classes) // 8]
-    names = [name.strip() for name in text.split(",")]
-    return [int(name) if name.isdecimal() and name not in model.classes else name for name in names]
+    return read_list(text, model.classes)
 
 
 def _settings(args: argparse.Namespace) -> dict[str, float | int]:
@@ -37,23 +41,37 @@ def _settings(args: argparse.Namespace) -> dict[str, float | int]:
     return {key: value for key, value in given.items() if value is not None}
 
 
+def _check_seed(seed: int, pictures: int = 1, option: str = "--seed") -> None:
+    """Raise a ValueError unless each of the pictures, which have seed + i, has a seed that torch takes."""
+    most = 2**32 - pictures
+    if not 0 <= seed <= most:
+        raise ValueError(f"{option} is {seed}; it must be a whole number from 0 to {most}")
+
+
+def _encodable(text: dict[str, str]) -> dict[str, str]:
+    """Without the halves of characters that Python makes of a folder's name that is not UTF-8."""
+    return {key: value.encode("utf-8", "backslashreplace").decode() for key, value in text.items()}
+
+
 def _sample(args: argparse.Namespace) -> None:
     from . import images
 
+    check_output("--out", args.out, ".png")
     model = AliTok.from_pretrained(args.model, args.device, DTYPES[args.dtype])
     names = _names(args.classes, model)
     count = len(names) if args.num is None else args.num
-    if count < 1:
-        raise ValueError(f"--num is {count}; it must be 1 or more")
+    if not 1 <= count <= MOST:
+        raise ValueError(f"--num is {count}; it must be 1 or more, and at most {MOST} (`fidsamples` draws more)")
+    _check_seed(args.seed, count)
     classes = [names[i % len(names)] for i in range(count)]
     settings, pictures = _settings(args), []
     for start in range(0, count, AT_ONCE):
         drawn = model.sample(classes[start : start + AT_ONCE], args.seed + start, **settings)
         pictures += AliTok.to_pil(drawn)
-    text = {"model": args.model, "classes": ",".join(map(str, names)), "seed": str(args.seed)}
+    text = {"model": args.model, "classes": write_list(names), "seed": str(args.seed)}
     text |= {key: str(value) for key, value in settings.items()}
     columns = min(count, len(names) if 1 < len(names) <= 16 else 8)  # a column for each class where they fit
-    images.save_png(images.sheet(pictures, columns), args.out, text)
+    images.save_png(images.sheet(pictures, columns), args.out, _encodable(text))
     print(f"{count} pictures in {args.out}")
 
 
@@ -61,12 +79,15 @@ def _reconstruct(args: argparse.Namespace) -> None:
     from . import images
     from .metrics import psnr
 
+    check_output("--out", args.out, ".png")
+    if Path(args.out).exists() and Path(args.picture).exists() and Path(args.out).samefile(args.picture):
+        raise ValueError(f"--out is {args.out!r}, the picture itself: give another file")
     model = AliTok.from_pretrained(args.model, args.device)
     pixels = images.load_picture(args.picture, model.tokenizer.config.image_size).to(model.device)
     ids = model.tokenizer.encode(pixels)
     decoded = {stage: model.tokenizer.decode(ids, stage) for stage in model.tokenizer.stages}
     pictures = [AliTok.to_pil(picture)[0] for picture in (pixels, *decoded.values())]
-    images.save_png(images.sheet(pictures, len(pictures)), args.out, {"model": args.model})
+    images.save_png(images.sheet(pictures, len(pictures)), args.out, _encodable({"model": args.model}))
     print(f"ids: {' '.join(map(str, ids[0].tolist()))}")
     for stage, picture in decoded.items():
         print(f"stage {stage} ({'causal' if stage == 1 else 'bidirectional'}): {psnr(picture, pixels).item():.1f} dB")
@@ -86,16 +107,29 @@ def _train(args: argparse.Namespace) -> None:
     train(args.part, args.preset, args.out, args.resume, chosen, args.data)
 
 
+def _check_data(data: str | None) -> None:
+    """Raise a ValueError for an empty name, which would be the folder that one happens to be in."""
+    if data is not None and not data.strip():
+        raise ValueError(f"--data is {data!r}; it must be the name of a folder of pictures")
+
+
 def _check_evaluate(args: argparse.Namespace) -> None:
     """Raise a ValueError for an option that would fail late."""
+    _check_data(args.data)
     for name in ("pictures", "judge_steps"):
         if getattr(args, name) < 2:
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be 2 or more")
-    if not 0 <= args.seed < 2**32:
-        raise ValueError(f"--seed is {args.seed}; it must be a whole number from 0 to {2**32 - 1}")
-    for name, path in (("json", args.json), ("judge", args.judge)):
-        if path and (Path(path).is_dir() or not Path(path).parent.is_dir()):
-            raise ValueError(f"--{name} is {path!r}; it must be a file in a folder that exists")
+    _check_seed(args.seed)
+    for option, given in (("--json", args.json), ("--judge", args.judge)):
+        if given is not None:
+            check_output(option, given)
+    if args.judge is None:
+        return
+    kept = Path(args.judge)
+    if kept.exists() and not kept.is_file():
+        raise ValueError(f"--judge is {args.judge!r}; it must be a file, which can be read again")
+    if args.json is not None and Path(args.json).resolve() == kept.resolve():
+        raise ValueError(f"--json and --judge are both {args.json!r}; they must be two files")
 
 
 def _source(args: argparse.Namespace, model: AliTok) -> SceneSource | FolderSource:
@@ -117,37 +151,44 @@ def _source(args: argparse.Namespace, model: AliTok) -> SceneSource | FolderSour
 def _judge(args: argparse.Namespace, source: SceneSource | FolderSource, device: torch.device) -> Judge:
     from . import metrics
 
-    if args.judge:
+    if args.judge is not None:
         return metrics.stored_judge(Path(args.judge), source.batch, source.classes, args.judge_steps, device)
     return metrics.train_judge(source.batch, len(source.classes), args.judge_steps, device)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    import json
-
-    from . import __version__, metrics
-    from .model import write_atomically
+    from . import __version__, metrics, report
 
     _check_evaluate(args)
     model = AliTok.from_pretrained(args.model, args.device)
     inception = metrics.inception_features(model.device) if args.inception else None
     source = _source(args, model)
+    count = args.pictures if args.data == "scenes" else min(args.pictures, len(source.test))
+    if count < 2:
+        raise ValueError(f"the folder {Path(args.data).resolve().name!r} has {count} test picture; two are needed")
     judge = _judge(args, source, model.device)
     if args.data == "scenes":
-        size = model.tokenizer.config.image_size
-        unseen, training = metrics.unseen_scenes(args.pictures, args.seed, size, model.device), None
+        size, seeds = model.tokenizer.config.image_size, (args.seed, (args.seed + 1) % 2**32)
+        unseen, others = (metrics.unseen_scenes(count, seed, size, model.device) for seed in seeds)
+        training = None
     else:
-        count = min(args.pictures, len(source.test))
         unseen, training = (metrics.whole_pictures(split, count) for split in (source.test, source.train))
+        others = None
     data = Path(args.data).resolve().name
     results = {"model": args.model, "data": data, "seed": args.seed, "judge_steps": args.judge_steps}
     results["frechet_features"] = "those of the judge; not Inception FID, except under names with inception"
-    results |= metrics.evaluate(model, judge, unseen, training, inception, args.seed)
+    results |= metrics.evaluate(model, judge, unseen, training, inception, args.seed, others)
+    results["warnings"] = report.warnings(results, model.tokenizer.config)
     results["device"] = model.device.type
     results["versions"] = {"alitok_lite": __version__, "torch": torch.__version__}
-    print(_table(results))
-    if args.json:
-        write_atomically(Path(args.json), (json.dumps(results, indent=1) + "\n").encode())
+    _store(results, args.json)
+    print(report.table(results))
+
+
+def _store(results: dict, path: str | None) -> None:
+    """Write results as JSON where a file was given; called before they are printed, so that they are safe then."""
+    if path is not None:
+        write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
 
 
 def _convert(args: argparse.Namespace) -> None:
@@ -159,58 +200,10 @@ def _convert(args: argparse.Namespace) -> None:
 def _fidsamples(args: argparse.Namespace) -> None:
     from .fid_samples import Order, draw
 
-    names = [] if args.classes is None else [name.strip() for name in args.classes.split(",")]
-    names = [int(name) if name.isdecimal() else name for name in names]
-    order = Order(args.pictures, args.batch, args.seed, names, args.dtype, _settings(args))
+    classes = () if args.classes is None else args.classes
+    order = Order(args.pictures, args.batch, args.seed, classes, args.dtype, _settings(args))
     if draw(args.model, args.out, order, args.device):
         print(f"{args.pictures:,} pictures in {args.out}")
-
-
-# What `evaluate` prints: columns with the endings of their keys, then rows with label, key and format.
-_TABLE = (
-    (
-        {"causal": "_stage1", "bidirectional": "_stage2"},
-        ("PSNR, dB", "psnr", ".1f"),
-        ("SSIM", "ssim", ".3f"),
-        ("error of row 0 over row 1", "row_ratio", ".2f"),
-        ("rFD (judge features)", "rfd", ".2f"),
-        ("Inception rFID", "inception_rfd", ".2f"),
-    ),
-    (
-        {"all tokens": "", "prefix": "_prefix", "image": "_image", "in training": "_train"},
-        ("nats per token", "nats", ".3f"),
-        ("top-1", "top1", ".1%"),
-        ("top-5", "top5", ".1%"),
-    ),
-    (
-        {"pictures": "_real", "samples": "_samples", "in training": "_train"},
-        ("judged to be of their class", "judge", ".1%"),
-    ),
-    (
-        {"": ""},
-        ("bits per image", "bits_per_image", ".1f"),
-        ("codes used", "active_codes", ".1%"),
-        ("unigram entropy, nats", "unigram_entropy", ".3f"),
-        ("gFD (judge features)", "gfd", ".2f"),
-        ("generation gap, gFD - rFD", "generation_gap", ".2f"),
-        ("Inception gFID", "inception_gfd", ".2f"),
-        ("Inception gFID - rFID", "inception_generation_gap", ".2f"),
-    ),
-)
-
-
-def _table(results: dict) -> str:
-    """The main numbers as text; columns and rows without any are left out."""
-    lines = [f"{results['model']} on {results['pictures']:,} unseen pictures of {results['data']}"]
-    for columns, *rows in _TABLE:
-        ends = {name: end for name, end in columns.items() if any(f"{row[1]}{end}" in results for row in rows)}
-        if ends:
-            lines.append("\n" + " " * 28 + "".join(f"{name:>15}" for name in ends) if any(ends) else "")
-        for label, key, form in rows:
-            cells = [format(results[key + end], form) if key + end in results else "" for end in ends.values()]
-            if any(cells):
-                lines.append(f"{label:28}" + "".join(f"{cell:>15}" for cell in cells))
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def _ablate(args: argparse.Namespace) -> None:
@@ -221,6 +214,10 @@ def _ablate(args: argparse.Namespace) -> None:
         if row not in ablation.ROWS:
             raise ValueError(f"there is no row {row!r}; choose from {', '.join(ablation.ROWS)}")
     seeds = [_whole("--seeds", text) for text in args.seeds.split(",")]
+    for seed in seeds:
+        _check_seed(seed, option="--seeds")
+    check_folder("--out", args.out)
+    _check_data(args.data)
     study = ablation.open_study(args.out, args.preset, args.data, _sizes(args.set))
     for seed in seeds:
         for row in rows:
@@ -234,7 +231,12 @@ def _ablate(args: argparse.Namespace) -> None:
 
 def _sizes(entries: Sequence[str]) -> dict[str, int]:
     """SIZE=NUMBER entries of --set."""
-    return {name: _whole("--set", value) for name, _, value in (entry.partition("=") for entry in entries)}
+    sizes = {}
+    for name, _, value in (entry.partition("=") for entry in entries):
+        if name in sizes:
+            raise ValueError(f"--set has {name} twice")
+        sizes[name] = _whole("--set", value)
+    return sizes
 
 
 def _cost(args: argparse.Namespace) -> None:
@@ -243,6 +245,9 @@ def _cost(args: argparse.Namespace) -> None:
     from .settings import SETTINGS
 
     settings = SETTINGS[args.preset][args.part]
+    for option, value in (("--batch", args.batch), ("--steps", args.steps)):
+        if value is not None and value < 1:
+            raise ValueError(f"{option} is {value}; it must be 1 or more")
     if args.batch is not None:
         settings = replace(settings, batch=args.batch)
     cost = training_cost(args.part, resized(PRESETS[args.preset], **_sizes(args.set)), settings, args.steps)
@@ -250,32 +255,30 @@ def _cost(args: argparse.Namespace) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    import json
-
     from . import techniques
     from .bench import bench, caching, table
-    from .model import choose_device, write_atomically
+    from .model import choose_device
 
     batches = [_whole("--batch", text) for text in args.batch.split(",")]
     if 0 in batches or args.repeats < 1:
         raise ValueError("--batch and --repeats must be 1 or more")
+    if args.json is not None:
+        check_output("--json", args.json)
+    _check_data(args.data)
     device = choose_device(args.device)
     dtype = DTYPES[args.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
     work = PRESETS[args.preset], batches, device, dtype, args.repeats
     if args.techniques:
         results = techniques.compare(*work)
-        print(techniques.table(results))
     else:
-        cached = {"cached_per_second": caching(work[0], args.data, device, dtype)} if args.data else {}
+        cached = {} if args.data is None else {"cached_per_second": caching(work[0], args.data, device, dtype)}
         results = bench(*work) | cached
-        print(table(results))
-    results = {"preset": args.preset} | results
-    if args.json:
-        write_atomically(Path(args.json), (json.dumps(results, indent=1) + "\n").encode())
+    _store({"preset": args.preset} | results, args.json)
+    print(techniques.table(results) if args.techniques else table(results))
 
 
 def _whole(option: str, text: str) -> int:
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise ValueError(f"{option} has {text!r}; it takes whole numbers")
     return int(text)
 
@@ -289,13 +292,16 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
 
 def _sample_options(parser: argparse.ArgumentParser) -> None:
     _model_options(parser)
-    parser.add_argument("--out", default="samples.png", help="PNG file to write (default samples.png)")
+    parser.add_argument("--out", default="samples.png", help="PNG file to write or replace (default samples.png)")
     parser.add_argument("--num", type=int, help="how many pictures; classes take turns")
     _drawing_options(parser)
 
 
 def _drawing_options(parser: argparse.ArgumentParser) -> None:
-    text = f"names or numbers, comma-separated (default: every class; `sample` takes 8 of more than {MANY})"
+    text = (
+        "names or numbers, comma-separated, a name with commas in double quotes"
+        f" (default: every class; `sample` takes 8 of more than {MANY})"
+    )
     parser.add_argument("--classes", help=text)
     parser.add_argument("--seed", type=int, default=0, help="picture i uses seed + i")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights; default float32")
@@ -307,7 +313,7 @@ def _drawing_options(parser: argparse.ArgumentParser) -> None:
 def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("picture", help="PNG, JPEG or WEBP file")
     _model_options(parser)
-    parser.add_argument("--out", default="pair.png", help="PNG file to write (default pair.png)")
+    parser.add_argument("--out", default="pair.png", help="PNG file to write or replace (default pair.png)")
 
 
 def _train_options(parser: argparse.ArgumentParser) -> None:
@@ -334,7 +340,7 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", help=text)
     parser.add_argument("--seed", type=int, default=12345, help="which unseen scenes, and which samples")
     parser.add_argument("--inception", action="store_true", help="Inception FID too; needs torch-fidelity and weights")
-    parser.add_argument("--json", help="file for all the numbers")
+    parser.add_argument("--json", help="file for all the numbers, written or replaced")
 
 
 def _convert_options(parser: argparse.ArgumentParser) -> None:
@@ -371,7 +377,7 @@ def _bench_options(parser: argparse.ArgumentParser) -> None:
     also.add_argument("--techniques", action="store_true", help="instead, what each technique of the fast path brings")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--dtype", choices=DTYPES, help="default: bfloat16 on a GPU, float32 elsewhere")
-    parser.add_argument("--json", help="file for all the numbers")
+    parser.add_argument("--json", help="file for all the numbers, written or replaced")
 
 
 def _set_option(parser: argparse.ArgumentParser) -> None:
@@ -416,13 +422,21 @@ def _trainable() -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, or 2 with one sentence on stderr for a user's mistake."""
-    args = _parser().parse_args(argv)
-    try:
-        args.action(args)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"alitok_lite: {error}", file=sys.stderr)
-        return 2
+    """Run a command; returns the exit status: 0, 2 with one sentence on stderr for a user's mistake, 130 for Ctrl+C."""
+    with lenient_console():
+        args = _parser().parse_args(argv)
+        try:
+            args.action(args)
+        except OSError as error:
+            what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
+            print(f"alitok_lite: {what}", file=sys.stderr)
+            return 2
+        except (ValueError, RuntimeError, OverflowError) as error:
+            print(f"alitok_lite: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("alitok_lite: interrupted", file=sys.stderr)
+            return 130
     return 0
 
 

@@ -5,14 +5,25 @@ K = 1 + G prefix tokens (0 when off), T = K + G*G tokens, D width, H heads, V co
 """
 
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 
 _ALLOWED = {int: "a whole number of 1 or more", bool: "true or false", float: "a number from 0 up to 1"}
+
+
+def plain(value: object) -> object:
+    """A single number of numpy or torch as Python's int, float or bool; anything else as it is."""
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _check(config: object, divisible: list[tuple[str, str]]) -> None:
     """Raise a ValueError that names the field unless sizes are positive and divide as the model needs."""
     for field in fields(config):
-        value = getattr(config, field.name)
+        value = plain(getattr(config, field.name))
+        object.__setattr__(config, field.name, value)
         if field.type is bool:
             right = isinstance(value, bool)
         elif field.type is int:

@@ -11,6 +11,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,26 +21,38 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .model import DTYPES, AliTok, checkpoint_folder, choose_device, write_atomically
+from .class_names import read_list
+from .config import plain
+from .files import check_output, write_atomically, writing
+from .model import DTYPES, AliTok, checkpoint_folder, choose_device
 
 
 @dataclass(frozen=True)
 class Order:
-    """What decides the pictures. Raises ValueError for numbers out of range."""
+    """What decides the pictures. Raises ValueError for numbers out of range.
+
+    `classes` may also be text, as for `class_names.read_list`.
+    """
 
     pictures: int = 50_000
     batch: int = 64
     seed: int = 0  # picture i has seed + i
-    classes: Sequence[str | int] = ()  # picture i has class i % their number; none = all classes in order
+    classes: Sequence[str | int] | str = ()  # picture i has class i % their number; none = all classes in order
     dtype: str = "float32"
     settings: dict = field(default_factory=dict)  # of sampling; those not there are the checkpoint's own
 
     def __post_init__(self) -> None:
+        for name in ("pictures", "batch", "seed"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        if not isinstance(self.classes, str):
+            object.__setattr__(self, "classes", [plain(entry) for entry in self.classes])
+        object.__setattr__(self, "settings", {key: plain(value) for key, value in self.settings.items()})
         for name in ("pictures", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} is {getattr(self, name)}; it must be 1 or more")
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"--{name} is {value!r}; it must be a whole number of 1 or more")
         most = 2**32 - self.pictures
-        if not 0 <= self.seed <= most:
+        if type(self.seed) is not int or not 0 <= self.seed <= most:
             raise ValueError(f"--seed is {self.seed}; it must be a whole number from 0 to {most}")
 
 
@@ -60,16 +73,20 @@ def draw(name: str, out: str | Path, order: Order, device: str = "auto") -> bool
     interruption. Raises ValueError (or OSError), in one sentence, for a mistake in the order, for a file or another
     order's folder that is there, and for a disk too small.
     """
-    out = Path(out)
-    if out.suffix != ".npz" or out.exists() or not out.parent.is_dir():
-        raise ValueError(f"--out is {str(out)!r}; it must be a new file.npz in a folder that exists")
+    given, out = str(out), Path(out)
+    if out.suffix != ".npz" or out.exists() or not out.parent.is_dir() or given.endswith(("/", os.sep)):
+        raise ValueError(f"--out is {given!r}; it must be a new file.npz in a folder that exists")
+    check_output("--out", given)
     processes = _processes(device)
     model = AliTok.from_pretrained(name, processes.device, DTYPES[order.dtype])
     if model.ar is None:
         raise ValueError(f"{name} has no AR model, so it cannot draw")
+    if isinstance(order.classes, str):
+        order = replace(order, classes=read_list(order.classes, model.classes))
     labels = model.labels(order.classes or range(len(model.classes))).tolist()
     replace(model.sampling, **order.settings)  # for its errors, before anything is written
     side, parts = model.tokenizer.config.image_size, out.with_name(f"{out.name}.parts")
+    _check_parts(parts)
     there = sum(path.stat().st_size for path in parts.glob("*.npy"))
     _check_disk(out.parent, 2 * order.pictures * 3 * side**2 - there)
     starts = range(0, order.pictures, order.batch)
@@ -83,8 +100,12 @@ def draw(name: str, out: str | Path, order: Order, device: str = "auto") -> bool
         write_atomically(_part(parts, start), file.getvalue())
     processes.wait()
     if processes.index == 0:
-        _assemble(out, [_part(parts, start) for start in starts], (order.pictures, side, side, 3))
-        shutil.rmtree(parts)
+        files = [_part(parts, start) for start in starts]
+        _assemble(out, files, (order.pictures, side, side, 3))
+        for file in (*files, parts / "order.json", *parts.glob(".*.tmp")):  # a killed run leaves the last ones
+            file.unlink(missing_ok=True)
+        with suppress(OSError):  # somebody else's files are in it
+            parts.rmdir()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     return processes.index == 0
@@ -92,6 +113,15 @@ def draw(name: str, out: str | Path, order: Order, device: str = "auto") -> bool
 
 def _part(parts: Path, start: int) -> Path:
     return parts / f"{start:010d}.npy"
+
+
+def _check_parts(parts: Path) -> None:
+    """Raise a ValueError unless the folder for the batches is new, empty, or that of an order."""
+    if parts.is_symlink() or (parts.exists() and not parts.is_dir()):
+        raise ValueError(f"{parts} is not a folder, but the batches need one: move it, or give another --out")
+    order = parts / "order.json"
+    if not order.exists() and any(path.suffix != ".tmp" for path in parts.glob("*")):
+        raise ValueError(f"{parts} holds something else than batches: move it, or give another --out")
 
 
 def _processes(device: str) -> Processes:
@@ -137,16 +167,12 @@ def _check_order(parts: Path, order: Order, name: str, processes: Processes) -> 
 
 def _assemble(out: Path, parts: Sequence[Path], shape: tuple[int, ...]) -> None:
     """Join the batches to one array in an .npz, without ever holding more than one of them."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as raw:
-            with zipfile.ZipFile(raw, "w") as archive, archive.open("arr_0.npy", "w", force_zip64=True) as file:
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(file, header)
-                for part in parts:
-                    file.write(np.load(part).tobytes())
-            raw.flush()
-            os.fsync(raw.fileno())
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        writing(out) as raw,
+        zipfile.ZipFile(raw, "w") as archive,
+        archive.open("arr_0.npy", "w", force_zip64=True) as file,
+    ):
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.load(part).tobytes())

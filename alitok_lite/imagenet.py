@@ -32,7 +32,7 @@ def find_class(text: str | int) -> int:
     for an unknown one, with names that have these words.
     """
     wanted = _plain(str(text))
-    if str(text).strip().isdecimal() and int(text) < len(names()):
+    if re.fullmatch(r"\s*\d{1,9}\s*", str(text)) and int(text) < len(names()):
         return int(text)
     found = [i for i, (synset, name) in enumerate(classes()) if wanted in (synset, _plain(name))]
     if not found:

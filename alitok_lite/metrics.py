@@ -8,7 +8,6 @@ features of Inception has inception in its name.
 import hashlib
 import json
 import math
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -24,7 +23,8 @@ from tqdm import tqdm
 from . import scenes
 from .ar import ARModel
 from .data import PictureFolder
-from .model import AliTok, write_atomically
+from .files import write_atomically
+from .model import AliTok
 from .tokenizer import Tokenizer
 
 Batches = Callable[[int], tuple[Tensor, Tensor]]  # step -> pixels (B, 3, S, S), labels (B,)
@@ -157,14 +157,8 @@ def stored_judge(path: Path, batches: Batches, classes: list[str], steps: int, d
     made = {"classes": json.dumps(classes), "steps": str(steps)}
     if not path.exists():
         judge = train_judge(batches, len(classes), steps, device)
-        mine = path.with_name(f".{path.name}.{os.getpid()}")
-        write_atomically(mine, save({key: value.cpu().contiguous() for key, value in judge.state_dict().items()}, made))
-        try:
-            os.link(mine, path)
-        except FileExistsError:
-            pass
-        finally:
-            mine.unlink()
+        tensors = {key: value.cpu().contiguous() for key, value in judge.state_dict().items()}
+        write_atomically(path, save(tensors, made), replace=False)
     judge = Judge(len(classes)).to(device).eval()
     try:
         with safe_open(path, "pt") as file:
@@ -278,18 +272,21 @@ def evaluate(
     training: Pictures | None = None,
     inception: Features | None = None,
     seed: int = 0,
+    others: Pictures | None = None,
 ) -> dict[str, float | list[float]]:
     """Numbers of a model on N unseen pictures, which come in batches on the model's device.
 
-    judge_real: share of the pictures that the judge puts into their class; active_codes, unigram_entropy in nats and
-    its exponential unigram_perplexity: use of the codebook.
+    judge_real: share of the pictures that the judge puts into their class; judge_chance: share of the largest class.
+    active_codes (codebook usage), unigram_entropy in nats and its exponential unigram_perplexity.
     Of each decoder, _stage1 causal and _stage2 bidirectional: psnr in dB, ssim, row_mse of the G rows of patches,
     row_ratio of the first over the second, rfd.
     With an AR model: nats, top1 and top5 per token, of all or with _prefix or _image of these tokens, and at the T
     _positions; bits_per_image. Of N samples with the labels of the pictures: judge_samples, gfd, and generation_gap,
     gfd less the rfd of the decoder that draws. Two draws of real pictures differ too, less the larger N; gfd contains
     that, rfd of the very same pictures hardly does, so a perfect AR model has a gap a little above 0.
-    With `inception` (see `inception_features`): rfd, gfd and gap a second time, as inception_rfd_stage1 and so on.
+    fd_floor is that distance of real pictures to real ones, fd_floor_pictures on each side: to `others`, as many more
+    unseen pictures, or else between two halves of the N.
+    With `inception` (see `inception_features`): distances and gap a second time, as inception_rfd_stage1 and so on.
     With training pictures: judge_train, nats_train, top1_train; much better there means learned by heart.
 
     Raises ValueError for fewer than two pictures and for a model whose outputs are not finite numbers.
@@ -298,9 +295,11 @@ def evaluate(
     stages = model.tokenizer.stages
     seen = _look(model.tokenizer, eyes, pictures, stages)
     results = {"pictures": len(seen["ids"]), "judge_real": _accuracy(judge, seen["real"], seen["labels"])}
+    results["judge_chance"] = float(seen["labels"].bincount().max() / len(seen["labels"]))
     results |= _codebook(seen["ids"], model.tokenizer.config.codebook_size)
     for stage in stages:
         results |= _decoder(seen, f"_stage{stage}", eyes)
+    results |= _floor(eyes, seen, others)
     if model.ar is not None:
         results |= _tokens(model.ar, seen) | _samples(model, judge, eyes, seen, seed)
         for eye in eyes:
@@ -350,6 +349,22 @@ def _decoder(seen: dict[str, Tensor], stage: str, eyes: Iterable[str]) -> dict[s
         results[f"row_ratio{stage}"] = float(rows[0] / rows[1])
     for eye in eyes:
         results[f"{eye}rfd{stage}"] = frechet_distance(seen[f"{eye}real"], seen[f"{eye}rfd{stage}"])
+    return results
+
+
+def _floor(eyes: dict[str, Features], seen: dict[str, Tensor], others: Pictures | None) -> dict[str, float]:
+    """How far real pictures are from other real ones, see `evaluate`; nothing for fewer than four without others."""
+    more: dict[str, list[Tensor]] = defaultdict(list)
+    for pixels, _ in others or ():
+        for eye, features in eyes.items():
+            more[eye].append(features(pixels).cpu())
+    results, turns = {}, seen["labels"].argsort(stable=True)  # class after class: halves have as many of each
+    for eye in eyes:
+        real = seen[f"{eye}real"]
+        halves = (real, torch.cat(more[eye])) if more else (real[turns[::2]], real[turns[1::2]])
+        if min(map(len, halves)) > 1:
+            results[f"{eye}fd_floor"] = frechet_distance(*halves)
+            results["fd_floor_pictures"] = min(map(len, halves))
     return results
 
 

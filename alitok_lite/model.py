@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .ar import ARModel
-from .config import ARConfig, Preset, TokenizerConfig
-from .sampling import Sampling, Step, generate
+from .class_names import label_of
+from .config import ARConfig, Preset, TokenizerConfig, plain
+from .files import write_atomically
+from .sampling import Sampling, Step, generate, seed_of_each
 from .tokenizer import Tokenizer
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
@@ -55,22 +57,6 @@ def checkpoint_folder(name: str | Path) -> Path:
     known = ", ".join(bundled()) or "none"
     allowed = f"a folder with a config.json, a bundled name ({known}) or the Hub's owner/name"
     raise CheckpointError(f"no checkpoint {str(name)!r}: give {allowed}")
-
-
-def write_atomically(path: Path, data: bytes | Iterable[bytes]) -> None:
-    """Write bytes, or pieces of them, to a temporary file beside the path, then rename.
-
-    A crash leaves the old file or the new one.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.writelines([data] if isinstance(data, bytes) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def choose_device(device: str | torch.device) -> torch.device:
@@ -164,6 +150,8 @@ class AliTok:
         only then files that it no longer names are removed. A tokenizer that came from a folder shared with other
         checkpoints is written here too.
         """
+        if not str(folder):
+            raise ValueError("folder is ''; it must name the folder of a checkpoint")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         files = {part: save_part(folder, part, module, dtype) for part, module in self._parts().items()}
@@ -179,7 +167,7 @@ class AliTok:
         named = {entry["name"] for entry in files.values()}
         for part in PARTS:
             for old in [*folder.glob(f"{part}.safetensors"), *folder.glob(f"{part}-*.safetensors")]:
-                if old.name not in named:
+                if old.name not in named and old.is_file() and not old.is_symlink():
                     old.unlink()
 
     def push_to_hub(self, repository: str, dtype: torch.dtype = torch.float16, private: bool = True) -> str:
@@ -195,30 +183,22 @@ class AliTok:
             self.save_pretrained(folder, dtype)
             return hub.upload(Path(folder), repository, private)
 
-    def labels(self, classes: Sequence[str | int]) -> Tensor:
-        """Class names or indices to label ids (B,) on the model's device; ValueError names an unknown one.
+    def labels(self, classes: Sequence[str | int] | Tensor | str | int) -> Tensor:
+        """Class names or numbers to label ids (B,) on the model's device; a single one will do.
 
-        With the classes of ImageNet, whatever `imagenet.find_class` finds will do, such as a name in small letters.
+        Text is taken for a name first and then for a number, see `class_names.label_of`; ValueError names an unknown
+        class.
         """
-        from . import imagenet
-
-        found = []
-        for entry in classes:
-            index = self.classes.index(entry) if entry in self.classes else entry
-            if isinstance(index, str) and self.classes == imagenet.names():
-                index = imagenet.find_class(index)
-            if type(index) is not int or not 0 <= index < len(self.classes):
-                names = ", ".join(self.classes[:20]) + ", ..." * (len(self.classes) > 20)
-                raise ValueError(
-                    f"no class {entry!r}: give a number from 0 to {len(self.classes) - 1} or one of {names}"
-                )
-            found.append(index)
+        classes = plain(classes)
+        if isinstance(classes, str | int | float):
+            classes = [classes]
+        found = [label_of(entry, self.classes) for entry in classes]
         return torch.tensor(found, dtype=torch.long, device=self.device)
 
     def stream(
         self,
-        classes: Sequence[str | int],
-        seed: int | Sequence[int] = 0,
+        classes: Sequence[str | int] | Tensor | str | int,
+        seed: int | Sequence[int] | Tensor = 0,
         prompt_ids: Tensor | None = None,
         fast: bool = True,
         **settings: float | int | None,
@@ -226,16 +206,14 @@ class AliTok:
         """Draw token by token: an iterator of Steps (index, ids (B, index + 1), entropy (B,) in nats).
 
         Picture i uses seed + i, or give one seed for each. `settings` are fields of Sampling (guidance, power,
-        temperature, top_k, top_p); one that is absent or None is the checkpoint's own. Prompt ids (B, t) are kept
-        and continued. `fast` draws from recorded steps where there is a CUDA GPU (fast.py). Raises ValueError at once
-        for a bad argument or a checkpoint without an AR model.
+        temperature, top_k, top_p); one that is absent or None is the checkpoint's own. Numbers of numpy and torch are
+        taken as Python's. Prompt ids (B, t) are kept and continued. `fast` draws from recorded steps where there is a
+        CUDA GPU (fast.py). Raises ValueError at once for a bad argument or a checkpoint without an AR model.
         """
         if self.ar is None:
             raise ValueError("this checkpoint has no AR model, so it cannot draw")
-        labels = self.labels([classes] if isinstance(classes, str | int) else classes)
-        seeds = list(range(seed, seed + len(labels))) if type(seed) is int else seed
-        if not isinstance(seeds, Sequence) or isinstance(seeds, str) or len(seeds) != len(labels):
-            raise ValueError(f"seed is {seed!r}; it must be a whole number or a list of {len(labels)}, one a picture")
+        labels = self.labels(classes)
+        seeds = seed_of_each(seed, len(labels))
         unknown = settings.keys() - asdict(self.sampling).keys()
         if unknown:
             raise TypeError(f"stream() got an unexpected argument {min(unknown)!r}")
@@ -261,8 +239,8 @@ class AliTok:
 
     def sample(
         self,
-        classes: Sequence[str | int],
-        seed: int | Sequence[int] = 0,
+        classes: Sequence[str | int] | Tensor | str | int,
+        seed: int | Sequence[int] | Tensor = 0,
         prompt_ids: Tensor | None = None,
         **settings: float | int | None,
     ) -> Tensor:
@@ -340,19 +318,25 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is the few lines that git leaves in place of a large one where git-lfs is missing."""
+    with open(path, "rb") as file:
+        return file.read(64).startswith(b"version https://git-lfs")
+
+
 def save_part(
     folder: Path, part: str, module: nn.Module, dtype: torch.dtype, exact: Collection[str] = ()
 ) -> dict[str, str]:
     """Write the weights of a part, those named in `exact` in float32; returns their entry in config.json.
 
     One tensor at a time is converted, so that a mapped file needs no second copy in memory. A file that holds other
-    weights is left alone: the entry then names a new one.
+    weights is left alone, as is what is no regular file: the entry then names a new one.
     """
     digest = hashlib.sha256()
     for piece in _pieces(module, dtype, exact):
         digest.update(piece)
     path = folder / f"{part}.safetensors"
-    if path.exists() and file_sha256(path) != digest.hexdigest():
+    if os.path.lexists(path) and not (path.is_file() and file_sha256(path) == digest.hexdigest()):
         path = folder / f"{part}-{digest.hexdigest()[:12]}.safetensors"
     if not path.exists():
         write_atomically(path, _pieces(module, dtype, exact))
@@ -382,6 +366,8 @@ def _load_part(module: nn.Module, path: Path, digest: str, dtype: torch.dtype) -
         found = file_sha256(path)
     except OSError as error:
         raise CheckpointError(f"{path} is missing or unreadable: {error.strerror}") from error
+    if found != digest and is_lfs_pointer(path):
+        raise CheckpointError(f"{path} is a git-lfs pointer, not the weights: fetch them with `git lfs pull`")
     if found != digest:
         raise CheckpointError(f"{path} is damaged: its sha256 is not the one in config.json; fetch or save it again")
     try:

@@ -8,7 +8,8 @@ cividis for maps, so that colour-blind people see the same.
 import io
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from threading import RLock
 from typing import NamedTuple
@@ -69,17 +70,31 @@ GAP = 0.3  # between prefix strip and image, in patches
 _drawing = RLock()  # matplotlib's settings belong to the whole process, and the app draws from several threads
 
 
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Matplotlib's own defaults and STYLE, whatever style is in use outside."""
+    with _drawing, matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
 class Chart(Figure):
-    """A Figure that a notebook shows even where pyplot was never imported."""
+    """A Figure that a notebook shows even where pyplot was never imported, and that is saved as it was drawn."""
 
     def _repr_png_(self) -> bytes:
         return to_png(self)
+
+    def savefig(self, *arguments: object, **named: object) -> None:
+        """As of any Figure, in the house style."""
+        with house_style():
+            super().savefig(*arguments, **named)
 
 
 def to_png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     buffer = io.BytesIO()
-    with _drawing, matplotlib.rc_context(STYLE):
+    with house_style():
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
@@ -92,7 +107,7 @@ def to_picture(figure: Figure) -> Image.Image:
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     @wraps(draw)
     def styled(*arguments: object, **named: object) -> Figure:
-        with _drawing, matplotlib.rc_context(STYLE):
+        with house_style():
             return draw(*arguments, **named)
 
     return styled

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import metrics
 from .ar import ARModel
-from .config import TokenizerConfig
+from .config import TokenizerConfig, plain
 from .layers import Attention, causal_mask
 from .model import AliTok
 from .tokenizer import Tokenizer
@@ -240,6 +240,7 @@ def replace_tokens(ids: Tensor, positions: int | Sequence[int], codes: int | Ten
 
     Shape: replace_tokens(ids, 3, 0) -> (2, 7)
     """
+    positions = plain(positions)
     positions = [positions] if isinstance(positions, int) else list(positions)
     wrong = [p for p in positions if not 0 <= p < ids.shape[1]]
     if wrong:

@@ -9,24 +9,22 @@ import torch
 from torch import Tensor
 
 from .ar import ARModel
+from .config import plain
 from .layers import KVCache
 
 
-def _number(name: str, value: float, low: float, high: float = math.inf, above: bool = False) -> None:
-    """Raise a ValueError unless value is a finite number in low..high (above: greater than low)."""
-    right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not right or not low <= value <= high or (above and value == low):
+def _check_number(name: str, value: float, low: float, high: float, above: bool = False) -> None:
+    """Raise a ValueError unless value is a number in low..high (above: greater than low)."""
+    if type(value) not in (int, float) or not low <= value <= high or (above and value == low):
         text = f"above {low}" if above else f"of at least {low}"
-        raise ValueError(
-            f"{name} is {value!r}; it must be a number {text}" + f" and at most {high}" * (high < math.inf)
-        )
+        raise ValueError(f"{name} is {value!r}; it must be a number {text} and at most {high}")
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How tokens are drawn. Guidance 1 is off and costs one row per picture instead of two; temperature 0 is greedy.
 
-    Raises ValueError for a setting out of range.
+    Numbers of numpy and torch are taken as Python's. Raises ValueError for a setting out of range.
     """
 
     guidance: float = 1.0
@@ -36,13 +34,15 @@ class Sampling:
     top_p: float | None = None  # then the fewest codes whose probabilities reach p
 
     def __post_init__(self) -> None:
-        _number("guidance", self.guidance, 0, 1000)
-        _number("power", self.power, 0, 1000, above=True)
-        _number("temperature", self.temperature, 0, 1000)
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, plain(value))
+        _check_number("guidance", self.guidance, 0, 1000)
+        _check_number("power", self.power, 0, 1000, above=True)
+        _check_number("temperature", self.temperature, 0, 1000)
         if self.top_k is not None and (type(self.top_k) is not int or self.top_k < 1):
             raise ValueError(f"top_k is {self.top_k!r}; it must be a whole number of 1 or more, or None")
         if self.top_p is not None:
-            _number("top_p", self.top_p, 0, 1, above=True)
+            _check_number("top_p", self.top_p, 0, 1, above=True)
 
 
 class Step(NamedTuple):
@@ -62,17 +62,34 @@ def guidance_ramp(tokens: int, guidance: float, power: float) -> Tensor:
     return 1 + (guidance - 1) * (1 - torch.cos(math.pi * t**power)) / 2
 
 
+def seed_of_each(seed: int | Sequence[int] | Tensor, pictures: int) -> list[int]:
+    """The seeds of pictures: seed + i, or those given one by one; numpy's and torch's will do.
+
+    Raises ValueError unless there is one for each picture, a whole number from 0 to 2**32 - 1: as many as torch tells
+    apart.
+    """
+    first = plain(seed)
+    seeds = first.tolist() if hasattr(first, "tolist") else first
+    if type(first) is int:
+        seeds = list(range(first, first + pictures))
+    if not isinstance(seeds, Sequence) or isinstance(seeds, str) or len(seeds) != pictures:
+        raise ValueError(f"seed is {seed!r}; it must be a whole number or a list of {pictures}, one a picture")
+    seeds = [plain(value) for value in seeds]
+    for value in seeds:
+        if type(value) is not int or not 0 <= value < 2**32:
+            raise ValueError(f"seed is {value!r}; it must be a whole number from 0 to {2**32 - 1}")
+    return seeds
+
+
 def gumbel_noise(seeds: Sequence[int], tokens: int, codes: int, device: torch.device) -> Tensor:
     """Gumbel noise of every token and code, each picture from its own seed: the argmax of logits + noise is a draw.
 
-    Raises ValueError for a seed that is not a whole number from 0 to 2**32 - 1, as many as torch tells apart.
+    Raises ValueError for a wrong seed, see `seed_of_each`.
 
     Shape: gumbel_noise([3, 4], 5, 16, "cpu") -> (2, 5, 16)
     """
     noise = torch.empty(len(seeds), tokens, codes, device=device)
-    for row, seed in zip(noise, seeds, strict=True):
-        if type(seed) is not int or not 0 <= seed < 2**32:
-            raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to {2**32 - 1}")
+    for row, seed in zip(noise, seed_of_each(seeds, len(seeds)), strict=True):
         row.exponential_(generator=torch.Generator(device).manual_seed(seed))
     return -noise.clamp_min_(1e-30).log_()
 

@@ -355,7 +355,7 @@ def attention_heads(pixels: Tensor, weights: Tensor, config: TokenizerConfig, pa
     most = _scale(shown).vmax
     norm = Normalize(0, min(most, 40))
     board = Board(0 if encoder else prefix, grid, _front(part))
-    room = {"left": 0.2, "top": 0.6, "bottom": 0.1, "across": 0.25, "down": 0.58}
+    room = {"left": 0.2, "top": 0.6, "bottom": 0.15, "across": 0.25, "down": 0.58}
     title = f"What does each head look at for {token_name(token, prefix, grid)}? ({PART_NAMES[part]})"
     figure, axes = panels(title, [board.width] * columns, [board.height] * math.ceil(heads / columns), 2, **room)
     for ax in axes.flat[heads:]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -11,9 +12,10 @@ import pytest
 import torch
 from conftest import CLASSES, small_ar, small_model
 from PIL import Image
+from test_files import device
 
 import alitok_lite
-from alitok_lite import AliTok, metrics, scenes
+from alitok_lite import AliTok, bench, metrics, report, scenes
 from alitok_lite.__main__ import _trainable, main
 from alitok_lite.ar import ARModel
 from alitok_lite.data import PictureFolder
@@ -88,6 +90,8 @@ def test_evaluate_writes_the_numbers(scenes_model, tmp_path, capsys):
     assert results["generation_gap"] == pytest.approx(results["gfd"] - results["rfd_stage2"])
     for key in ("judge_real", "judge_samples", "active_codes", "top1", "top5"):
         assert 0 <= results[key] <= 1
+    assert results["fd_floor"] > 0 and results["fd_floor_pictures"] == 30
+    assert any("30 pictures are few for the 128 features of the judge" in text for text in results["warnings"])
     assert len(results["nats_positions"]) == len(results["top5_positions"]) == 7
     assert len(results["row_mse_stage1"]) == 2
     assert results["versions"] == {"alitok_lite": alitok_lite.__version__, "torch": torch.__version__}
@@ -96,6 +100,9 @@ def test_evaluate_writes_the_numbers(scenes_model, tmp_path, capsys):
     assert len(table.splitlines()) < 30
     assert "gFD (judge features)" in table
     assert re.search(r"nats per token +2\.77\d +2\.77\d +2\.77\d\n", table)  # all, prefix, image
+    assert re.search(rf"gFD .*\nfloor: real to other real +{results['fd_floor']:.2f}\n", table)
+    assert "Floor: 30 real pictures to 30 other real ones." in table
+    assert all(f"Warning: {warning}.\n" in table for warning in results["warnings"])
     assert re.search(rf"PSNR, dB +{results['psnr_stage1']:.1f} +{results['psnr_stage2']:.1f}\n", table)
     assert "FID" not in table
 
@@ -148,6 +155,7 @@ def test_evaluate_measures_on_the_test_pictures_of_a_folder(pictures, tmp_path, 
     results = json.loads((tmp_path / "m.json").read_text())
     assert results["data"] == "pictures"
     assert results["pictures"] == 9  # of the 5,000 wished for
+    assert results["fd_floor_pictures"] == 4
     assert 0 <= results["judge_train"] <= 1
     assert "in training" in capsys.readouterr().out
     model = AliTok.from_pretrained(tmp_path / "model", "cpu")
@@ -184,8 +192,195 @@ def test_evaluate_says_at_once_what_inception_lacks(scenes_model, capsys, monkey
     assert captured.err.count("\n") == 1
 
 
+def test_classes_mean_the_same_to_all_commands(tmp_path, capsys):
+    """Folders named by numbers: names come before numbers."""
+    model = small_model()
+    model.classes = sorted(str(i) for i in range(12))
+    model.ar = ARModel(small_ar(model.tokenizer.config, classes=12))
+    torch.nn.init.normal_(model.ar.embedding.weight, std=3)
+    torch.nn.init.normal_(model.ar.output.weight)
+    model.save_pretrained(tmp_path / "model")
+    options = ["--model", str(tmp_path / "model"), "--device", "cpu", "--classes", "10", "--temperature", "0"]
+    assert main(["sample", *options, "--num", "1", "--out", str(tmp_path / "a.png")]) == 0
+    assert main(["fidsamples", *options, "--pictures", "1", "--out", str(tmp_path / "a.npz")]) == 0
+    with Image.open(tmp_path / "a.png") as image:
+        sampled, (drawn,) = np.asarray(image), np.load(tmp_path / "a.npz")["arr_0"]
+    model = AliTok.from_pretrained(tmp_path / "model", "cpu")
+    named, other = (np.asarray(AliTok.to_pil(model.sample([label], temperature=0))[0]) for label in (2, 10))
+    assert not np.array_equal(named, other)
+    assert np.array_equal(sampled, named) and np.array_equal(drawn, named)
+
+
+def test_classes_with_commas_are_quoted(tmp_path, capsys):
+    model = small_model()
+    model.classes = ["crane, bird", "sea", "tree"]
+    model.save_pretrained(tmp_path / "model")
+    arguments = ["sample", "--model", str(tmp_path / "model"), "--device", "cpu", "--out", str(tmp_path / "a.png")]
+    assert main([*arguments, "--classes", '"crane, bird", 2']) == 0
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.text["classes"] == '"crane, bird",2'
+    assert main(arguments) == 0
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.text["classes"] == '"crane, bird",sea,tree'
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_devices_are_written_into(folder, scenes_model, photo, tmp_path, capsys, monkeypatch, link):
+    null = device(tmp_path / "null")
+    out = null if not link else tmp_path / "link"
+    if link:
+        out.symlink_to(null)
+    few = ["--pictures", "4", "--judge-steps", "2", "--device", "cpu"]
+    monkeypatch.setattr(bench, "bench", lambda *_: {})
+    monkeypatch.setattr(bench, "table", lambda _: "")
+    assert main(["sample", "--model", str(folder), "--device", "cpu", "--num", "1", "--out", str(out)]) == 0
+    assert main(["reconstruct", str(photo), "--model", str(folder), "--device", "cpu", "--out", str(out)]) == 0
+    assert main(["evaluate", "--model", scenes_model, *few, "--json", str(out)]) == 0
+    assert main(["bench", "--device", "cpu", "--json", str(out)]) == 0
+    assert null.is_char_device() and out.is_symlink() == link
+    capsys.readouterr()
+    assert main(["evaluate", "--model", scenes_model, *few, "--judge", str(out)]) == 2
+    assert "it must be a file, which can be read again" in capsys.readouterr().err
+    assert main(["fidsamples", "--model", str(folder), "--device", "cpu", "--pictures", "1", "--out", str(out)]) == 2
+    assert null.is_char_device() and out.is_symlink() == link
+
+
+def test_results_are_stored_before_they_are_printed(scenes_model, tmp_path, monkeypatch):
+    """Whatever printing does."""
+
+    def fails(*_):
+        raise ZeroDivisionError
+
+    few = ["--pictures", "4", "--judge-steps", "2", "--device", "cpu"]
+    monkeypatch.setattr(report, "table", fails)
+    with pytest.raises(ZeroDivisionError):
+        main(["evaluate", "--model", scenes_model, *few, "--json", str(tmp_path / "e.json")])
+    assert json.loads((tmp_path / "e.json").read_text())["pictures"] == 4
+    monkeypatch.setattr(bench, "bench", lambda *_: {"rows": []})
+    monkeypatch.setattr(bench, "table", fails)
+    with pytest.raises(ZeroDivisionError):
+        main(["bench", "--device", "cpu", "--json", str(tmp_path / "b.json")])
+    assert json.loads((tmp_path / "b.json").read_text())["rows"] == []
+
+
+def test_the_picture_itself_is_not_overwritten(folder, photo, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.open(photo).save("pair.png")
+    os.link("pair.png", "same.png")
+    before = open("pair.png", "rb").read()  # noqa: SIM115
+    for out in ([], ["--out", str(tmp_path / "pair.png")], ["--out", "same.png"]):
+        assert main(["reconstruct", "pair.png", "--model", str(folder), *out]) == 2
+        assert "the picture itself: give another file" in capsys.readouterr().err
+    assert open("pair.png", "rb").read() == before  # noqa: SIM115
+
+
+def test_class_names_that_are_not_utf8(tmp_path):
+    """As a folder of pictures may have them; a PNG cannot."""
+    model = small_model()
+    model.classes = ["sea", "r_\udce9", "tree"]
+    model.save_pretrained(tmp_path / "model")
+    out = tmp_path / "a.png"
+    assert main(["sample", "--model", str(tmp_path / "model"), "--device", "cpu", "--out", str(out)]) == 0
+    with Image.open(out) as image:
+        assert image.text["classes"] == "sea,r_\\udce9,tree"
+
+
+def test_evaluate_says_when_few_codes_are_in_use(scenes_model, tmp_path, capsys):
+    """All but two codes of 16 lie far away."""
+    model = AliTok.from_pretrained(scenes_model, "cpu")
+    model.tokenizer.quantizer.codebook.data[2:] = 1000
+    model.save_pretrained(scenes_model, torch.float32)
+    arguments = ["evaluate", "--model", scenes_model, "--device", "cpu", "--pictures", "20", "--judge-steps", "2"]
+    assert main([*arguments, "--json", str(tmp_path / "m.json")]) == 0
+    results = json.loads((tmp_path / "m.json").read_text())
+    few = "only 2 of 16 codes are in use, so the tokens say little about a picture"
+    assert results["warnings"][0].startswith(few) and results["active_codes"] == 2 / 16
+    assert f"Warning: {few}, and nats, top-1 and the generation gap mean little.\n" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_evaluate_says_that_a_tokenizer_collapsed(tmp_path, capsys):
+    """Trained for too few steps on a small folder of pictures."""
+    noise = np.random.default_rng(0)
+    for name, wave in (("stripes", lambda x, y: x + 2 * y), ("rings", lambda x, y: np.hypot(x - 0.5, y - 0.5))):
+        (tmp_path / "made" / name).mkdir(parents=True)
+        for i in range(60):
+            y, x = np.mgrid[:64, :64] / 64
+            values = np.sin(noise.uniform(5, 40) * wave(x, y))[..., None]
+            pixels = (values * noise.uniform(-120, 120, 3) + 128).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "made" / name / f"{i}.png")
+    own = ["--data", str(tmp_path / "made")]
+    training = ["--preset", "tiny", "--out", str(tmp_path / "run"), "--steps", "80", "--batch", "16", *own]
+    assert main(["train", "tokenizer", *training]) == 0
+    assert main(["train", "ar", *training]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "--model", str(tmp_path / "run"), "--judge-steps", "30", *own]) == 0
+    assert re.search(r"Warning: only \d+ of 1,024 codes are in use", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_evaluate_wants_two_test_pictures_before_it_trains_a_judge(pictures, tmp_path, capsys, monkeypatch, count):
+    judged = []
+    monkeypatch.setattr(metrics, "train_judge", lambda *_: judged.append(1) or 1 / 0)
+    monkeypatch.setattr(PictureFolder, "__len__", lambda folder: count)
+    arguments = [*save_small_model(tmp_path / "model", sorted(CLASSES)), "--data", str(pictures)]
+    if count == 2:
+        with pytest.raises(ZeroDivisionError):
+            main(arguments)
+        assert judged
+    else:
+        assert main(arguments) == 2
+        assert "the folder 'pictures' has 1 test picture; two are needed" in capsys.readouterr().err
+        assert not judged
+
+
+def test_ctrl_c_is_no_traceback(folder, tmp_path, monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AliTok, "sample", stopped)
+    arguments = ["sample", "--model", str(folder), "--device", "cpu", "--out", str(tmp_path / "a.png")]
+    assert main(arguments) == 130
+    assert capsys.readouterr().err == "alitok_lite: interrupted\n"
+    assert not (tmp_path / "a.png").exists()
+
+
 MISTAKES = [
     (["sample", "--model", "{folder}", "--classes", "sea,boat"], "no class 'boat'"),
+    (["sample", "--model", "{folder}", "--classes", "sea,"], "the list of classes 'sea,' has an empty entry"),
+    (["sample", "--model", "{folder}", "--num", "-3"], "--num is -3"),
+    (["sample", "--model", "{folder}", "--num", "100000000000"], "at most 10000 (`fidsamples` draws more)"),
+    (["sample", "--model", "{folder}", "--seed", "99999999999999"], "--seed is 99999999999999; it must be a whole num"),
+    (["sample", "--model", "{folder}", "--seed", "4294967295"], "from 0 to 4294967293"),  # three pictures
+    (["sample", "--model", "{folder}", "--top-k", "0"], "top_k is 0"),
+    (["sample", "--model", "{folder}", "--top-k", "-1"], "top_k is -1"),
+    (["sample", "--model", "{folder}", "--top-p", "nan"], "top_p is nan"),
+    (["sample", "--model", "{folder}", "--power", "inf"], "power is inf"),
+    (["sample", "--model", "{folder}", "--out", ""], "--out is ''; it must be a file in a folder that exists"),
+    (["sample", "--model", "{folder}", "--out", "{tmp}"], "it must be a file in a folder that exists"),
+    (["sample", "--model", "nonsense", "--out", "{tmp}/none/a.png"], "none/a.png'; it must be a file in a folder"),
+    (["sample", "--model", "nonsense", "--out", "{tmp}/a.jpg"], "a.jpg'; its name must end in .png"),
+    (["reconstruct", "missing.jpg", "--model", "nonsense", "--out", "a.jpg"], "its name must end in .png"),
+    (["reconstruct", "missing.jpg", "--model", "nonsense", "--out", ""], "--out is ''"),
+    (["reconstruct", "", "--model", "{folder}"], "'' is a folder"),
+    (["evaluate", "--model", "nonsense", "--json", ""], "--json is ''; it must be a file"),
+    (["evaluate", "--model", "nonsense", "--judge", ""], "--judge is ''; it must be a file"),
+    (["evaluate", "--model", "nonsense", "--data", ""], "--data is ''"),
+    (["evaluate", "--model", "nonsense", "--json", "same", "--judge", "{tmp}/same"], "they must be two files"),
+    (["evaluate", "--model", "nonsense", "--judge-steps", "-1"], "--judge-steps is -1"),
+    (["evaluate", "--model", "nonsense", "--seed", "4294967296"], "--seed is 4294967296"),
+    (["ablate", "--out", ""], "--out is ''; it must be a folder"),
+    (["ablate", "--out", "{folder}/config.json"], "config.json'; it must be a folder"),
+    (["ablate", "--out", "new", "--data", ""], "--data is ''"),
+    (["ablate", "--out", "new", "--seeds", "4294967296"], "--seeds is 4294967296"),
+    (["ablate", "--out", "new", "--seeds", "²"], "--seeds has '²'"),
+    (["ablate", "--out", "new", "--set", "patch_size=8", "--set", "patch_size=16"], "--set has patch_size twice"),
+    (["cost", "ar", "--steps", "0"], "--steps is 0"),
+    (["cost", "ar", "--batch", "-1"], "--batch is -1"),
+    (["bench", "--json", "{tmp}/none/b.json"], "--json is"),
+    (["bench", "--json", ""], "--json is ''"),
+    (["bench", "--data", ""], "--data is ''"),
+    (["convert", "--tokenizer", "AliTok.pth", "--out", ""], "--out is ''; it must be the name of a folder"),
     (["sample", "--model", "{folder}", "--classes", ""], "no class ''"),
     (["sample", "--model", "{folder}", "--num", "0"], "--num is 0"),
     (["sample", "--model", "{folder}", "--seed", "-1"], "seed is -1"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import small_model
 from safetensors.torch import load_file
+from test_files import device
 from test_parity import close, group
 
 from alitok_lite import PRESETS, AliTok, ARConfig, TokenizerConfig, official
@@ -152,6 +154,72 @@ def test_training_checkpoints_and_the_old_file_format_are_read(files, capsys, le
     assert AliTok.from_pretrained("official/b", "cpu").info["tokenizer"]["training"] is True
 
 
+def rekeyed(state, before, inside=""):
+    """With text before every key, or before the second part of each."""
+    return {before + key.replace(".", f".{inside}", 1) if inside else before + key: v for key, v in state.items()}
+
+
+WRAPPED = {
+    "module.": (lambda s: rekeyed(s, "module."), "has 'module.' before its keys, which was taken away"),
+    "compiled": (lambda s: rekeyed(s, "_orig_mod."), "has '_orig_mod.' before its keys, which was taken away"),
+    "both": (lambda s: rekeyed(s, "module._orig_mod."), "has 'module._orig_mod.' before its keys"),
+    "compiled inside": (lambda s: rekeyed(s, "", "_orig_mod."), "has '_orig_mod.' before its keys"),
+    "Lightning": (
+        lambda s: {"state_dict": rekeyed(s, "model.") | {"loss.weight": torch.ones(1)}, "epoch": 3},
+        "is a training checkpoint, of which the state_dict was taken, and has 'model.' before its keys, which was"
+        " taken away, and has 1 other entries, which were left out",
+    ),
+    "ema": (lambda s: {"ema": s}, "is a training checkpoint, of which the ema was taken"),
+    "nested": (lambda s: {"a": {"model": s}, "b": {"lr": 1}}, "of which the a.model was taken"),
+    "average": (lambda s: rekeyed(s, "module.") | {"n_averaged": torch.tensor(3)}, "has 1 other entries"),
+    "model_state": (lambda s: {"model_state": s, "ema": s}, "of which the model_state was taken"),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_weights_of_a_training_of_ones_own(files, fixture, capsys, name):
+    """What is unambiguous is accepted, and said."""
+    wrap, words = WRAPPED[name]
+    for file in ("AliTok.pth", "alitok_b.bin"):
+        torch.save(wrap(torch.load(file)), file)
+    assert convert("--ar", "alitok_b.bin") == 0
+    output = capsys.readouterr().out
+    assert all(re.search(f"; {file} [^;]*{re.escape(words)}", output) for file in ("AliTok.pth", "alitok_b.bin"))
+    assert output.count("\n") == 1
+    model = AliTok.from_pretrained("official/b", "cpu")
+    ids = fixture["tokenizer.out.ids"].long()
+    assert torch.equal(model.tokenizer.encode(fixture["tokenizer.in.pixels"].float() / 255), ids)
+    assert torch.equal(model.ar.norm.weight, fixture["ar.weights.norm.weight"])
+
+
+SEVERAL = {
+    "model and ema": (
+        lambda s: {"model": s, "ema": s},
+        "several models ('model', 'ema'): keep one, as torch.save(torch.load('alitok_b.bin')['model'], 'one.bin') does",
+    ),
+    "two prefixes": (
+        lambda s: rekeyed(s, "online.") | rekeyed(s, "online.ema."),
+        "('online.', 'online.ema.'): keep one, as torch.save({k: v for k, v in torch.load('alitok_b.bin').items() if"
+        " k.startswith('online.ema.')}, 'one.bin') does",
+    ),
+    "plain and compiled": (lambda s: s | rekeyed(s, "_orig_mod."), "several models"),
+    "wrapped and not": (lambda s: s | {"ema": s}, "several models"),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_models_in_one_file(files, capsys, name):
+    """The sentence says how to take one of them out, and doing so helps."""
+    wrap, words = SEVERAL[name]
+    torch.save(wrap(torch.load("alitok_b.bin")), "alitok_b.bin")
+    assert convert("--ar", "alitok_b.bin") == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1 and not Path("official").exists()
+    code = re.search(r"as (torch\.save\(.*\)) does", error)[1]
+    exec(code, {"torch": torch})
+    assert convert("--ar", "one.bin") == 0
+
+
 class Evil:
     def __reduce__(self):
         return (os.mkdir, ("pwned",))
@@ -186,6 +254,19 @@ PAGE = b"\n<!DOCTYPE html><html><head><title>Google Drive - Quota exceeded</titl
 MISTAKES = {
     "page": (lambda: overwrite("AliTok.pth", PAGE), "AliTok.pth is a web page, not weights: Google Drive"),
     "page of ar": (lambda: overwrite("alitok_b.bin", PAGE[1:].lower()), "alitok_b.bin is a web page"),
+    "pointer": (
+        lambda: overwrite("AliTok.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n"),
+        "AliTok.pth is a git-lfs pointer, not the weights: fetch them with `git lfs pull`",
+    ),
+    "wrapped code": (lambda: torch.save({"state_dict": {"a": Evil()}}, "AliTok.pth"), "if you trained it yourself"),
+    "swapped in a wrapper": (
+        lambda: torch.save({"ema": rekeyed(torch.load("alitok_b.bin"), "module.")}, "AliTok.pth"),
+        "AliTok.pth holds an AR model: give it as --ar",
+    ),
+    "number in a prefix": (
+        lambda: torch.save({"m.output.weight": torch.ones(1), "m.step": 7}, "AliTok.pth"),
+        "AliTok.pth is not a state dict",
+    ),
     "cut": (lambda: cut("AliTok.pth", 0.9), "AliTok.pth is cut short: download it again"),
     "cut at once": (lambda: cut("alitok_b.bin", 0.01), "alitok_b.bin is cut short"),
     "cut, old format": (lambda: old_format("AliTok.pth", 0.9), "AliTok.pth is damaged or no file of weights"),
@@ -281,6 +362,28 @@ def test_force_replaces_a_checkpoint_and_nothing_else(files, capsys):
     assert convert("--ar", "alitok_b.bin", "--force") == 2
     assert "holds more than a checkpoint (notes.txt)" in capsys.readouterr().err
     assert Path("official/b/notes.txt").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_force_replaces_files_only(files, capsys, kind):
+    assert convert("--ar", "alitok_b.bin") == 0
+    mine = Path("official/b/mine.safetensors")
+    {"folder": mine.mkdir, "link": lambda: mine.symlink_to("ar.safetensors"), "pipe": lambda: os.mkfifo(mine)}[kind]()
+    before = mine.lstat()
+    capsys.readouterr()
+    assert convert("--ar", "alitok_b.bin", "--force") == 2
+    assert "holds more than a checkpoint (mine.safetensors)" in capsys.readouterr().err
+    assert mine.lstat() == before
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_out_is_a_folder(files, capsys, kind):
+    os.mkdir("official")
+    device("official/b") if kind == "device" else os.mkfifo("official/b")
+    for force in ([], ["--force"]):
+        assert convert("--ar", "alitok_b.bin", *force) == 2
+        assert "official/b'; it must be a folder" in capsys.readouterr().err
+    assert os.listdir("official") == ["b"]
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import small_model
 
 from alitok_lite import AliTok, fid_samples
@@ -93,6 +94,64 @@ def test_a_disk_that_fills_while_joining_loses_nothing(run, monkeypatch, capsys)
     assert np.array_equal(run(out="b.npz"), whole)
 
 
+def test_files_of_others_are_left_alone(run, capsys):
+    """The folder for the batches may be there already."""
+    mine = Path("a.npz.parts") / "mine"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    assert run() == 2
+    assert "a.npz.parts holds something else than batches: move it" in capsys.readouterr().err
+    assert [path.name for path in mine.parent.iterdir()] == ["mine"]
+    mine.unlink()
+    assert len(run()) == 10 and not mine.parent.exists()  # empty, it serves
+
+    def add(*_):
+        Path("b.npz.parts/mine").write_bytes(b"mine")
+        return 1 / 0
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(fid_samples, "_assemble", add)
+        run(out="b.npz")
+    assert len(run(out="b.npz")) == 10
+    assert [path.name for path in Path("b.npz.parts").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_batches_need_a_folder(run, capsys, kind):
+    parts = Path("a.npz.parts")
+    parts.write_bytes(b"mine") if kind == "file" else parts.symlink_to("small")
+    assert run() == 2
+    assert "a.npz.parts is not a folder" in capsys.readouterr().err
+    assert parts.is_symlink() == (kind == "link") and (Path("small") / "config.json").exists()
+
+
+def test_what_a_killed_run_left_half_written_is_removed(run):
+    parts = Path("a.npz.parts")
+    parts.mkdir()
+    (parts / ".order.json.01234567.tmp").write_bytes(b"{")
+    assert len(run()) == 10 and not parts.exists()
+
+
+def test_behind_a_link_the_link_stays(run):
+    Path("deep").mkdir()
+    Path("a.npz").symlink_to("deep/b.npz")
+    assert len(run()) == 10
+    assert Path("a.npz").is_symlink() and [path.name for path in Path("deep").iterdir()] == ["b.npz"]
+
+
+def test_numbers_of_numpy_and_torch_make_the_same_order(folder, tmp_path):
+    kinds = (int, np.int64, torch.tensor)
+    orders = [Order(k(2), k(2), k(3), [k(2), "sea"], settings={"guidance": k(2), "top_k": k(3)}) for k in kinds]
+    orders.append(Order(2, 2, 3, "2, sea", settings={"guidance": 2, "top_k": 3}))
+    for number, order in enumerate(orders):
+        draw(str(folder), tmp_path / f"{number}.npz", order, "cpu")
+    first, *others = (np.load(tmp_path / f"{number}.npz")["arr_0"] for number in range(4))
+    assert all(np.array_equal(first, other) for other in others)
+    for wrong in ({"pictures": True}, {"pictures": 2.0}, {"batch": np.bool_(True)}, {"seed": 1.5}, {"seed": None}):
+        with pytest.raises(ValueError, match=f"--{next(iter(wrong))} is"):
+            Order(**wrong)
+
+
 def test_another_order_does_not_mix_with_what_is_there(run, folder, capsys, monkeypatch):
     monkeypatch.setattr(fid_samples, "_assemble", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -118,7 +177,12 @@ MISTAKES = [
     (["--seed", "4294967290"], "--seed is 4294967290"),
     (["--classes", "boat"], "no class 'boat'"),
     (["--classes", "7"], "no class 7"),
+    (["--classes", "sea,"], "no class '': the list of classes 'sea,' has an empty entry"),
+    (["--classes", ""], "no class ''"),
     (["--out", "a.png"], "--out is 'a.png'"),
+    (["--out", ""], "--out is ''; it must be a new file.npz"),
+    (["--out", "new.npz/"], "--out is 'new.npz/'; it must be a new file.npz"),
+    (["--out", "small"], "--out is 'small'; it must be a new file.npz"),
     (["--out", "none/a.npz"], "a new file.npz in a folder that exists"),
     (["--out", "there.npz"], "--out is 'there.npz'; it must be a new"),
     (["--guidance", "nan"], "guidance is nan"),

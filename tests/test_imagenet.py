@@ -48,6 +48,7 @@ def test_find(text, label):
         ("1000", "no class '1000'"),
         ("n00000000", "no class 'n00000000'"),
         ("", "no class ''"),
+        pytest.param("9" * 5000, "no class '999", id="a very long number"),
         (-1, "no class -1"),
     ],
 )

@@ -130,7 +130,7 @@ def test_a_stored_judge_is_trained_once(tmp_path, device, monkeypatch):
 
     def first_come(*arguments):
         """While this process trains, another one has finished."""
-        metrics.os.rename(tmp_path / "theirs", path)
+        (tmp_path / "theirs").rename(path)
         return metrics.Judge(2).to(device)
 
     path.rename(tmp_path / "theirs")
@@ -303,6 +303,45 @@ def test_evaluate_on_training_pictures_too(model, judge, pictures, device):
     assert results["nats_train"] != results["nats"]
 
 
+def test_the_floor_is_the_distance_of_real_pictures_to_others(model, judge, pictures, device):
+    pixels, labels = pictures
+    more = scenes.render([0, 5, 9] * 8, scenes.TEST_SEED + 100, 32, device), labels
+    features, others = judge.features(pixels), judge.features(more[0])
+    given = metrics.evaluate(model, judge, [pictures], others=[more])
+    assert given["fd_floor"] == pytest.approx(metrics.frechet_distance(features, others), rel=1e-3)
+    assert given["fd_floor_pictures"] == 24
+    halves = metrics.evaluate(model, judge, [pictures])
+    order = [i for c in range(3) for i in range(c, 24, 3)]  # eight of each class: four of each in a half
+    expected = metrics.frechet_distance(features[order[::2]], features[order[1::2]])
+    assert halves["fd_floor"] == pytest.approx(expected, rel=1e-3) and halves["fd_floor_pictures"] == 12
+    assert {key: value for key, value in halves.items() if "floor" not in key} == {
+        key: value for key, value in given.items() if "floor" not in key
+    }
+
+
+@pytest.mark.parametrize(("count", "halves"), [(2, None), (3, None), (4, 2), (5, 2)])
+def test_few_pictures_have_no_floor(model, judge, pictures, count, halves):
+    results = metrics.evaluate(model, judge, [(pictures[0][:count], pictures[1][:count])])
+    assert results.get("fd_floor_pictures") == halves and ("fd_floor" in results) == (halves is not None)
+
+
+def test_chance_is_the_share_of_the_largest_class(model, judge, pictures):
+    labels = torch.tensor([0] * 12 + [1] * 8 + [2] * 4, device=pictures[1].device)
+    assert metrics.evaluate(model, judge, [(pictures[0], labels)])["judge_chance"] == 0.5
+
+
+def test_a_stored_judge_lies_behind_links_too(tmp_path, device):
+    labels = torch.arange(8) % 2
+
+    def batches(step):
+        return scenes.render(labels * 8, step, 32, device), labels.to(device)
+
+    (tmp_path / "link").symlink_to("judge")
+    metrics.stored_judge(tmp_path / "link", batches, ["sea", "planet"], 2, device)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["judge", "link"]
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_evaluate_refuses_a_broken_model(model, judge, pictures):
     model.ar.output.weight.data.fill_(float("nan"))
     with pytest.raises(ValueError, match="logits are not finite"):
@@ -379,7 +418,8 @@ def test_inception_measures_beside_the_judge(weights, model, judge, pictures, de
     assert inception(half).tolist() == [[128.0] * 3]  # rounded, not cut off
     results = metrics.evaluate(model, judge, [pictures], inception=inception)
     plain = metrics.evaluate(model, judge, [pictures])
-    extra = {"inception_rfd_stage1", "inception_rfd_stage2", "inception_gfd", "inception_generation_gap"}
+    names = ("rfd_stage1", "rfd_stage2", "gfd", "generation_gap", "fd_floor")
+    extra = {f"inception_{name}" for name in names}
     assert results.keys() - plain.keys() == extra
     assert all(results[key] == plain[key] for key in plain)
     colours = [inception(p) for p in (pictures[0], model.tokenizer.decode(model.tokenizer.encode(pictures[0]), 1))]

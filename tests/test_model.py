@@ -1,14 +1,19 @@
 """Checkpoint folders: what is saved comes back, and damage is named in one sentence."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, small_model
+from conftest import CLASSES, small_ar, small_model, small_tokenizer
+from test_files import device as device_node
 
 from alitok_lite import AliTok
+from alitok_lite.ar import ARModel
 from alitok_lite.model import CheckpointError, write_atomically
+from alitok_lite.sampling import Sampling
+from alitok_lite.tokenizer import Tokenizer
 
 
 def test_a_checkpoint_comes_back(folder, device):
@@ -91,18 +96,78 @@ def test_a_save_that_breaks_off_leaves_the_old_checkpoint(folder, monkeypatch):
     assert torch.equal(AliTok.from_pretrained(folder, "cpu").ar.output.weight, old)
 
 
-def test_atomic_write_leaves_no_temporary_file(tmp_path, monkeypatch):
-    target = tmp_path / "file"
-    target.write_bytes(b"old")
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder", "lost link"])
+def test_saving_leaves_alone_what_is_no_file(folder, tmp_path, kind):
+    """The weights of that part get another name."""
+    model, path = AliTok.from_pretrained(folder, "cpu"), folder / "ar.safetensors"
+    path.unlink()
+    make = {"device": device_node, "pipe": os.mkfifo, "folder": os.mkdir, "lost link": lambda p: p.symlink_to("none")}
+    make[kind](path)
+    before = path.lstat()
+    for _ in range(2):
+        model.save_pretrained(folder)
+    assert path.lstat() == before
+    again = AliTok.from_pretrained(folder, "cpu")
+    assert torch.equal(again.ar.output.weight, model.ar.output.weight)
+    assert len(list(folder.iterdir())) == 6
 
-    def broken(*_):
-        raise OSError("broken")
 
-    monkeypatch.setattr("os.replace", broken)
-    with pytest.raises(OSError, match="broken"):
-        write_atomically(target, b"new")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-    assert target.read_bytes() == b"old"
+def test_saving_leaves_the_files_of_links_alone(folder, tmp_path):
+    """As a cache of the Hub has them: what is equal is not written again, what differs gets another name."""
+    model = AliTok.from_pretrained(folder, "cpu")
+    (folder / "ar.safetensors").rename(tmp_path / "blob")
+    (folder / "ar.safetensors").symlink_to(tmp_path / "blob")
+    before = (tmp_path / "blob").read_bytes()
+    model.save_pretrained(folder)
+    assert len(list(folder.iterdir())) == 5
+    torch.nn.init.ones_(model.ar.output.bias)
+    model.save_pretrained(folder)
+    assert (tmp_path / "blob").read_bytes() == before and (folder / "ar.safetensors").is_symlink()
+    assert (AliTok.from_pretrained(folder, "cpu").ar.output.bias == 1).all()
+
+
+def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="folder is ''"):
+        small_model().save_pretrained("")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.array, torch.tensor])
+def test_sizes_of_numpy_and_torch_are_saved(tmp_path, kind):
+    sizes = small_tokenizer(codebook_size=kind(32))
+    ar = small_ar(sizes, width=kind(24), dropout=np.float32(0.5))
+    assert (type(sizes.codebook_size), type(ar.width), ar.dropout) == (int, int, 0.5)
+    model = AliTok(Tokenizer(sizes, (2,)), ARModel(ar), CLASSES, Sampling(np.float32(2), top_k=kind(3)))
+    model.save_pretrained(tmp_path)
+    assert AliTok.from_pretrained(tmp_path, "cpu").sampling == Sampling(2, top_k=3)
+    for wrong in (kind(0), kind(-8), np.bool_(True), torch.tensor(True), np.float64(32), "32", None):
+        with pytest.raises(ValueError, match="TokenizerConfig: codebook_size is .*; it must be a whole number of 1 or"):
+            small_tokenizer(codebook_size=wrong)
+
+
+def test_a_pointer_instead_of_weights_is_named(folder):
+    (folder / "ar.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(CheckpointError, match="ar.safetensors is a git-lfs pointer, not the weights: .*`git lfs pull`"):
+        AliTok.from_pretrained(folder)
+
+
+def test_labels_take_one_class_or_several(model):
+    model.classes = ["1", "0", "x"]
+    for classes in (
+        "x",
+        2,
+        "2",
+        np.int64(2),
+        torch.tensor(2),
+        ["x"],
+        np.array(["x"]),
+        torch.tensor([2]),
+        np.array([2]),
+    ):
+        assert model.labels(classes).tolist() == [2]
+    assert model.labels(["1", 1, "0", 0]).tolist() == [0, 1, 1, 0]
+    assert model.labels([]).shape == (0,)
 
 
 PARTS = ["encoder", "decoder1", "decoder2", "ar"]

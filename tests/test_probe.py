@@ -258,6 +258,7 @@ def test_replace_tokens():
     ids = torch.arange(12).view(2, 6)
     assert probe.replace_tokens(ids, 2, 99).tolist() == [[0, 1, 99, 3, 4, 5], [6, 7, 99, 9, 10, 11]]
     assert probe.replace_tokens(ids, 2, torch.tensor([7, 8]))[:, 2].tolist() == [7, 8]
+    assert torch.equal(probe.replace_tokens(ids, torch.tensor(2), 99), probe.replace_tokens(ids, 2, 99))
     both = probe.replace_tokens(ids, [0, 5], torch.tensor([[1, 2], [3, 4]]))
     assert both[:, [0, 5]].tolist() == [[1, 2], [3, 4]]
     assert probe.replace_tokens(ids, [0, 5], torch.tensor([1, 2]))[:, [0, 5]].tolist() == [[1, 2]] * 2

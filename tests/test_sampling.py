@@ -1,7 +1,11 @@
 """Drawing: cached equals uncached, seeds, guidance, truncation, prompts, mistakes."""
 
+import json
 import math
+from dataclasses import asdict
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, small_model
@@ -9,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alitok_lite.layers import KVCache
-from alitok_lite.sampling import _next_logits, guidance_ramp, gumbel_noise, truncate
+from alitok_lite.sampling import Sampling, _next_logits, guidance_ramp, gumbel_noise, seed_of_each, truncate
 
 
 def last_ids(model, *args, **kwargs):
@@ -125,9 +129,75 @@ def test_noise_draws_from_the_distribution():
     torch.testing.assert_close(shares, logits.softmax(-1), atol=0.03, rtol=0)
 
 
+NUMBERS = [np.int64, np.uint8, np.array, torch.tensor]
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_whole_numbers_of_numpy_and_torch(kind):
+    model = small_model()
+    expected = last_ids(model, ["tree", "tree"], seed=[3, 4], top_k=5)
+    for classes in (["tree", kind(2)], [kind(2), kind(2)], torch.tensor([2, 2]), np.array([2, 2])):
+        assert torch.equal(last_ids(model, classes, seed=kind(3), top_k=kind(5)), expected)
+    assert torch.equal(last_ids(model, kind(2), seed=kind(3), top_k=kind(5)), expected[:1])
+
+
+@pytest.mark.parametrize(
+    "seeds", [np.array([3, 7]), torch.tensor([3, 7]), (3, 7), range(3, 11, 4), [np.int64(3), torch.tensor(7)]]
+)
+def test_seeds_of_numpy_and_torch(seeds):
+    assert seed_of_each(seeds, 2) == [3, 7] and {type(seed) for seed in seed_of_each(seeds, 2)} == {int}
+    model = small_model()
+    assert torch.equal(last_ids(model, ["sea", "sea"], seed=seeds), last_ids(model, ["sea", "sea"], seed=[3, 7]))
+    assert torch.equal(gumbel_noise(seeds, 2, 3, "cpu"), gumbel_noise([3, 7], 2, 3, "cpu"))
+
+
+def test_one_seed_in_an_array_is_that_of_one_picture():
+    for seed in (np.array([3]), torch.tensor([3])):
+        assert seed_of_each(seed, 1) == [3]
+        with pytest.raises(ValueError, match="a list of 2, one a picture"):
+            seed_of_each(seed, 2)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.array, torch.tensor, Fraction])
+def test_settings_of_numpy_and_torch_become_those_of_python(kind):
+    half, two = kind(0.5), kind(2)
+    sampling = Sampling(two, half, half, None, half)
+    assert sampling == Sampling(2, 0.5, 0.5, None, 0.5)
+    assert {type(value) for value in asdict(sampling).values()} <= {int, float, type(None)}
+    assert Sampling(**json.loads(json.dumps(asdict(sampling)))) == sampling  # as a checkpoint keeps it
+    model = small_model()
+    drawn = last_ids(model, ["sea"], seed=1, guidance=two, power=half, temperature=half, top_p=half)
+    assert torch.equal(drawn, last_ids(model, ["sea"], seed=1, guidance=2, power=0.5, temperature=0.5, top_p=0.5))
+
+
+def test_wrong_seeds_are_refused_at_once():
+    with pytest.raises(ValueError, match=f"seed is {2**32}"):
+        small_model().stream(["sea", "sea"], seed=2**32 - 1)  # the second picture's
+
+
 @pytest.mark.parametrize(
     ("classes", "arguments", "words"),
     [
+        ([np.bool_(True)], {}, "no class True"),
+        ([torch.tensor(True)], {}, "no class True"),
+        ([np.float64(1)], {}, "no class 1.0"),
+        (1.0, {}, "no class 1.0"),
+        (True, {}, "no class True"),
+        (["sea"], {"seed": np.bool_(True)}, "seed is .*True"),
+        (["sea"], {"seed": torch.tensor([True])}, "seed is True"),
+        (["sea"], {"seed": np.float64(3)}, "seed is .*3.0"),
+        (["sea"], {"seed": np.array([[3]])}, r"seed is \[3\]"),
+        (["sea"], {"seed": np.array([1.0])}, "seed is 1.0"),
+        (["sea"], {"seed": None}, "seed is None"),
+        (["sea"], {"seed": {3}}, r"seed is \{3\}"),
+        (["sea"], {"guidance": np.bool_(True)}, "guidance is True"),
+        (["sea"], {"guidance": np.float32("nan")}, "guidance is nan"),
+        (["sea"], {"guidance": np.array([2.0])}, "guidance is array"),
+        (["sea"], {"guidance": 10**400}, "guidance is 1000"),
+        (["sea"], {"temperature": torch.tensor(float("inf"))}, "temperature is inf"),
+        (["sea"], {"top_k": torch.tensor(True)}, "top_k is True"),
+        (["sea"], {"top_k": np.float64(3)}, "top_k is 3.0"),
+        (["sea"], {"top_k": -1}, "top_k is -1"),
         (["se"], {}, "no class 'se'.*0 to 2.*sea, house, tree"),
         ([3], {}, "no class 3"),
         ([-1], {}, "no class -1"),
@@ -154,7 +224,7 @@ def test_noise_draws_from_the_distribution():
 )
 def test_mistakes_name_the_value_at_once(classes, arguments, words):
     with pytest.raises(ValueError, match=words):
-        list(small_model().stream(classes, **arguments))
+        small_model().stream(classes, **arguments)
 
 
 def test_misspelt_setting():

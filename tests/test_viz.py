@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_model
-from matplotlib import rcParams, rcParamsOrig
+from matplotlib import pyplot, rcParams, rcParamsOrig
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from alitok_lite import TokenizerConfig, probe, viz
+from alitok_lite import TokenizerConfig, panels, probe, viz
 from alitok_lite.layers import causal_mask, rope_table
 
 
@@ -112,6 +113,28 @@ FIGURES = ATTENTION | {
     "scan_orders": lambda g: viz.scan_orders({"raster": range(16), "backwards": range(15, -1, -1)}),
     "two_stages": lambda g: viz.two_stages(),
 }
+
+
+@pytest.mark.parametrize(
+    ("style", "name"),
+    [("dark_background", "ablation"), ("dark_background", "dependency_maps"), ("ggplot", "curves")],
+)
+def test_figures_look_the_same_under_every_style(given, style, name):
+    expected = viz.to_png(FIGURES[name](given))
+    with pyplot.style.context([style, {"savefig.facecolor": "black"}]):  # as dark styles had it
+        assert viz.to_png(FIGURES[name](given)) == expected
+        saved = io.BytesIO()
+        FIGURES[name](given).savefig(saved, format="png")  # as people do it
+    assert saved.getvalue() == expected
+
+
+def test_paper_axes_and_ink_are_the_house_s_own(given):
+    with pyplot.style.context("dark_background"):
+        figure = FIGURES["guidance_ramps"](given)
+    (axes,) = figure.axes
+    assert to_hex(figure.get_facecolor()) == to_hex(axes.get_facecolor()) == "#ffffff"
+    texts = [axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels(), *figure.findobj(Text)]
+    assert {to_hex(text.get_color()) for text in texts if text.get_text()} == {panels.INK.lower()}
 
 
 def drawn_texts(figure, monkeypatch):
