@@ -94,6 +94,13 @@ FIGURES = ATTENTION | {
     "curves": lambda g: viz.curves(
         {"loss": (range(50), [1 / (i + 1) for i in range(50)])}, "step", "loss", "Does it learn?"
     ),
+    "rate_charts": lambda g: viz.rate_charts(
+        {
+            "PSNR in dB": {"conventional": [(70, 21.0), (72, 21.1)], "causal": [(90, 21.3)], "larger": [(95, 21.6)]},
+            "loss": {"conventional": [(70, 0.1), (72, 0.2)], "causal": [(90, 0.1)], "larger": [(95, 0.4)]},
+        },
+        ("conventional", "larger"),
+    ),
     "ablation": lambda g: viz.ablation(ROWS, "nats", "nats per token (scenes)", "top-1"),
     "ablation of our own": lambda g: viz.ablation(ROWS, "psnr", "PSNR (dB)"),
     "bars": lambda g: viz.bars(
