@@ -46,7 +46,7 @@ def tokenizer_task(losses: LossWeights, name: str = "tokenizer", perceptual=None
 
 
 class Numbered:
-    """Pictures that show their own number as a grey value, 0 to 47 in training and 48 to 95 unseen; class number % 3."""
+    """Pictures that show their own number as a grey value: 0 to 47 in training, 48 to 95 unseen. Class: number % 3."""
 
     classes = ["sea", "house", "tree"]
     stamp = "numbered"
