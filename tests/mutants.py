@@ -1,17 +1,20 @@
 """Faults that the tests must find: small changes of the package, one at a time, each with what it would ruin.
 
 `mutate.py` applies them to a copy of the tree and runs the nearest tests. Where no test can tell, because nobody relies
-on what a change touches, it is called harmless, with the reason. Keep `old` short: it must stand in its file exactly
-once, and where the code around it changes, it should not have to follow.
+on what a change touches, it is called harmless, with the reason. Keep `old` short: it must be found exactly once, and
+where the code around it changes, or moves to another of the files, it should not have to follow.
 """
 
 from typing import NamedTuple
 
 
 class Mutant(NamedTuple):
-    """In `file` of the package, `old` becomes `new`; `tests` are names of test files without test_ and .py."""
+    """In one of the package's `files`, `old` becomes `new`; `tests` are test files without test_ and .py.
 
-    file: str
+    Files that there are not do not matter.
+    """
+
+    files: tuple[str, ...]
     old: str
     new: str
     why: str  # what is no longer true
@@ -19,9 +22,12 @@ class Mutant(NamedTuple):
     harmless: str = ""  # why no test can tell
 
 
-def _of(file: str, tests: str, *changes: tuple[str, ...]) -> list[Mutant]:
-    """Mutants of one file: (old, new, why) or (old, new, why, harmless)."""
-    return [Mutant(file, *change[:3], tuple(tests.split()), *change[3:]) for change in changes]
+def _of(files: str, tests: str, *changes: tuple[str, ...]) -> list[Mutant]:
+    """Mutants of some files: (old, new, why) or (old, new, why, harmless)."""
+    return [Mutant(tuple(files.split()), *change[:3], tuple(tests.split()), *change[3:]) for change in changes]
+
+
+TRAINING = "train.py loop.py tasks.py state.py"
 
 
 LOSSES = _of(
@@ -72,7 +78,7 @@ PERCEPTUAL = _of(
 )
 
 TOKENIZER_TASK = _of(
-    "train.py",
+    TRAINING,
     "objective splits train_settings train perceptual",
     ("settings.lr / 2, (0.5, 0.9)", "settings.lr, (0.5, 0.9)", "learning rate of the critic"),
     ("(0.5, 0.9)", "(0.9, 0.999)", "betas of the critic"),
@@ -108,7 +114,7 @@ TOKENIZER_TASK = _of(
 )
 
 AR_TASK = _of(
-    "train.py",
+    TRAINING,
     "splits train_settings train",
     ("self.ids[rows].long(), self.labels[rows]", "self.ids[rows].long(), self.labels[rows.roll(1)]", "ids and labels"),
     ("self.model.ar.config.classes)", "self.model.ar.config.classes - 1)", "dropped labels become the null class"),
@@ -128,7 +134,7 @@ AR_TASK = _of(
 )
 
 FIT = _of(
-    "train.py",
+    TRAINING,
     "train_settings train ablation",
     ('"weight_decay": 0.0}]', '"weight_decay": weight_decay}]', "no decay on norms, biases, tables and embeddings"),
     ("linear = (nn.Linear, nn.Conv2d)", "linear = (nn.Linear,)", "decay on convolutions"),
@@ -142,9 +148,9 @@ FIT = _of(
     ("learning_rate(settings, step)", "learning_rate(settings, step + 1)", "a step has its own learning rate"),
     ("accelerator.clip_grad_norm_(task.network.parameters(), settings.clip)", "pass", "gradients are clipped"),
     ("task.before_update()", "pass", "codebook and critic learn"),
-    ("        optimizer.step()\n", "", "the network learns"),
-    ("        optimizer.zero_grad()\n", "", "gradients of a step are forgotten"),
-    ("        weights.follow()\n", "", "the average follows"),
+    ("  optimizer.step()\n", "  pass\n", "the network learns"),
+    ("  optimizer.zero_grad()\n", "  pass\n", "gradients of a step are forgotten"),
+    ("  weights.follow()\n", "  pass\n", "the average follows"),
     ("step + 1 == steps or", "False or", "the last step is saved"),
     ("(step + 1) % settings.save_every", "step % settings.save_every", "steps that are saved"),
     ("settings.ema, settings.keep_best", "0.0, settings.keep_best", "the run holds the average"),
@@ -165,7 +171,7 @@ FIT = _of(
 )
 
 BUILD = _of(
-    "train.py",
+    TRAINING,
     "train_settings train ablation",
     ("torch.manual_seed(seed)", "pass", "the same seed starts from the same weights"),
     ("source, settings.seed, device)", "source, 0, device)", "another seed starts from other weights"),
@@ -365,7 +371,7 @@ METRICS = _of(
     ('sum(results["nats_positions"]) / math.log(2)', 'sum(results["nats_positions"])', "bits"),
     ('f"{name}_prefix": means[:prefix]', 'f"{name}_prefix": means[prefix:]', "the prefix"),
     ("argmax(1).cpu() == labels", "argmax(1).cpu() != labels", "accuracy"),
-    ("len(ids.unique()) / codes", "len(ids.unique()) / len(ids)", "share of the codes"),
+    ("unique()) / codes", "unique()) / len(ids)", "share of the codes"),
     ("minlength=codes).double() / ids", "minlength=codes).double() / 2 / ids", "entropy"),
     ("seed=first + part.start", "seed=first", "samples of all batches differ"),
     ("first = scenes.TEST_SEED + seed", "first = seed", "unseen scenes have test seeds"),
@@ -382,14 +388,13 @@ METRICS = _of(
 )
 
 DATA = _of(
-    "data.py",
+    "data.py layout.py",
     "splits data",
     ('(split == "test")]', '(split != "test")]', "which side is held out"),
-    ("HELD_OUT = 20", "HELD_OUT = 4", "a twentieth is held out"),
-    ('fsencode(f"{label}/{file}")', "fsencode(file)", "which pictures are held out"),
-    ("root = test\n", "pass\n", "a test folder holds the unseen pictures"),
-    ("_classes(test)", "_classes(train)", "a test folder holds the unseen pictures"),
-    ("files = {label: _split(label, files[label], split)", "files = {label: files[label]", "pictures are held out"),
+    ("< 256 for digest", "< 2560 for digest", "a twentieth is held out"),
+    ('fsencode(f"{label}/', 'fsencode(f"/', "which pictures are held out"),
+    ('if split == "test":', 'if split == "none":', "a test folder holds the unseen pictures"),
+    ("(label, files[label], split)", '(label, files[label], "train")', "pictures are held out"),
     ("self.size), self.labels[rows.to(self.device)]", "self.size), self.labels[rows.roll(1)]", "pictures and labels"),
     (".repeat(10)", ".repeat_interleave(10)", "crops and labels"),
     ("(seed * 1_000_003 + step) % 2**32", "step % 2**32", "another seed has other pictures"),
@@ -485,17 +490,21 @@ OTHERS = [
         ),
     ),
     *_of(
-        "model.py",
+        "model.py sampling.py",
         "model sampling",
         ("clamp(0, 1) * 255).round()", "clamp(0, 1) * 255)", "8 bits are rounded"),
         ("list(range(seed, seed + len(labels)))", "[seed] * len(labels)", "a picture has its own seed"),
     ),
     *_of(
-        "__main__.py",
+        "__main__.py report.py",
         "splits",
         ("in (source.test, source.train))", "in (source.train, source.test))", "unseen pictures are measured"),
     ),
-    *_of("convert.py", "failures", ("os.replace(old, out)", "pass", "after a failure the old checkpoint is there")),
+    *_of(
+        "convert.py files.py",
+        "failures",
+        ("os.replace(old, out)", "pass", "after a failure the old checkpoint is there"),
+    ),
     *_of("demo.py", "failures", ("with _running, one_thread", "with one_thread", "one step of one model at a time")),
 ]
 

@@ -45,7 +45,7 @@ class Copy:
         """Run test files in a fork, after a mutation or without one."""
         self.mutant, self.began, self.limit = mutant, time.monotonic(), seconds
         if mutant is not None:
-            self.path = self.root / "alitok_lite" / mutant.file
+            self.path = self.root / place_of(mutant)
             self.text = self.path.read_text()
             self.path.write_text(self.text.replace(mutant.old, mutant.new))
         sys.stdout.flush()
@@ -117,16 +117,26 @@ class Result(NamedTuple):
         change = f"{mutant.old!r} -> {mutant.new!r}"
         harmless = f" (harmless: {mutant.harmless})" if mutant.harmless else ""
         by = f" by {self.by}" if self.by else ""
-        return f"{self.verdict:8} {self.seconds:5.1f} s  {mutant.file}: {change}  [{mutant.why}]{harmless}{by}{mark}"
+        return (
+            f"{self.verdict:8} {self.seconds:5.1f} s  {mutant.files[0]}: {change}  [{mutant.why}]{harmless}{by}{mark}"
+        )
+
+
+def place_of(mutant: Mutant) -> Path:
+    """The file, under the tree, that a mutant changes. Raises LookupError unless its text is there exactly once."""
+    paths = [path for name in mutant.files if (path := ROOT / "alitok_lite" / name).exists()]
+    found = {path: count for path in paths if (count := path.read_text().count(mutant.old))}
+    if sum(found.values()) != 1:
+        raise LookupError(f"{mutant.old!r} is found {sum(found.values())} times in {', '.join(mutant.files)}")
+    return next(iter(found)).relative_to(ROOT)
 
 
 def fault(mutant: Mutant) -> str | None:
     """Why a mutant cannot be tried: "stale" or "broken"; None if it can."""
-    text = (ROOT / "alitok_lite" / mutant.file).read_text()
-    if text.count(mutant.old) != 1:
-        return "stale"
     try:
-        ast.parse(text.replace(mutant.old, mutant.new))
+        ast.parse((ROOT / place_of(mutant)).read_text().replace(mutant.old, mutant.new))
+    except LookupError:
+        return "stale"
     except SyntaxError:
         return "broken"
     return None
@@ -182,7 +192,7 @@ def main(mutants: Sequence[Mutant], seconds: float = SECONDS) -> int:
 
 def chosen(words: Sequence[str]) -> list[Mutant]:
     """The mutants whose file or reason holds one of the words; all without words."""
-    return [m for m in MUTANTS if not words or any(word in f"{m.file} {m.why}" for word in words)]
+    return [m for m in MUTANTS if not words or any(word in f"{m.files} {m.why}" for word in words)]
 
 
 if __name__ == "__main__":

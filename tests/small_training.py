@@ -91,8 +91,8 @@ class Toy(train.Task):
         nn.init.ones_(self.network.weight)
         nn.init.ones_(self.network.bias)
         self.sizes: list[int] = []  # of the parts of all steps
-        self.saved: list[tuple[float, float]] = []  # weight and bias at every save
-        self.model = SimpleNamespace(info={}, save_pretrained=lambda folder: self.saved.append(self.values))
+        self.written: list[tuple[float, float]] = []  # weight and bias at every save
+        self.model = SimpleNamespace(info={}, save_pretrained=lambda folder: self.written.append(self.values))
 
     @property
     def values(self) -> tuple[float, float]:

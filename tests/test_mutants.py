@@ -13,7 +13,7 @@ SAMPLE = """
 import sys
 from mutants import Mutant
 from mutate import main
-scan = lambda old, new, harmless="": Mutant("scan.py", old, new, "", ("scan",), harmless)
+scan = lambda old, new, harmless="": Mutant(("scan.py",), old, new, "", ("scan",), harmless)
 sys.exit(main([
     scan("if number % 2", "if number % 3"),
     scan("row.flip(0)", "row"),
@@ -41,14 +41,14 @@ def test_list_is_long_enough_and_names_its_exceptions():
     assert len({mutant[:3] for mutant in MUTANTS}) == len(MUTANTS)
     for mutant in MUTANTS:
         assert mutant.old != mutant.new and mutant.why and mutant.tests
-        assert (TESTS.parent / "alitok_lite" / mutant.file).exists()
+        assert (TESTS.parent / "alitok_lite" / mutant.files[0]).exists()
         assert all((TESTS / f"test_{name}.py").exists() for name in mutant.tests)
 
 
 @pytest.mark.slow
 def test_no_mutant_is_stale_and_each_is_valid():
     """Otherwise change its text in mutants.py."""
-    code = "from mutate import *; print([(fault(m), m.file, m.old) for m in MUTANTS if fault(m)])"
+    code = "from mutate import *; print([(fault(m), m.files, m.old) for m in MUTANTS if fault(m)])"
     result = python("-c", code, seconds=120)
     assert result.stdout == "[]\n", result.stdout + result.stderr
 

@@ -107,7 +107,7 @@ def test_run_ends_with_the_moving_average(tmp_path, ema):
     """Its decay at first is that of few steps, so that the random start is soon forgotten."""
     settings = replace(BASE, ema=ema)
     task = fit(Toy(ROWS), settings, tmp_path)
-    assert task.values == task.saved[-1] == pytest.approx(by_hand(settings)[-1], rel=1e-5)
+    assert task.values == task.written[-1] == pytest.approx(by_hand(settings)[-1], rel=1e-5)
 
 
 @about("weight_decay")
@@ -178,7 +178,7 @@ def test_learning_rate_at_given_steps():
 def test_run_is_saved_every_so_many_steps_and_at_the_end(tmp_path, every, wanted):
     task = fit(Toy(ROWS), replace(BASE, save_every=every), tmp_path)
     whole = by_hand(BASE)
-    assert [pair for saved in task.saved for pair in saved] == pytest.approx(
+    assert [pair for saved in task.written for pair in saved] == pytest.approx(
         [number for step in wanted for number in whole[step]], rel=1e-5
     )
     assert task.model.info["training"]["toy"]["steps"] == BASE.steps
@@ -192,7 +192,7 @@ def test_best_weights_are_those_of_the_lowest_test_nats(tmp_path, ema):
     whole = by_hand(settings)
     assert task.values == pytest.approx(whole[2], rel=1e-5)
     kept = [number for step in (0, 1, 2, 2, 2) for number in whole[step]]
-    assert [number for pair in task.saved for number in pair] == pytest.approx(kept, rel=1e-5)
+    assert [number for pair in task.written for number in pair] == pytest.approx(kept, rel=1e-5)
     last = fit(Toy(ROWS, nats=[3.0, 2.5, 2.0, 2.0, 4.0]), replace(settings, keep_best=False), tmp_path / "last")
     assert last.values == pytest.approx(whole[4], rel=1e-5)
 
