@@ -167,7 +167,6 @@ FIT = _of(
     ("swapped(weights.measured)", "swapped(weights.published)", "every save is measured by its own weights"),
     ("swapped(weights.published):\n        task", "swapped(task.network):\n        task", "what the run holds"),
     ("weights.finish(broadcast)", "pass", "the model that training returns"),
-    ("    weights.judge(done", "    dict(done", "the best weights are kept"),
 )
 
 BUILD = _of(
@@ -439,6 +438,8 @@ WEIGHTS = _of(
     ("min(self.ema, (1 + count) / (10 + count))", "self.ema", "the random start is soon forgotten"),
     ("(1 + count) / (10 + count)", "(1 + count) / (2 + count)", "the random start is soon forgotten"),
     ('min(self.history, key=lambda row: row["test', 'max(self.history, key=lambda row: row["test', "the best"),
+    ("if self.kept is self.history[-1]:", "if True:", "the best are kept, not the last"),
+    ("if self.kept is self.history[-1]:", "if False:", "the best are kept, not the first"),
     ("for name in self.copied:", "for name in ():", "the codebook is copied"),
     ("self.measured if self.best is None else self.best", "self.measured", "the run holds the best"),
     ("self.network if self.average is None else self.average.module", "self.network", "the average is measured"),

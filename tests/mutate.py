@@ -63,8 +63,9 @@ class Copy:
         file = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        others = [path for path in sys.path if Path(path).resolve() not in (ROOT, ROOT / "tests")]
+        sys.path[:] = [str(self.root), *others]
         os.chdir(self.root)
-        sys.path[0] = str(self.root)
         sys.modules.pop("mutants")
         sys.dont_write_bytecode = True  # two versions of a file may be equal in size and age
         os.environ |= {"PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -86,7 +87,7 @@ class Copy:
 
     def failed(self) -> str:
         """Name of the test that failed last, if one did."""
-        found = re.findall(r"^FAILED tests/test_(\S+)", self.log.read_text(errors="replace"), re.M)
+        found = re.findall(r"^(?:FAILED|ERROR) tests/test_(\S+)", self.log.read_text(errors="replace"), re.M)
         return found[-1] if found else ""
 
     def stop(self) -> None:
@@ -166,8 +167,8 @@ def try_all(mutants: Sequence[Mutant], show: Callable[[Result], object], seconds
                         mutant = waiting.pop(0)
                         copy.start(mutant.tests, mutant, seconds)
                     elif copy.pid and (ended := copy.poll()):
-                        seconds_taken = time.monotonic() - copy.began
-                        results.append(Result(copy.mutant, verdicts[ended], seconds_taken, copy.failed()))
+                        took = time.monotonic() - copy.began
+                        results.append(Result(copy.mutant, verdicts[ended], took, copy.failed()))
                         show(results[-1])
                 time.sleep(0.05)
         finally:

@@ -197,6 +197,38 @@ def test_best_weights_are_those_of_the_lowest_test_nats(tmp_path, ema):
     assert last.values == pytest.approx(whole[4], rel=1e-5)
 
 
+class Watched(Toy):
+    """Takes down the mode of the network and, before each update, weight and bias and whether they have gradients."""
+
+    def __init__(self) -> None:
+        super().__init__(ROWS)
+        self.modes: list[bool] = []
+        self.before: list[tuple] = []
+
+    def loss(self, network, batch, step):
+        self.modes.append(self.network.training)
+        return super().loss(network, batch, step)
+
+    def diagnose(self):
+        self.network.train()  # as the tasks of models do, whose dropout is for training
+        return {}
+
+    def before_update(self):
+        self.before.append((*self.values, self.network.weight.grad is not None))
+
+
+def test_codebook_and_critic_learn_once_a_step_between_gradients_and_update(tmp_path):
+    task = Watched()
+    task.network.eval()
+    fit(task, replace(BASE, accumulate=2), tmp_path)
+    assert task.modes == [True] * 2 * BASE.steps
+    start = [(1.0, 1.0), *by_hand(BASE)[:-1]]
+    assert [number for *values, _ in task.before for number in values] == pytest.approx(
+        [number for pair in start for number in pair], rel=1e-5
+    )
+    assert all(there for *_, there in task.before)
+
+
 class Random(Toy):
     """Its rows are random numbers, which a seed decides."""
 
@@ -248,10 +280,9 @@ def test_two_seeds_train_two_models_and_one_seed_the_same(tmp_path):
             model = train.train_part(part, PRESET, replace(SHORT, seed=seed), tmp_path / name)
         found[name] = model
     assert torch.equal(weights(found["one"]), weights(found["again"]))
-    for part in ("encoder", "decoder1", "decoder2"):
-        one, two = (getattr(found[name].tokenizer, part).positions if part != "encoder" else
-                    found[name].tokenizer.encoder.queries for name in ("one", "two"))  # fmt: skip
-        assert (one - two).abs().mean() > 0.05, part
+    for name in ("encoder.queries", "decoder1.positions", "decoder2.extra_tokens"):
+        one, two = (found[run].tokenizer.get_parameter(name) for run in ("one", "two"))
+        assert (one - two).abs().mean() > 0.05, name
     assert (found["one"].ar.embedding.weight - found["two"].ar.embedding.weight).abs().mean() > 0.01
 
 
@@ -263,7 +294,8 @@ def test_scenes_follow_seed_batch_and_pictures(pictures):
     source = SceneSource(16, replace(SHORT, batch=20, pictures=pictures), device)
     first, labels = source.batch(0)
     assert len(first) == len(labels) == 20
-    assert len(first.flatten(1).unique(dim=0)) == 20 if pictures > 20 else len(first.flatten(1).unique(dim=0)) <= 8
+    different = len(first.flatten(1).unique(dim=0))
+    assert (different == 20) if pictures > 20 else (different <= 8)
     other = SceneSource(16, replace(SHORT, batch=20, pictures=pictures, seed=1), device)
     assert not torch.equal(other.batch(0)[0], first) and not torch.equal(source.batch(1)[0], first)
     if pictures == 8:
@@ -310,21 +342,18 @@ def test_share_of_labels_becomes_the_null_class(tmp_path, share):
 @about("losses")
 @pytest.mark.parametrize("part", ["tokenizer", "decoder"])
 def test_weights_of_the_losses_reach_the_training(tmp_path, part):
-    """The first step's terms, twice as large with twice the weights; the critic from its start on."""
-    found = []
-    if part == "decoder":
-        train.train_part("tokenizer", PRESET, SHORT, tmp_path / "1.0")
-        train.train_part("tokenizer", PRESET, SHORT, tmp_path / "2.0")
+    """The first step's terms are twice as large with twice the weights; the critic is there from its start on."""
+    terms, found = ("mse", "l1", "edges", "aux", "vq") if part == "tokenizer" else ("mse", "l1", "edges"), []
     for factor in (1.0, 2.0):
-        losses = LossWeights(mse=factor, l1=factor, edges=factor, aux=factor, vq=factor, adversarial=0.1 * factor)
         run = tmp_path / f"{factor}"
+        if part == "decoder":
+            train.train_part("tokenizer", PRESET, SHORT, run)
+        losses = LossWeights(mse=factor, l1=factor, edges=factor, aux=factor, vq=factor, adversarial=0.1)
         settings = replace(SHORT, steps=1, losses=replace(losses, adversarial_start=0.0))
-        entry = train.train_part(part, PRESET, settings, run).info["training"][part]
-        found.append({key: entry[key] for key in ("mse", "l1", "edges", "aux", "vq") if key in entry} | {"gan": 1})
-        assert entry["gan"] != 0
-    terms = ("mse", "l1", "edges", "aux", "vq") if part == "tokenizer" else ("mse", "l1", "edges")
+        found.append(train.train_part(part, PRESET, settings, run).info["training"][part])
     for name in terms:
         assert found[1][name] == pytest.approx(2 * found[0][name], rel=1e-4) and found[0][name] > 0, name
+    assert found[0]["gan"] != 0 and found[1]["gan"] == pytest.approx(2 * found[0]["gan"], rel=1e-3)
 
 
 def test_guidance_of_the_preset_comes_with_the_run(tmp_path):
