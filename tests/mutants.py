@@ -108,7 +108,7 @@ TOKENIZER_TASK = _of(
     (
         "parameter.grad = self._average(parameter.grad)",
         "pass",
-        "critics of several processes stay equal",
+        "the critics of all processes are the same",
         "one process has nothing to average; test_two_processes_train_as_one, which is slow, sees it",
     ),
 )
@@ -317,8 +317,8 @@ TOKENIZER = _of(
     ("config.encoder_heads, config.encoder_causal", "config.encoder_heads, True", "an encoder sees everything"),
     ("config.decoder_heads, causal)", "config.decoder_heads, False)", "a causal decoder"),
     ("config.decoder_heads, causal)", "config.decoder_heads, True)", "a bidirectional decoder"),
-    ("x[:, -(grid**2) :]", "x[:, -(grid**2) - 1 : -1]", "patch i is said at token i"),
-    ("x[:, 1 : 1 + prefix]", "x[:, :prefix]", "the prefix is said at its tokens"),
+    ("x[:, -(grid**2) :]", "x[:, -(grid**2) - 1 : -1]", "patch i is the output at token i"),
+    ("x[:, 1 : 1 + prefix]", "x[:, :prefix]", "prefix outputs are those at its tokens"),
     ("x[:, patches.shape[1] :]", "x[:, -self.queries.shape[0] - 1 : -1]", "latents stand at the queries"),
     ("(self.queries + self.query_positions)", "self.queries", "positions of the queries"),
     (' b (h w) d") + self.patch_positions', ' b (h w) d")', "positions of the patches"),
@@ -343,7 +343,7 @@ AR = _of(
     ("dropout=config.dropout)", "dropout=0.0)", "attention weights are dropped in training"),
     ("RMSNorm, config.dropout)", "RMSNorm)", "attention's and MLP's outputs are dropped in training"),
     ("nn.init.normal_(module.weight, std=0.02)", "nn.init.normal_(module.weight, std=0.2)", "initialisation"),
-    ("nn.init.zeros_(self.output.weight)", "pass", "a fresh model says nothing"),
+    ("nn.init.zeros_(self.output.weight)", "pass", "a fresh model predicts all codes alike"),
     ("causal=True", "causal=False", "the future is not seen"),
     ("qk_norm=True", "qk_norm=False", "norm of queries and keys"),
     ("self.config.codebook_size + 1)", "self.config.codebook_size)", "rows of the classes"),
@@ -428,7 +428,7 @@ ABLATION = _of(
     (
         "self.judge.features(unscanned(pixels, self.scan, self.patch))",
         "self.judge.features(pixels)",
-        "the judge's view",
+        "the judge sees pictures as they are",
     ),
 )
 

@@ -178,9 +178,13 @@ def try_all(mutants: Sequence[Mutant], show: Callable[[Result], object], seconds
 
 
 def main(mutants: Sequence[Mutant], seconds: float = SECONDS) -> int:
-    """Try mutants and print what became of them; the status."""
+    """Try mutants and print what became of them. Returns 0, 1 (something is wrong) or 2 (so are the tests)."""
     began = time.monotonic()
-    results = try_all(mutants, lambda result: print(result, flush=True), seconds)
+    try:
+        results = try_all(mutants, lambda result: print(result, flush=True), seconds)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 2
     counts = {name: [r.verdict for r in results].count(name) for name in ("killed", "survived", "stale", "broken")}
     harmless, wrong = sum(bool(mutant.harmless) for mutant in mutants), [result for result in results if result.wrong]
     share = 100 * counts["killed"] / max(1, len(results))

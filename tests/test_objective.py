@@ -25,9 +25,8 @@ OFF = LossWeights(mse=0, perceptual=0, l1=0, edges=0, aux=0, vq=0, adversarial=0
 # One picture of 2 x 2 pixels, the same in each channel, patches of one pixel: G = 2, K = 3.
 PIXELS = torch.tensor([[0.2, 0.4], [0.5, 0.6]]).expand(1, 3, 2, 2)
 ERRORS = torch.tensor([[0.1, -0.2], [0.3, 0.0]])
-FIRST_ROW = (
-    torch.tensor([0.2, 0.2, 0.4]).view(1, 3, 1, 1, 1).expand(1, 3, 3, 1, 1)
-)  # the corner once more, then the row
+# What the prefix should show: the corner once more, then the first row.
+FIRST_ROW = torch.tensor([0.2, 0.2, 0.4]).view(1, 3, 1, 1, 1).expand(1, 3, 3, 1, 1)
 AUX_ERRORS = torch.tensor([0.1, -0.2, 0.4]).view(1, 3, 1, 1, 1)
 BY_HAND = {
     "mse": (0.01 + 0.04 + 0.09 + 0.0) / 4,
@@ -35,18 +34,18 @@ BY_HAND = {
     "edges": ((0.3 + 0.3) / 2 + (0.2 + 0.2) / 2) / 2,  # across: -0.2 - 0.1 and 0 - 0.3; down: 0.3 - 0.1 and 0 + 0.2
     "aux": (0.01 + 0.04 + 0.16) / 3,
     "vq": 0.8,
-    "perceptual": 0.7,  # what `Classifier` below says of any two pictures
+    "perceptual": 0.7,  # what `Classifier` below returns for any two pictures
 }
 
 
-def output(aux: bool = True) -> TokenizerOutput:
+def output() -> TokenizerOutput:
     """A reconstruction with known errors, whose pixels ask for gradients."""
     pixels = (PIXELS + ERRORS).requires_grad_()
-    return TokenizerOutput(pixels, FIRST_ROW + AUX_ERRORS if aux else None, PIXELS, PIXELS, torch.tensor(0.8))
+    return TokenizerOutput(pixels, FIRST_ROW + AUX_ERRORS, PIXELS, PIXELS, torch.tensor(0.8))
 
 
 class Classifier(nn.Module):
-    """In place of the perceptual network: 0.7 for any two pictures; remembers what it was asked."""
+    """In place of the perceptual network: 0.7 for any two pictures, which it remembers."""
 
     def forward(self, decoded, pixels):
         self.seen = decoded, pixels
@@ -233,7 +232,7 @@ def test_critic_wants_high_scores_for_real_and_low_ones_for_decoded(kind, direct
     assert (-gradient * direction > 0).all()  # downhill
 
 
-def test_critic_parts_real_from_decoded_after_a_few_steps():
+def test_critic_separates_real_from_decoded_after_a_few_steps():
     torch.manual_seed(0)
     critic, real, fake = PatchCritic(8), torch.full((2, 3, 32, 32), 0.9), torch.full((2, 3, 32, 32), 0.1)
     optimizer = torch.optim.Adam(critic.parameters(), 0.01)
@@ -245,7 +244,7 @@ def test_critic_parts_real_from_decoded_after_a_few_steps():
     assert critic(real).mean() > critic(fake).mean() + 0.2
 
 
-def test_critic_of_a_training_parts_pictures_from_their_reconstructions():
+def test_critic_of_a_training_separates_pictures_from_their_reconstructions():
     """White pictures, whose first reconstructions are grey; only the critic moves here."""
     torch.manual_seed(0)
     task = tokenizer_task(LossWeights(adversarial=1.0, adversarial_start=0.0), source=Grey(1.0))

@@ -49,7 +49,7 @@ def near(values: torch.Tensor, std: float) -> bool:
     return abs(values.mean()) < 4 * error and abs(values.std() - std) < 4 * error / math.sqrt(2)
 
 
-def test_ar_model_starts_from_normal_weights_and_says_nothing():
+def test_ar_model_starts_from_normal_weights_and_a_uniform_prediction():
     torch.manual_seed(0)
     config = small_ar(small_tokenizer(), width=64, heads=4, hidden=96, codebook_size=256)
     model = ARModel(config)
@@ -83,7 +83,7 @@ def test_tokenizer_starts_as_the_paper_says():
 
 
 class Constant(nn.Module):
-    """A layer that says the same of anything."""
+    """A layer with the same output for any input."""
 
     def __init__(self, value: float) -> None:
         super().__init__()

@@ -91,7 +91,7 @@ def test_ar_model_learns_its_tokens(tmp_path):
 
 
 def test_train_and_test_nats_are_those_of_their_pictures(tmp_path):
-    """A model that says the same of every token: only training pictures begin with codes 0 to 2, which it likes."""
+    """A model with one prediction for every token, codes 0 to 2, with which only training pictures begin."""
     task = ar_task(tmp_path)
     bias = torch.tensor([12.0, 10.0, 10.0] + [0.0] * 13)
     with torch.no_grad():

@@ -198,7 +198,7 @@ def test_best_weights_are_those_of_the_lowest_test_nats(tmp_path, ema):
 
 
 class Watched(Toy):
-    """Takes down the mode of the network and, before each update, weight and bias and whether they have gradients."""
+    """Records the mode of the network and, before each update, weight and bias and whether they have gradients."""
 
     def __init__(self) -> None:
         super().__init__(ROWS)
