@@ -105,11 +105,12 @@ TOKENIZER_TASK = _of(
     ("critic_loss(self.critic(real), self.critic(fake))", "critic_loss(self.critic(fake), self.critic(real))", "signs"),
     ("(loss / len(self.pairs)).backward()", "loss.backward()", "gradients of parts add up to those of the whole"),
     ("self.critic_optimizer.step()", "pass", "the critic learns"),
+    ("parameter.grad = self._average(parameter.grad)", "pass", "the critics of all processes are the same"),
+    ('self.accelerator.reduce(value, "mean")', 'self.accelerator.reduce(value, "sum")', "mean over processes"),
     (
-        "parameter.grad = self._average(parameter.grad)",
-        "pass",
-        "the critics of all processes are the same",
-        "one process has nothing to average; test_two_processes_train_as_one, which is slow, sees it",
+        "self.accelerator.gather(torch.cat(parts))",
+        "torch.cat(parts)",
+        "the codebook follows the latents of all processes",
     ),
 )
 
@@ -276,12 +277,7 @@ LAYERS = _of(
     ("F.gelu(self.up(x))", "F.relu(self.up(x))", "GELU"),
     ("self.used = end", "self.used = end - 1", "the cache continues where it is"),
     ("F.gelu(self.up(x))", 'F.gelu(self.up(x), approximate="tanh")', "exact GELU"),
-    (
-        "q.shape[-2] > 1",
-        "q.shape[-2] > 2",
-        "two queries behind a cache",
-        "sampling continues a cache with one query at a time; only the first call has more, and that is square",
-    ),
+    ("q.shape[-2] > 1", "q.shape[-2] > 2", "two queries behind a cache have a causal mask"),
 )
 
 QUANTIZER = _of(

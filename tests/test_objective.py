@@ -1,6 +1,8 @@
 """What the tokenizer's training asks for: each term of the loss by hand, the critic, and which way they push."""
 
+from contextlib import nullcontext
 from dataclasses import fields, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -352,3 +354,45 @@ def test_codebook_follows_the_latents_of_a_step():
     frozen.loss(frozen.network, frozen.batch(0), 0)
     frozen.before_update()
     assert frozen.tokenizer.quantizer.usage.sum() == 0  # stage 2 leaves it alone
+
+
+# ---------------------------------------------------------------- several processes
+
+
+def task_of(reduce=lambda value, how: value, gather=lambda value: value) -> train.TokenizerTask:
+    """A task in one of several processes, which these two functions stand for."""
+    accelerator = SimpleNamespace(device=torch.device("cpu"), autocast=nullcontext, reduce=reduce, gather=gather)
+    settings = TrainSettings(steps=1, batch=4, losses=LossWeights(adversarial=1.0, adversarial_start=0.0))
+    torch.manual_seed(0)
+    return train.TokenizerTask("tokenizer", small_model((1,)), settings, accelerator, Grey())
+
+
+def test_critic_learns_from_the_mean_gradient_of_all_processes():
+    """Here that is three times as large as this process's own."""
+    asked, found = [], []
+    for reduce in (lambda value, how: value, lambda value, how: asked.append(how) or 3 * value):
+        task = task_of(reduce)
+        task.critic.eval()  # spectral norm moves at every call in training
+        task.loss(task.network, task.batch(0), 0)
+        task.before_update()
+        found.append([parameter.grad for parameter in task.critic.parameters()])
+    assert set(asked) == {"mean"}
+    for one, three in zip(*found, strict=True):
+        torch.testing.assert_close(three, 3 * one)
+
+
+def test_codebook_follows_the_latents_of_all_processes():
+    """The other process has as many tokens, all of code 0 and with latents of zeros."""
+    task = task_of(gather=lambda value: torch.cat([value, torch.zeros_like(value)]))
+    quantizer = task.tokenizer.quantizer
+    with torch.no_grad():
+        latents = task.tokenizer.encoder(*task.batch(0))
+        ids, codes = quantizer(latents)[1], quantizer.codebook.clone()
+    task.loss(task.network, task.batch(0), 0)
+    task.before_update()
+    share = torch.bincount(torch.cat([ids, torch.zeros_like(ids)]).flatten(), minlength=16) / (2 * ids.numel())
+    torch.testing.assert_close(quantizer.usage, 0.01 * share)
+    z = torch.cat([latents, torch.zeros_like(latents)]).flatten(0, 1)
+    nearest = z[torch.cdist(z, codes).argmin(0)]
+    for code in (share == 0).nonzero().flatten().tolist():
+        torch.testing.assert_close(quantizer.codebook[code], nearest[code], atol=5e-3, rtol=0)

@@ -10,7 +10,7 @@ from torch import nn
 
 from alitok_lite.ar import ARModel
 from alitok_lite.config import PRESETS, ARConfig, TokenizerConfig
-from alitok_lite.layers import Attention, Block, RMSNorm
+from alitok_lite.layers import Attention, Block, KVCache, RMSNorm
 from alitok_lite.quantizer import VectorQuantizer
 from alitok_lite.sampling import Sampling, generate, guidance_ramp, truncate
 from alitok_lite.settings import TrainSettings
@@ -188,7 +188,16 @@ def test_a_code_never_chosen_moves_all_the_way():
     assert quantizer.codebook[0].item() == pytest.approx(0.5 * math.exp(-20 - 1e-3), abs=1e-6)  # one in use stays
 
 
-# ---------------------------------------------------------------- norms
+# ---------------------------------------------------------------- attention and norms
+
+
+@pytest.mark.parametrize("parts", [[3, 2], [1, 2, 2], [2, 3]])
+def test_queries_behind_a_cache_see_no_later_ones(parts):
+    torch.manual_seed(0)
+    layer, cache, x = Attention(8, 2, causal=True).eval(), KVCache(5), torch.randn(1, 5, 8)
+    with torch.no_grad():
+        found = torch.cat([layer(part, cache=cache) for part in x.split(parts, 1)], 1)
+        torch.testing.assert_close(found, layer(x), atol=1e-6, rtol=1e-5)
 
 
 def test_rms_norm_by_hand():
