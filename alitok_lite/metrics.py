@@ -93,8 +93,13 @@ def unigram_entropy(ids: Tensor, codes: int) -> float:
 
     Counted, not corrected: some (codes - 1) / (2 * ids.numel()) nats too low.
     """
-    shares = torch.bincount(ids.flatten(), minlength=codes).double() / ids.numel()
+    shares = torch.bincount(ids.flatten().cpu(), minlength=codes).double() / ids.numel()  # Apple GPUs have no float64
     return float(torch.special.entr(shares).sum())
+
+
+def codebook_usage(ids: Tensor, codes: int) -> float:
+    """Share of the codes that occur in ids, of any shape."""
+    return len(ids.cpu().unique()) / codes
 
 
 class Judge(nn.Module):
@@ -337,7 +342,7 @@ def _accuracy(judge: Judge, features: Tensor, labels: Tensor) -> float:
 
 def _codebook(ids: Tensor, codes: int) -> dict[str, float]:
     entropy = unigram_entropy(ids, codes)
-    active = len(ids.unique()) / codes
+    active = codebook_usage(ids, codes)
     return {"active_codes": active, "unigram_entropy": entropy, "unigram_perplexity": math.exp(entropy)}
 
 

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from alitok_lite import PRESETS, AliTok, scenes, train
+from alitok_lite import PRESETS, AliTok, loop, scenes, tasks, train
 from alitok_lite.__main__ import main
 from alitok_lite.ar import ARModel
 from alitok_lite.config import Preset
@@ -27,7 +27,7 @@ from alitok_lite.losses import LossWeights
 from alitok_lite.metrics import nats_per_token
 from alitok_lite.model import CheckpointError
 from alitok_lite.sources import SceneSource
-from alitok_lite.train import SETTINGS, TrainSettings, learning_rate
+from alitok_lite.settings import SETTINGS, TrainSettings, learning_rate
 
 pytest.importorskip("accelerate")
 NAN = LossWeights(mse=float("nan"))
@@ -138,7 +138,7 @@ def test_resuming_continues_exactly(tmp_path, monkeypatch, part, overrides):
     def stop(task, folder, step):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "_save_sheet", stop)
+    monkeypatch.setattr(loop, "_save_sheet", stop)
     with pytest.raises(KeyboardInterrupt):
         train.train(part, "mini", tmp_path / "b", overrides=overrides)
     monkeypatch.undo()  # which also takes the presets back
@@ -179,7 +179,7 @@ def test_state_of_an_older_version_resumes(run):
     settings = json.loads(metadata["settings"])
     for key in ("accumulate", "ema", "keep_best"):
         del settings[key]
-    del settings["losses"]["perceptual"], metadata["history"]
+    del settings["losses"]["perceptual"], metadata["history"], metadata["sha256"], metadata["pictures"]
     save_file(state(run, "tokenizer"), path, metadata | {"settings": json.dumps(settings)})
     train.train("tokenizer", "mini", run, resume=True)
     with pytest.raises(CheckpointError, match="ema was 0.0 and is now 0.5"):
@@ -217,7 +217,7 @@ def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
         task = train.TokenizerTask("tokenizer", model, settings, accelerator, source)
         source.batch = lambda step, source=source, drawn=drawn: drawn.append(step) or SceneSource.batch(source, step)
         codebook = model.tokenizer.quantizer.codebook.detach().clone()
-        terms = train._backward(task, model.tokenizer, settings, 7, accelerator)
+        terms = loop._backward(task, model.tokenizer, settings, 7, accelerator)
         assert drawn == [7]
         assert torch.equal(model.tokenizer.quantizer.codebook, codebook)  # until all parts are there
         task.before_update()
@@ -257,10 +257,10 @@ def test_gradients_are_clipped_once_all_parts_are_there(tmp_path, part, parts):
 
 def test_critic_learns_from_all_parts(tmp_path, monkeypatch):
     """Its pictures of a step are the whole batch, each once, and the two kinds are not mixed up."""
-    seen, drawn, real_loss, batch = [], [], train.critic_loss, SceneSource.batch
-    monkeypatch.setattr(train.PatchCritic, "forward", lambda self, x: seen.append(x.detach()) or x.mean((2, 3)))
-    monkeypatch.setattr(train.PatchCritic, "parameters", lambda self: iter([torch.nn.Parameter(torch.zeros(1))]))
-    monkeypatch.setattr(train, "critic_loss", lambda *scores: real_loss(*scores).requires_grad_())
+    seen, drawn, real_loss, batch = [], [], tasks.critic_loss, SceneSource.batch
+    monkeypatch.setattr(tasks.PatchCritic, "forward", lambda self, x: seen.append(x.detach()) or x.mean((2, 3)))
+    monkeypatch.setattr(tasks.PatchCritic, "parameters", lambda self: iter([torch.nn.Parameter(torch.zeros(1))]))
+    monkeypatch.setattr(tasks, "critic_loss", lambda *scores: real_loss(*scores).requires_grad_())
     monkeypatch.setattr(SceneSource, "batch", lambda self, step: drawn.append(batch(self, step)) or drawn[-1])
     monkeypatch.setattr(train.TokenizerTask, "_average", lambda self, value: value)
     train.train("tokenizer", "mini", tmp_path / "run", overrides=[("accumulate", 2), ("steps", 2)])
@@ -349,7 +349,7 @@ def test_best_weights_are_kept(run, monkeypatch, ema):
     overrides = [("keep_best", True), ("save_every", 1), ("ema", ema)]
     with monkeypatch.context() as patch:
         seen = judged(patch, [3.0, 2.0, 2.5])
-        patch.setattr(train, "_save_sheet", lambda task, folder, step: 1 / (3 - step))
+        patch.setattr(loop, "_save_sheet", lambda task, folder, step: 1 / (3 - step))
         with pytest.raises(ZeroDivisionError):
             train.train("ar", "mini", run, overrides=overrides)
     later = judged(monkeypatch, [2.25])
@@ -391,7 +391,7 @@ def test_train_nats_are_those_of_training_pictures_without_dropout(run):
     torch.nn.init.normal_(model.ar.output.weight)
     task = train.ARTask(model, settings, train._accelerator(), source, run)
     assert len(task.seen_ids) == len(task.probe_ids) == 512
-    ids, labels = train.cached_ids(model, source, run)
+    ids, labels = tasks.cached_ids(model, source, run)
     rows = {(*row, label) for row, label in zip(ids.tolist(), labels.tolist(), strict=True)}
     seen = zip(task.seen_ids.tolist(), task.seen_labels.tolist(), strict=True)
     assert all((*row, label) in rows for row, label in seen)
@@ -446,17 +446,17 @@ def test_ids_are_cached_once_and_recognised_as_stale(run, monkeypatch):
     settings, device = SETTINGS["mini"]["ar"], torch.device("cpu")
     source = SceneSource(32, settings, device)
     model = AliTok.from_pretrained(run, "cpu")
-    first = train.cached_ids(model, source, run)
+    first = tasks.cached_ids(model, source, run)
     assert first[0].shape == (settings.pictures, 7)
     monkeypatch.setattr(model.tokenizer, "encode", None)  # a second encoding would fail
-    second = train.cached_ids(model, source, run)
+    second = tasks.cached_ids(model, source, run)
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     monkeypatch.undo()
     others = SceneSource(32, replace(settings, seed=5), device)
-    assert not torch.equal(first[1], train.cached_ids(model, others, run)[1])
+    assert not torch.equal(first[1], tasks.cached_ids(model, others, run)[1])
     model.tokenizer.quantizer.codebook.data.mul_(-1)
-    assert not torch.equal(first[0], train.cached_ids(model, source, run)[0])
+    assert not torch.equal(first[0], tasks.cached_ids(model, source, run)[0])
 
 
 @pytest.fixture
@@ -482,7 +482,7 @@ def test_a_folder_of_pictures_becomes_a_model_that_draws(pictures, tmp_path):
     ids = load_file(tmp_path / "run" / "state" / "ids.safetensors")
     assert ids["ids"].shape == (100, 7)  # ten crops of ten pictures; two are held out
     with pytest.raises(CheckpointError, match="other pictures"):
-        train.train("ar", "mini", tmp_path / "run")
+        train.train("ar", "mini", tmp_path / "run", replace=True)
 
 
 def test_photos_may_be_shipped():
@@ -637,7 +637,7 @@ def test_full_disk_keeps_the_last_good_checkpoint(run, monkeypatch, capsys):
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("alitok_lite.train.write_atomically", full)
+        patch.setattr("alitok_lite.state.write_atomically", full)
         patch.setitem(SETTINGS["mini"], "ar", replace(SETTINGS["mini"]["ar"], pictures=8))
         patch.setattr("alitok_lite.__main__._trainable", lambda: ["mini"])
         assert main(["train", "ar", "--preset", "mini", "--out", str(run)]) == 2
