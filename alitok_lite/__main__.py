@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .config import PRESETS
+from .interrupt import imported
 from .machine import main_process, say
 from .model import DTYPES, AliTok, bundled
 
@@ -435,6 +436,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 2 with one sentence on stderr for a user's mistake, 130 at Ctrl-C."""
     args = _parser().parse_args(argv)
     try:
+        imported()
         args.action(args)
         return 0
     except KeyboardInterrupt as stop:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from . import images
 from .layout import find
-from .machine import allowed_workers, deaf_children, resize, sample_inside
+from .machine import allowed_workers, deaf_children, quiet_worker, resize, sample_inside
 
 STORED = 1.25  # side of the stored squares, as a multiple of `size`, where the pictures are large enough
 RESIZED = 1.1  # the same for the pictures that the ten crops are taken from
@@ -72,7 +72,7 @@ class PictureFolder:
         workers: int | None = None,
     ) -> None:
         self.size, self.split, self.device = size, split, torch.device(device)
-        self.workers = allowed_workers(min(16, _cpus()) if workers is None else workers)
+        self.workers = reading_workers(workers)
         self.layout = find(Path(folder), split)
         self.classes, self.names = self.layout.classes, self.layout.names
         places = {name: number for number, name in enumerate(self.classes)}
@@ -179,7 +179,14 @@ class PictureFolder:
         Processes, since most of the work on a small picture holds the interpreter's lock: threads were slower than
         a single one. The generator keeps the loader off the global random numbers.
         """
-        loader = DataLoader(self.files, batch_size=None, sampler=rows, num_workers=workers, generator=torch.Generator())
+        loader = DataLoader(
+            self.files,
+            batch_size=None,
+            sampler=rows,
+            num_workers=workers,
+            worker_init_fn=quiet_worker,
+            generator=torch.Generator(),
+        )
         with deaf_children():
             stream = iter(loader)
         yield from stream
@@ -257,6 +264,11 @@ def _cut(large: Tensor, size: int, crop: int) -> Tensor:
 def _resize(pixels: Tensor, size: int) -> Tensor:
     """uint8 (n, 3, s, s) -> float32 (n, 3, size, size) in [0, 1], as Pillow's bicubic filter does it."""
     return resize(pixels.float() / 255, size, "bicubic").clamp(0, 1)
+
+
+def reading_workers(wished: int | None) -> int:
+    """How many processes read pictures: None is one for each CPU, at most 16; none where they could not start."""
+    return allowed_workers(min(16, _cpus()) if wished is None else wished)
 
 
 def _cpus() -> int:

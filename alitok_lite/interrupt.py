@@ -1,19 +1,19 @@
-"""Ctrl-C (SIGINT) and SIGTERM while a training runs: the step under way is finished and saved.
+"""Ctrl-C (SIGINT) and SIGTERM: a training finishes the step under way and saves it.
 
 Several processes stop at the same step, whichever of them got the signal, so that none waits for another.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
-
-import torch
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -72,5 +72,24 @@ class Stop:
             return self.asked
         if (step + 1) % EVERY:
             return False
+        import torch  # not above: see the end of this file
+
         asked = torch.tensor(float(self.asked), device=self.accelerator.device)
         return self.accelerator.reduce(asked, "sum").item() > 0
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"alitok_lite: stopped\n")
+    os._exit(130)
+
+
+def imported() -> None:
+    """All imports are done: Ctrl-C is an exception again."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# `python -m alitok_lite` imports torch for seconds, in which Ctrl-C would be answered by a long traceback.
+_PROGRAM = sys.argv[:1] == ["-m"] and "alitok_lite" in sys.orig_argv
+if _PROGRAM and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _leave)

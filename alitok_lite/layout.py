@@ -101,7 +101,7 @@ def _content(folder: Path) -> _Content:
         except OSError:  # links in a circle
             is_folder = is_file = False
         if name.lower() in _SYSTEM or (name.startswith(".") and is_folder):
-            found.left[name.strip()] += 1
+            found.left["folder " * is_folder + name.strip()] += 1
         elif name.startswith("."):
             found.left["hidden"] += 1
         elif is_folder:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 import torch
 import torch.nn.functional as F
@@ -98,3 +99,14 @@ def deaf_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def quiet_worker(number: int) -> None:
+    """For a process that reads pictures: no traceback when the one that it reads for has gone, as after Ctrl-C."""
+    usual = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, ConnectionError | EOFError):
+            usual(kind, error, trace)
+
+    sys.excepthook = hook

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import scenes
-from .data import PictureFolder, UnfitPictures, fingerprint
+from .data import PictureFolder, UnfitPictures, fingerprint, reading_workers
 from .machine import say
 from .scan import scanned
 
@@ -83,7 +83,7 @@ class FolderSource:
     def __init__(
         self, folder: Path, size: int, settings: TrainSettings, device: torch.device, workers: int | None = None
     ) -> None:
-        opened, problems = [], []
+        opened, problems, workers = [], [], reading_workers(workers)
         for split in ("train", "test"):
             try:
                 opened.append(PictureFolder(folder, size, split, device, workers=workers))

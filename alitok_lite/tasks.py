@@ -23,7 +23,7 @@ from .tokenizer import TokenizerOutput
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-FEW = 0.1  # share of the codes in use below which the other numbers say little
+FEW = 0.1  # share of the codes (or of the tokens, if fewer) in use below which the other numbers say little
 Source = SceneSource | FolderSource | ScannedSource
 Batch = tuple[Tensor, ...]  # tensors of equal length, a row for each picture
 
@@ -87,7 +87,7 @@ class TokenizerTask(Task):
         # Enough tokens to see every code: eight for each. The decoder's are what they are.
         count = 8 * self.tokenizer.config.codebook_size // self.tokenizer.config.tokens + 1
         self.tokens = () if self.frozen else source.unseen(count)[0].split(64)
-        self.usage = 1.0  # share of the codes in use
+        self.ids = torch.empty(0)  # of these pictures, at the last diagnosis
         self.origin = {"pictures": source.stamp} | ({"encoder": encoder_sha256(model)} if self.frozen else {})
         # Kept from all parts of a step, cloned, because a CUDA graph writes the next part's outputs to the same place.
         self.quantized: list[tuple[Tensor, Tensor]] = []  # latents, ids
@@ -152,12 +152,11 @@ class TokenizerTask(Task):
         numbers = {"psnr": psnr(decoded, self.probe).mean().item()}
         if self.frozen:
             return numbers
-        ids = torch.cat([self.tokenizer.encode(pixels) for pixels in self.tokens])
-        self.usage = codebook_usage(ids, self.tokenizer.config.codebook_size)
-        return numbers | {"codebook usage": self.usage}
+        self.ids = torch.cat([self.tokenizer.encode(pixels) for pixels in self.tokens])
+        return numbers | {"codebook usage": codebook_usage(self.ids, self.tokenizer.config.codebook_size)}
 
     def caution(self) -> str:
-        return _few(self.usage, self.tokenizer.config.codebook_size)
+        return _few(self.ids, self.tokenizer.config.codebook_size)
 
     def sheet(self) -> list[Tensor]:
         pixels = self.probe[:32]
@@ -181,8 +180,6 @@ class ARTask(Task):
         seen = torch.linspace(0, len(self.ids) - 1, min(len(pixels), len(self.ids))).long().to(self.ids.device)
         self.seen_ids, self.seen_labels = self.ids[seen].long(), self.labels[seen]
         self.origin = {"pictures": source.stamp, "encoder": encoder_sha256(model)}
-        ids = torch.cat([self.probe_ids, self.seen_ids])
-        self.usage = codebook_usage(ids, model.tokenizer.config.codebook_size)
 
     def batch(self, step: int) -> Batch:
         rows = torch.randint(len(self.ids), (self.settings.batch,), device=self.ids.device)
@@ -203,7 +200,7 @@ class ARTask(Task):
         return {"train nats": train.mean().item(), "test nats": test.mean().item(), "top1": hits.mean().item()}
 
     def caution(self) -> str:
-        return _few(self.usage, self.model.tokenizer.config.codebook_size)
+        return _few(torch.cat([self.probe_ids, self.seen_ids]), self.model.tokenizer.config.codebook_size)
 
     def sheet(self) -> list[Tensor]:
         ar = self.model.ar.eval()
@@ -212,11 +209,12 @@ class ARTask(Task):
         return [pictures]
 
 
-def _few(usage: float, codes: int) -> str:
-    """A caution where the tokenizer has hardly learned, or has collapsed."""
-    if usage >= FEW:
+def _few(ids: Tensor, codes: int) -> str:
+    """A caution where ids are few different codes, because the tokenizer has hardly learned or has collapsed."""
+    used = round(codebook_usage(ids, codes) * codes)
+    if used >= FEW * min(codes, ids.numel()):
         return ""
-    return f"only {round(usage * codes):,} of {codes:,} codes are in use: PSNR, nats and top-1 say little so far"
+    return f"only {used:,} of {codes:,} codes are in use: PSNR, nats and top-1 say little so far"
 
 
 def cached_ids(model: AliTok, source: Source, folder: Path) -> tuple[Tensor, Tensor]:

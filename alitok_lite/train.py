@@ -232,7 +232,7 @@ def _announce(wished: TrainSettings, settings: TrainSettings, state: State | Non
             f" rate follows the schedule of {settings.steps:,}"
         )
     if settings.warmup != wished.warmup:
-        say(f"warm-up takes {settings.warmup} steps instead of {wished.warmup}: a tenth of the training at most")
+        say(f"warm-up is shortened from {wished.warmup:,} to {settings.warmup:,} steps, a tenth of the training")
 
 
 def _lost(kind: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ...]:
@@ -244,8 +244,8 @@ def _lost(kind: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ..
     lost = tuple(part for part in (*own, *(("decoder", "ar") if kind == "tokenizer" else ())) if part in held)
     if lost and not replace and resume:
         raise CheckpointError(
-            f"{folder} holds a {described(lost)} for the tokenizer as it is, useless once that is trained on: copy the"
-            f" folder to keep them, then give --replace, which removes the {described(lost)}"
+            f"the {described(lost)} in {folder} belongs to the tokenizer as it is and would not fit it once that is"
+            f" trained on: copy the folder first to keep it, then give --replace, which removes the {described(lost)}"
         )
     if lost and not replace:
         raise CheckpointError(

@@ -26,8 +26,8 @@ from alitok_lite.config import Preset
 from alitok_lite.losses import LossWeights
 from alitok_lite.metrics import nats_per_token
 from alitok_lite.model import CheckpointError
-from alitok_lite.sources import SceneSource
 from alitok_lite.settings import SETTINGS, TrainSettings, learning_rate
+from alitok_lite.sources import SceneSource
 
 pytest.importorskip("accelerate")
 NAN = LossWeights(mse=float("nan"))
