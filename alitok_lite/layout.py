@@ -103,15 +103,15 @@ def _content(folder: Path) -> _Content:
         if name.lower() in _SYSTEM or (name.startswith(".") and is_folder):
             found.left["folder " * is_folder + name.strip()] += 1
         elif name.startswith("."):
-            found.left["hidden"] += 1
+            found.left["hidden files"] += 1
         elif is_folder:
             found.folders.append(name)
         elif not is_file:
-            found.left["broken link"] += 1
+            found.left["broken links"] += 1
         elif name.lower().endswith(SUFFIXES):
             found.pictures.append(name)
         else:
-            found.left[os.path.splitext(name)[1].lower() or "without an ending"] += 1
+            found.left[os.path.splitext(name)[1].lower() or "files without an ending"] += 1
     return found
 
 
@@ -136,7 +136,7 @@ def _classes(root: Path) -> tuple[Files, Counter[str]]:
     """The pictures of each class folder, two or more classes or one, none empty; and what is left out."""
     inside = _content(root)
     files, left = {}, inside.left
-    left["picture beside the classes"] += len(inside.pictures)
+    left["pictures beside the classes"] += len(inside.pictures)
     for label in inside.folders:
         files[label], more = _class(root / label)
         left += more  # which drops what is zero
@@ -165,7 +165,7 @@ def _class(folder: Path) -> tuple[list[tuple[str, str]], Counter[str]]:
         files = [(f"{inner[0]}/{name}", f"{label}/{inner[0]}/{name}") for name in within.pictures]
         others += len(within.folders) - 1
         inside.left += within.left
-    inside.left["folder inside a class"] += others
+    inside.left["folders inside classes"] += others
     return files, inside.left
 
 
@@ -191,7 +191,7 @@ def _held_out_folder(folder: Path, top: _Content, train: str, classes: list[str]
             notes.append(f"left out: the folder {name!r}, which has no class folders")
         elif name not in (train, chosen):
             notes.append(f"left out: the folder {name!r} beside {train!r}")
-    left = top.left + Counter({f"picture beside {train!r}": len(top.pictures)})
+    left = top.left + Counter({f"pictures beside {train!r}": len(top.pictures)})
     return chosen, [f"left out in {folder.name!r}: {_listed(left)}"] * bool(left) + notes
 
 
@@ -229,7 +229,7 @@ def _labelled(root: Path) -> tuple[Files, Counter[str]]:
         if name in labels:
             files.setdefault(labels[name], []).append((name, f"{inner}/{name}"))
     unknown = sum(name not in labels for name in within.pictures)
-    left = inside.left + within.left + Counter({f"picture without a line in {LABELS}": unknown})
+    left = inside.left + within.left + Counter({f"pictures without a line in {LABELS}": unknown})
     left.subtract({".txt": 1})
     if not files:
         raise ValueError(f"the folder {root.name!r} holds none of the pictures that its {LABELS} names")
@@ -249,7 +249,7 @@ def _share(label: str, files: list[tuple[str, str]], split: str) -> list[tuple[s
 
 def _listed(counts: Counter[str], most: int = 10) -> str:
     """Counts in words, the largest first."""
-    found = [f"{count:,} {name}" for name, count in counts.most_common()]
+    found = [f"{name} ({count:,})" for name, count in counts.most_common()]
     more = [f"and {len(found) - most} more kinds"] if len(found) > most else []
     return ", ".join(found[:most] + more)
 

@@ -176,7 +176,7 @@ def stored_judge(path: Path, batches: Batches, classes: list[str], steps: int, d
             if file.metadata() != made:
                 raise ValueError(f"{path} does not hold a judge of these {len(classes)} classes and {steps} steps")
             judge.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, OSError) as error:
         raise ValueError(f"{path} does not hold a judge: {str(error).splitlines()[0]}") from error
     return judge
 

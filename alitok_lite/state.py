@@ -40,7 +40,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     try:
         with safe_open(path, "pt") as file:
-            metadata, tensors = file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # Copied, since a mapped file that somebody cuts short would end the process (SIGBUS).
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
     except Exception as error:  # safetensors has several kinds for damaged files
         raise ValueError(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from error
     wanted = metadata.pop("sha256", None)
@@ -171,6 +173,8 @@ class State:
                 state.setdefault(int(index), {})[slot] = value
         if name == "optimizer" and not state:
             raise KeyError(name)
+        if len({frozenset(entry) for entry in state.values()}) > 1:
+            raise ValueError(f"{name} is not complete")
         optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
