@@ -25,7 +25,7 @@ LACKING = set(
     linalg_ldl_solve linalg_lstsq linalg_lu linalg_lu_solve linalg_matrix_exp linalg_qr log_normal_ logit_ logspace
     max_pool3d_with_indices max_unpool2d mode multi_margin_loss multilabel_margin_loss_forward mvlgamma narrow_copy
     nonzero_static ormqr poisson put_ rrelu_with_noise segment_reduce slow_conv3d_forward special_airy_ai
-    special_erfcx special_log_ndtr special_ndtri take unique_dim vdot""".split()
+    special_erfcx special_log_ndtr special_ndtri take unique_dim vdot""".split()  # noqa: SIM905
 )
 EITHER = {"_to_copy", "copy_", "index", "index_put_", "index_put", "_index_put_impl_"}  # these take tensors of the CPU
 COUNTS: dict[str, int] = {}
@@ -72,9 +72,7 @@ def call(function, args, kwargs):
     COUNTS[name] = COUNTS.get(name, 0) + 1
     check(name, args, flat, mine)
     real = lambda value: value.inner if isinstance(value, Apple) else value  # noqa: E731
-    plain = {
-        key: torch.device("cpu") if key == "device" and value is not None else value for key, value in kwargs.items()
-    }
+    plain = kwargs | ({"device": torch.device("cpu")} if asked is not None else {})
     with torch._C._DisableTorchDispatch():
         found = function(*tree_map(real, args), **tree_map(real, plain))
     known = {id(value.inner): value for value in mine}
@@ -139,10 +137,11 @@ def paths(folder: Path):
     """Name and function of each path through the package."""
     import pytest
     import test_train
+    from test_data import fill
+
     from alitok_lite import AliTok, loop, metrics, scenes, train
     from alitok_lite.losses import LossWeights
     from alitok_lite.sources import FolderSource
-    from test_data import fill
 
     device = torch.device("apple:0")
     patch = pytest.MonkeyPatch()

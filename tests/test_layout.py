@@ -217,7 +217,7 @@ def test_folder_that_may_not_be_read(tmp_path, monkeypatch):
         (["a/1.png", "b/1.bmp", "b/2.bmp"], "class folder 'b' in 'set' holds no pictures (there are: .bmp (2))"),
         (
             ["a/1.bmp", "b/1.gif", "c.png"],
-            "holds no pictures in class folders (there are: pictures beside the classes (1), .bmp (1)",
+            "no pictures in class folders (there are: pictures beside the classes (1), .bmp (1)",
         ),
         (["a/1.png", "a/1.bmp", "b/1.png", "b/2.jfif", "b/3.jfif"], "(left out: .jfif (2), .bmp (1))"),
     ],

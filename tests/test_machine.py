@@ -1,9 +1,13 @@
 """What differs from machine to machine: Apple GPUs, ways to start processes, who speaks."""
 
+import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -81,8 +85,9 @@ def accelerators(monkeypatch):
     pytest.importorskip("accelerate")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     yield train._accelerator
-    monkeypatch.undo()
-    train._accelerator()  # what other tests begin with
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_device_is_the_one_that_was_asked_for(accelerators, monkeypatch):
@@ -117,10 +122,9 @@ def test_device_and_workers_reach_the_training(monkeypatch, tmp_path, capsys):
 
 SCRIPT = """
 import multiprocessing
-multiprocessing.set_start_method("{method}")
-from alitok_lite import PRESETS
 from alitok_lite.train import train
-{guard}    train("tokenizer", "tiny", "run", overrides=[("steps", 1), ("batch", 4)], data="pictures"{options})
+{guard}    multiprocessing.set_start_method("{method}")
+    train("tokenizer", "tiny", "run", overrides=[("steps", 1), ("batch", 4)], data="pictures"{options})
 """
 GUARDS = {"none": "if True:\n", "main": 'if __name__ == "__main__":\n'}
 
@@ -145,7 +149,7 @@ def pictures(tmp_path_factory):
 def test_script_whose_processes_would_run_it_again(pictures, tmp_path, guard, method, options):
     """Without the main guard that spawned processes need: one line, and this process reads the pictures itself."""
     pytest.importorskip("accelerate")
-    if method not in __import__("multiprocessing").get_all_start_methods():
+    if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} here")
     (tmp_path / "pictures").symlink_to(pictures / "pictures")
     script = SCRIPT.format(method=method, guard=GUARDS[guard], options=options)
@@ -175,9 +179,6 @@ CALL = "from alitok_lite.machine import _guarded\ndef call():\n    print(_guarde
 )
 def test_guard_is_seen_in_the_script(tmp_path, monkeypatch, capsys, lines, wanted):
     """In this process, as if the script had been started."""
-    import runpy
-    from types import ModuleType
-
     monkeypatch.setattr(machine.multiprocessing, "get_start_method", lambda allow_none: "spawn")
     path = tmp_path / "script.py"
     path.write_text(CALL + lines)
@@ -187,8 +188,8 @@ def test_guard_is_seen_in_the_script(tmp_path, monkeypatch, capsys, lines, wante
     frame = sys._getframe
     monkeypatch.setattr(machine.sys, "_getframe", lambda: Frames(frame(1), path))
     runpy.run_path(str(path), run_name="__main__")
-    for thread in __import__("threading").enumerate():
-        if thread is not __import__("threading").current_thread() and not thread.daemon:
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
             thread.join(10)
     assert capsys.readouterr().out == f"{wanted}\n"
 
@@ -224,7 +225,5 @@ def test_first_process_speaks(monkeypatch, capsys):
 
 
 def test_programs_own_module_is_guarded():
-    assert (
-        'if __name__ == "__main__":\n    sys.exit(main())'
-        in Path(machine.__file__).with_name("__main__.py").read_text()
-    )
+    text = Path(machine.__file__).with_name("__main__.py").read_text()
+    assert text.endswith('if __name__ == "__main__":\n    sys.exit(main())\n')
