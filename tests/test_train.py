@@ -19,14 +19,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from alitok_lite import PRESETS, AliTok, loop, scenes, tasks, train
+from alitok_lite import PRESETS, AliTok, loop, metrics, scenes, tasks, train
 from alitok_lite.__main__ import main
 from alitok_lite.ar import ARModel
 from alitok_lite.config import Preset
 from alitok_lite.losses import LossWeights
 from alitok_lite.metrics import nats_per_token
 from alitok_lite.model import CheckpointError
-from alitok_lite.settings import SETTINGS, TrainSettings, learning_rate
+from alitok_lite.settings import SETTINGS, TrainSettings, learning_rate, shortened
 from alitok_lite.sources import SceneSource
 
 pytest.importorskip("accelerate")
@@ -499,6 +499,140 @@ def test_learning_rate_warms_up_and_falls():
     assert max(rates) == rates[9] == rates[10] == 1.0
     assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_warm_up_is_at_most_a_tenth_of_the_steps():
+    for steps, warmup, wanted in ((100, 10, 10), (100, 11, 10), (99, 300, 9), (5, 2, 0), (2500, 250, 250)):
+        assert shortened(TrainSettings(steps, warmup=warmup)) == TrainSettings(steps, warmup=wanted)
+    for settings in (part for preset in SETTINGS.values() for part in preset.values()):
+        if settings.steps > 10:  # not those of these tests
+            assert shortened(settings) == settings  # as published, the paper's eighth and quarter too
+    paper = SETTINGS["alitok-xl"]["ar"]
+    assert shortened(replace(paper, steps=1000)).warmup == 100
+
+
+def test_shortened_warm_up_is_said_and_used(tmp_path, capsys, monkeypatch):
+    rates, real = [], loop.learning_rate
+    monkeypatch.setattr(loop, "learning_rate", lambda *args: rates.append(real(*args)) or rates[-1])
+    overrides = [("steps", 30), ("warmup", 12), ("save_every", 30)]
+    train.train("tokenizer", "mini-plain", tmp_path / "run", overrides=overrides)
+    assert "warm-up is shortened from 12 to 3 steps, a tenth of the training" in capsys.readouterr().out
+    assert rates[::2] == [real(TrainSettings(30, lr=1e-3, warmup=3), step) for step in range(30)]
+    assert AliTok.from_pretrained(tmp_path / "run", "cpu").info["training"]["tokenizer"]["settings"]["warmup"] == 3
+    train.train("tokenizer", "mini-plain", tmp_path / "long", overrides=[("steps", 20), ("warmup", 2)])
+    assert "warm-up" not in capsys.readouterr().out
+
+
+def test_run_with_a_long_warm_up_of_an_older_version_goes_on_as_it_began(run, capsys):
+    path = run / "state" / "tokenizer.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    settings = json.loads(metadata["settings"]) | {"warmup": 2}
+    del metadata["sha256"]
+    texts = metadata | {"settings": json.dumps(settings), "step": "3"}
+    save_file(state(run, "tokenizer"), path, texts)
+    capsys.readouterr()
+    model = train.train("tokenizer", "mini", run, resume=True)
+    assert model.info["training"]["tokenizer"]["settings"]["warmup"] == 2
+    assert "warm-up" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 99_999_999_999_999}, "seed is 99999999999999; it must be a whole number from 0 to 4294967295"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 1.0}, "seed is 1.0"),
+        ({"seed": True}, "seed is True"),
+        ({"steps": 0}, "steps is 0; it must be a whole number from 1 to 2147483647"),
+        ({"batch": 2**31}, "batch is 2147483648"),
+        ({"pictures": 10**30}, "pictures is 1000000"),
+        ({"save_every": 0}, "save_every is 0"),
+        ({"accumulate": "2"}, "accumulate is '2'"),
+        ({"warmup": -1}, "warmup is -1; it must be a whole number from 0"),
+        ({"lr": float("nan")}, "lr is nan; it must be a number from 0 up"),
+        ({"lr": -1.0}, "lr is -1.0"),
+        ({"ema": 1.0}, "ema is 1.0; it must be a number from 0 up to 1"),
+        ({"class_dropout": 1.5}, "class_dropout is 1.5"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes, words):
+    with pytest.raises(ValueError) as caught:
+        replace(TrainSettings(4), **changes)
+    assert words in str(caught.value)
+
+
+def test_settings_take_numbers_of_numpy():
+    settings = TrainSettings(np.int64(5), seed=np.uint32(2**32 - 1))
+    assert type(settings.steps) is int and type(settings.seed) is int
+    torch.manual_seed(settings.seed * 1_000_003 + 2**31)  # as the loop does
+
+
+def test_large_seed_is_one_sentence_on_the_command_line(tmp_path, capsys):
+    command = ["train", "tokenizer", "--preset", "tiny", "--out", str(tmp_path / "r")]
+    assert main([*command, "--seed", "99999999999999"]) == 2
+    assert capsys.readouterr().err == (
+        "alitok_lite: seed is 99999999999999; it must be a whole number from 0 to 4294967295\n"
+    )
+
+
+# ---------------------------------------------------------------- the codebook's usage
+
+
+def test_codebook_usage_is_that_of_evaluate(run, capsys):
+    """The same share of the codes, in the log, in config.json, and on the same pictures from `evaluate`."""
+    model = AliTok.from_pretrained(run, "cpu")
+    source = SceneSource(32, SETTINGS["mini"]["tokenizer"], torch.device("cpu"))
+    task = tasks.TokenizerTask("tokenizer", model, source.settings, train._accelerator(), source)
+    found = task.diagnose()["codebook usage"]
+    pixels, labels = source.unseen(8 * 16 // 7 + 1)
+    judge = metrics.Judge(14)
+    assert metrics.evaluate(model, judge, [(pixels, labels)])["active_codes"] == found
+    assert model.info["training"]["tokenizer"]["codebook usage"] == pytest.approx(found, abs=0.07)  # half precision
+    assert "active" not in model.info["training"]["tokenizer"]
+
+
+class Collapsed(torch.nn.Module):
+    """In place of a quantizer: few codes for all latents, 0 to `used` - 1."""
+
+    def __init__(self, quantizer, used):
+        super().__init__()
+        self.real, self.used, self.codebook = quantizer, used, quantizer.codebook
+
+    def forward(self, latents):
+        codes, ids, loss = self.real(latents)
+        return codes, torch.arange(ids.numel()).view(ids.shape) % self.used, loss
+
+    def lookup(self, ids):
+        return self.real.lookup(ids)
+
+
+@pytest.mark.parametrize(("used", "said"), [(1, True), (2, False), (16, False)])
+def test_few_codes_in_use_are_said(run, used, said, monkeypatch):
+    """Of 16, with both parts' numbers; below a tenth, fewer than two."""
+    model, settings = AliTok.from_pretrained(run, "cpu"), SETTINGS["mini"]["tokenizer"]
+    model.tokenizer.quantizer = Collapsed(model.tokenizer.quantizer, used)
+    source = SceneSource(32, settings, torch.device("cpu"))
+    task = tasks.TokenizerTask("tokenizer", model, settings, train._accelerator(), source)
+    assert task.diagnose()["codebook usage"] == used / 16
+    model.ar = ARModel(small_ar(model.tokenizer.config, classes=14))
+    wanted = f"only {used} of 16 codes are in use: PSNR, nats and top-1 say little so far" if said else ""
+    for one in (task, tasks.ARTask(model, settings, train._accelerator(), source, run)):
+        assert one.caution() == wanted
+
+
+def test_caution_stands_in_the_log(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tasks, "FEW", 1.1)
+    for part in ("tokenizer", "ar"):
+        train.train(part, "mini-plain", tmp_path)
+        assert "codes are in use: PSNR, nats and top-1 say little so far" in capsys.readouterr().out
+
+
+def test_few_held_out_tokens_are_no_collapse():
+    """Two pictures cannot show all codes."""
+    ids = torch.arange(42)
+    assert tasks._few(ids, 4096) == "" and metrics.codebook_usage(ids, 4096) == 42 / 4096
+    assert tasks._few(ids % 4, 4096) != "" and tasks._few(torch.arange(42_000) % 16, 1024) != ""
 
 
 @pytest.mark.parametrize("pictures", [12, 30_000])
