@@ -82,7 +82,10 @@ def adversarial_loss(
 
 
 class _SpectralNorm(parametrizations._SpectralNorm):
-    """torch's own, without `vdot`, which Apple GPUs lack in torch 2.8."""
+    """torch's own spectral norm, without `vdot`, which Apple GPUs lack in torch 2.8.
+
+    Shape: _SpectralNorm(torch.rand(4, 3, 2, 2))((4, 3, 2, 2)) -> (4, 3, 2, 2)
+    """
 
     def forward(self, weight: Tensor) -> Tensor:
         matrix = weight.flatten(1)

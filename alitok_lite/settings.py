@@ -57,6 +57,11 @@ class TrainSettings:
         object.__setattr__(self, name, operator.index(value))
 
 
+def shortened(settings: TrainSettings) -> TrainSettings:
+    """The settings with a warm-up of at most a tenth of the steps: one that is all warm-up never reaches its rate."""
+    return replace(settings, warmup=min(settings.warmup, settings.steps // 10))
+
+
 def learning_rate(settings: TrainSettings, step: int) -> float:
     """Learning rate of a step: linear warm-up, then a cosine down to final_lr."""
     if step < settings.warmup:
@@ -150,21 +155,3 @@ ABLATIONS: dict[str, AblationSettings] = {
         lookahead=0,
     ),
 }
-# Warm-up of the published schedules by their steps: the paper's is an eighth or a quarter of the AR model's training.
-_PUBLISHED = {
-    (part.steps, part.warmup)
-    for part in (
-        *(part for preset in SETTINGS.values() for part in preset.values()),
-        *(part for study in ABLATIONS.values() for part in (study.tokenizer, study.decoder, study.ar)),
-    )
-}
-
-
-def shortened(settings: TrainSettings) -> TrainSettings:
-    """The settings with a warm-up of at most a tenth of the steps; a published schedule keeps its own.
-
-    A training that is all warm-up never reaches its learning rate.
-    """
-    if (settings.steps, settings.warmup) in _PUBLISHED:
-        return settings
-    return replace(settings, warmup=min(settings.warmup, settings.steps // 10))

@@ -147,11 +147,12 @@ def train(
     """Train 'tokenizer', 'decoder' or 'ar' of a preset in the RUN folder `out`; returns the model.
 
     `data` is "scenes" or a folder of pictures, which `workers` processes read (0: this one does; None: as many as
-    serve). `overrides` replace fields of the preset's TrainSettings. Decoder and AR model continue the RUN that
-    `train tokenizer` made. A part that the RUN holds is trained anew only with `replace`; so is a tokenizer on which
-    others were trained. `resume` goes on from where the RUN stopped, or with more steps after the end. `device` is
-    "auto", "cpu", "cuda" or "mps". Raises CheckpointError or ValueError, in one sentence, for a user's mistake, and
-    KeyboardInterrupt at Ctrl-C, once the step under way is saved.
+    serve). `overrides` replace fields of the preset's TrainSettings; where they change the steps, warm-up is at most a
+    tenth of them. Decoder and AR model continue the RUN that `train tokenizer` made. A part that the RUN holds is
+    trained anew only with `replace`; so is a tokenizer on which others were trained. `resume` goes on from where the
+    RUN stopped, or with more steps after the end. `device` is "auto", "cpu", "cuda" or "mps". Raises CheckpointError
+    or ValueError, in one sentence, for a user's mistake, and KeyboardInterrupt at Ctrl-C, once the step under way is
+    saved.
     """
     if preset not in SETTINGS:
         raise ValueError(f"there is no preset {preset!r}; choose one of {', '.join(SETTINGS)}")
@@ -161,7 +162,11 @@ def train(
     fields = {field.name for field in dataclasses.fields(TrainSettings)}
     if unknown := sorted(overrides.keys() - fields):
         raise ValueError(f"there is no setting {unknown[0]!r}; choose from {', '.join(sorted(fields))}")
-    settings = dataclasses.replace(SETTINGS[preset][kind], **overrides)
+    settings = wished = dataclasses.replace(SETTINGS[preset][kind], **overrides)
+    if overrides.keys() & {"steps", "warmup"}:  # a preset's own schedule stays, the paper's long warm-ups among them
+        settings = shortened(wished)
+    if settings.warmup != wished.warmup:
+        say(f"warm-up is shortened from {wished.warmup:,} to {settings.warmup:,} steps, a tenth of the training")
     return train_part(kind, PRESETS[preset], settings, out, resume, data, replace, device, workers)
 
 
@@ -176,19 +181,19 @@ def train_part(
     device: str = "auto",
     workers: int | None = None,
 ) -> AliTok:
-    """`train` with sizes and settings of one's own."""
+    """`train` with sizes and settings of one's own, whose warm-up is left as it is."""
     folder, task, state = Path(out), None, None
     with on_signals(signal.default_int_handler):
         try:
             accelerator = _accelerator(device)
             _check(kind, settings, folder, accelerator.num_processes)
             state = State(folder / "state" / f"{kind}.safetensors") if resume else None
-            settings, wished = _schedule(settings, state), settings
+            settings = _schedule(settings, state)
             if state and state.step == settings.steps:
                 say(f"{folder}: all {state.step:,} steps of the {NAMES[kind]} are done; for more, give more steps")
                 return AliTok.from_pretrained(folder, accelerator.device)
             lost = _lost(kind, folder, resume, replace)
-            _announce(wished, settings, state)
+            _announce(settings, state)
             task = _task(kind, sizes, settings, folder, accelerator, data, workers, state, lost)
             fit(task, settings, folder, state, accelerator)
         except KeyboardInterrupt:
@@ -214,25 +219,25 @@ def _check(kind: str, settings: TrainSettings, folder: Path, processes: int) -> 
 
 
 def _schedule(settings: TrainSettings, state: State | None) -> TrainSettings:
-    """The settings with a warm-up that is short enough; CheckpointError where a state was made with others."""
-    short = shortened(settings)
+    """The settings to go on with. Raises CheckpointError where those of the state do not fit."""
     if state is None:
-        return short
-    if (state.settings.steps, state.settings.warmup) == (settings.steps, settings.warmup):
-        short = settings  # begun by a version that did not shorten: it goes on as it began
-    state.check(short)
-    return short
+        return settings
+    before = state.settings
+    if before.steps == settings.steps and settings.warmup == settings.steps // 10 < before.warmup:
+        settings = dataclasses.replace(settings, warmup=before.warmup)  # begun when warm-ups were not shortened
+    state.check(settings)
+    return settings
 
 
-def _announce(wished: TrainSettings, settings: TrainSettings, state: State | None) -> None:
-    """Say what is not as it was, or not as it was wished."""
+def _announce(settings: TrainSettings, state: State | None) -> None:
+    """Say what is not as it was, or not as one would expect."""
     if state and state.settings.steps != settings.steps:
         say(
             f"{settings.steps:,} steps instead of {state.settings.steps:,}: from step {state.step:,} on the learning"
             f" rate follows the schedule of {settings.steps:,}"
         )
-    if settings.warmup != wished.warmup:
-        say(f"warm-up is shortened from {wished.warmup:,} to {settings.warmup:,} steps, a tenth of the training")
+    if settings.warmup > settings.steps / 4:
+        say(f"warm-up takes {settings.warmup:,} of {settings.steps:,} steps")
 
 
 def _lost(kind: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ...]:
