@@ -16,6 +16,8 @@ from .class_names import read_list, write_list
 from .config import PRESETS
 from .console import lenient_console
 from .files import check_folder, check_output, write_atomically
+from .interrupt import imported
+from .machine import main_process, say
 from .model import DTYPES, AliTok, bundled
 
 if TYPE_CHECKING:
@@ -104,7 +106,16 @@ def _train(args: argparse.Namespace) -> None:
             raise ValueError(f"--{key.replace('_', '-')} is {value}; it must be above 0")
     chosen = [(key, value) for key, value in overrides.items() if value is not None]
     chosen += [("keep_best", True)] if args.keep_best else []
-    train(args.part, args.preset, args.out, args.resume, chosen, args.data)
+    if args.pictures is not None and args.data != "scenes":
+        say("--pictures is for scenes: of a folder all pictures are used")
+    further = args.replace, args.device, args.workers
+    try:
+        train(args.part, args.preset, args.out, args.resume, chosen, args.data, *further)
+    except KeyboardInterrupt as stop:
+        saved, steps = getattr(stop, "saved", 0), getattr(stop, "steps", 1)
+        how = "the same command" if args.resume or not saved else "the same command with --resume"
+        more = "" if saved == steps else f"; {how} goes on from there" if saved else f"; {how} starts again"
+        raise KeyboardInterrupt(f"{stop or 'stopped before anything was saved'}{more}") from None
 
 
 def _check_data(data: str | None) -> None:
@@ -321,7 +332,13 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=_trainable(), default="scenes", help="sizes and settings")
     parser.add_argument("--data", default="scenes", help="scenes, or a folder with a subfolder of pictures per class")
     parser.add_argument("--out", required=True, help="RUN folder; decoder and ar continue the tokenizer's")
-    parser.add_argument("--resume", action="store_true", help="continue where the RUN stopped")
+    text = "continue where the RUN stopped, or beyond its end with more --steps"
+    parser.add_argument("--resume", action="store_true", help=text)
+    text = "train anew what the RUN holds already, or a tokenizer that its other parts were trained on; says what goes"
+    parser.add_argument("--replace", action="store_true", help=text)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    text = "processes that read the pictures of a folder; 0: none but this one (default: one for each CPU, at most 16)"
+    parser.add_argument("--workers", type=int, help=text)
     for name, kind in (("steps", int), ("batch", int), ("lr", float), ("seed", int), ("save-every", int)):
         parser.add_argument(f"--{name}", type=kind, help="default: the preset's own")
     parser.add_argument("--accumulate", type=int, help="parts that a step's batch is computed in, to save memory")
@@ -422,22 +439,24 @@ def _trainable() -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 2 with one sentence on stderr for a user's mistake, 130 for Ctrl+C."""
+    """Run a command; returns the exit status: 0, 2 with one sentence on stderr for a user's mistake, 130 at Ctrl-C."""
     with lenient_console():
         args = _parser().parse_args(argv)
         try:
+            imported()
             args.action(args)
+            return 0
+        except KeyboardInterrupt as stop:
+            status, text = 130, str(stop) or f"{args.command} was stopped"
         except OSError as error:
-            what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
-            print(f"alitok_lite: {what}", file=sys.stderr)
-            return 2
+            named = error.filename and error.strerror
+            status, text = 2, f"{error.filename}: {error.strerror}" if named else str(error)
         except (ValueError, RuntimeError, OverflowError) as error:
-            print(f"alitok_lite: {error}", file=sys.stderr)
-            return 2
-        except KeyboardInterrupt:
-            print("alitok_lite: interrupted", file=sys.stderr)
-            return 130
-    return 0
+            status, text = 2, str(error)
+        # Outside the clauses, which hold on to the progress bar: only now has it ended its line.
+        if status == 2 or main_process():
+            print(f"alitok_lite: {text}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from .model import AliTok, write_atomically
 from .scan import SCANS, scanned, unscanned
 from .settings import ABLATIONS, AblationSettings, TrainSettings
 from .sources import FolderSource, SceneSource, open_source
-from .train import cached_ids, train_part
+from .tasks import cached_ids
+from .train import train_part
 
 RESULTS = Path(__file__).parent / "results"  # studies that come with the package: what was measured, no weights
 TEST_SEED = 54_321  # of the unseen scenes that every row is measured on

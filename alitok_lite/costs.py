@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import train
+from . import loop, train
 from .ar import ARModel
 from .config import Preset
 from .model import AliTok
 from .perceptual import PerceptualLoss
 from .settings import TrainSettings
+from .tasks import ARTask, Task, TokenizerTask
 from .tokenizer import Tokenizer
 
 
@@ -54,7 +55,7 @@ def training_cost(kind: str, sizes: Preset, settings: TrainSettings, steps: int 
     source = NoiseSource(sizes.tokenizer.image_size, sizes.ar.classes, settings.batch, device)
     with tempfile.TemporaryDirectory() as folder:
         task = _task(kind, sizes, settings, accelerator, source, Path(folder))
-    optimizers = train._optimizers(task, settings, fused=device.type == "cuda")
+    optimizers = loop._optimizers(task, settings, fused=device.type == "cuda")
     network, optimizer = accelerator.prepare(task.network, optimizers["optimizer"])
     task.network.train()
     late = settings.steps  # a step at which the critic has joined
@@ -64,7 +65,7 @@ def training_cost(kind: str, sizes: Preset, settings: TrainSettings, steps: int 
         if step == 3:
             _wait(device)
             began = time.perf_counter()
-        train._backward(task, network, settings, late, accelerator)
+        loop._backward(task, network, settings, late, accelerator)
         accelerator.clip_grad_norm_(task.network.parameters(), settings.clip)
         task.before_update()
         optimizer.step()
@@ -81,7 +82,7 @@ def training_cost(kind: str, sizes: Preset, settings: TrainSettings, steps: int 
 
 def _task(
     kind: str, sizes: Preset, settings: TrainSettings, accelerator: object, source: NoiseSource, folder: Path
-) -> train.Task:
+) -> Task:
     """The task that `train` would build, around random weights."""
     device = accelerator.device
     model = AliTok(Tokenizer(sizes.tokenizer, (1,) if sizes.tokenizer.aligned else (2,)), None, source.classes)
@@ -91,11 +92,11 @@ def _task(
     if kind == "ar":
         model.ar = ARModel(sizes.ar).to(device)
         (folder / "state").mkdir()
-        return train.ARTask(model, settings, accelerator, source, folder)
+        return ARTask(model, settings, accelerator, source, folder)
     if kind == "decoder":
         model.tokenizer.decoder2 = train._second_decoder(model.tokenizer).to(device)
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual else None
-    return train.TokenizerTask(kind, model, settings, accelerator, source, perceptual)
+    return TokenizerTask(kind, model, settings, accelerator, source, perceptual)
 
 
 def _wait(device: torch.device) -> None:

@@ -1,7 +1,4 @@
-"""Training on a folder of pictures: `FOLDER/[train/|test/]CLASS/*.jpg|jpeg|png|webp`.
-
-Where train/ and test/ both hold class folders, they are the two splits. With train/ alone, or with the classes
-directly in FOLDER, a fixed twentieth of each class, chosen by a hash of the file names, is held out as the test split.
+"""Training on a folder of pictures (see layout.py for how it may look).
 
 A picture is decoded to the same uint8 square every time; all randomness comes after that, on the device.
 """
@@ -15,20 +12,35 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from . import images
+from .layout import find
+from .machine import allowed_workers, deaf_children, quiet_worker, resize, sample_inside
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 STORED = 1.25  # side of the stored squares, as a multiple of `size`, where the pictures are large enough
 RESIZED = 1.1  # the same for the pictures that the ten crops are taken from
-HELD_OUT = 20  # one picture in so many is held out when there is no test/
 BLOCK = 64  # pictures that a worker decodes at once outside `batch`
-_LAYOUT = "give a folder with one subfolder of JPEG, PNG or WEBP pictures for each of two or more classes"
+NAMED = 10  # pictures at most that an error names
+
+
+class UnfitPictures(ValueError):
+    """Pictures that are damaged, too large or too small.
+
+    problems: class folder and sentence without an end for each of them, the file's name in front.
+    """
+
+    def __init__(self, problems: list[tuple[str, str]], size: int) -> None:
+        self.problems, self.size = problems, size
+        texts = [f"in the class folder {label!r}, {text}" for label, text in problems[:NAMED]]
+        if len(problems) > NAMED:
+            texts.append(f"and {len(problems) - NAMED:,} more")
+        count = f"{len(problems):,} pictures cannot be used: " if len(problems) > 1 else ""
+        allowed = f"give PNG, JPEG or WEBP pictures of at least {size} x {size} and at most 24 million pixels"
+        super().__init__(f"{count}{'; '.join(texts)}; {allowed}")
 
 
 class PictureFolder:
@@ -38,9 +50,12 @@ class PictureFolder:
     Where they do not fit, they are decoded again whenever they are drawn. ImageNet at 256 pixels would be 390 GB;
     it also has pictures with a side below 256 pixels, which are refused: leave them out.
 
-    Raises ValueError, in one sentence without absolute paths, for a missing or empty folder, fewer than two classes,
-    a class without pictures, and a picture that is damaged, too large (24 million pixels) or smaller than `size`.
+    Raises ValueError, in one sentence without absolute paths, for a missing or empty folder, fewer than two classes
+    and a class without pictures; and UnfitPictures, which names them all, for pictures that are damaged, too large
+    (24 million pixels) or smaller than `size`. Damage behind the header of pictures that do not fit `memory` is only
+    found when they are drawn.
 
+    layout:  where they lie, and what is left out.
     classes: sorted names of the class folders, those of train/ for both splits.
     names:   "CLASS/FILE" of every picture, sorted by class, then by file.
     labels:  (N,) int64, on the device.
@@ -57,22 +72,35 @@ class PictureFolder:
         workers: int | None = None,
     ) -> None:
         self.size, self.split, self.device = size, split, torch.device(device)
-        self.workers = min(16, _cpus()) if workers is None else workers
-        root, self.classes, self.names = _find(Path(folder), split)
+        self.workers = reading_workers(workers)
+        self.layout = find(Path(folder), split)
+        self.classes, self.names = self.layout.classes, self.layout.names
         places = {name: number for number, name in enumerate(self.classes)}
         self.labels = torch.tensor([places[name.split("/")[0]] for name in self.names]).to(self.device)
-        self.stamps = [(stat.st_size, stat.st_mtime_ns) for stat in (os.stat(root / name) for name in self.names)]
-        with tqdm(self.names, desc="checking", unit="picture") as bar:
-            self.side = min(round(STORED * size), *(_shorter_side(root, name, size) for name in bar))
-        self.files = _Files(root, self.names, self.side, size)
+        self.stamps = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, self._places())]
+        with tqdm(zip(self.names, self._places(), strict=True), "checking", len(self), unit="picture") as bar:
+            sides = [_shorter_side(name, place, size) for name, place in bar]
+        unfit = {name: side for name, side in zip(self.names, sides, strict=True) if isinstance(side, str)}
+        self.side = min([round(STORED * size), *(side for side in sides if isinstance(side, int))])
+        self.files = _Files(self.names, self._places(), self.side)
         self.pool: Tensor | None = None
         self._ahead: Iterator[Tensor] = iter(())
         self._next: tuple | None = None  # (step, batch, seed) of the batch that comes out of _ahead next
         if len(self) * 3 * self.side**2 <= memory:
-            self.pool = self._decode_all()
+            self.pool = self._decode_all(unfit)
+        self._refuse(unfit)
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def _places(self) -> list[Path]:
+        """The files, in the order of their names."""
+        return [self.layout.root / path for path in self.layout.paths]
+
+    def _refuse(self, unfit: dict[str, str]) -> None:
+        """Raise UnfitPictures for pictures of which something is wrong, if there are any."""
+        if unfit:
+            raise UnfitPictures([(name.split("/")[0], unfit[name]) for name in sorted(unfit)], self.size)
 
     def batch(self, step: int, batch: int, seed: int) -> tuple[Tensor, Tensor]:
         """Augmented pictures (B, 3, size, size) float32 in [0, 1] and labels (B,), from (seed, step) alone.
@@ -124,46 +152,66 @@ class PictureFolder:
         blocks = torch.arange(len(self))[index if isinstance(index, slice) else index.cpu()].split(BLOCK)
         return torch.cat(list(self._stream(blocks, self.workers if len(blocks) > 1 else 0))).to(self.device)
 
-    def _decode_all(self) -> Tensor:
-        """All stored squares (N, 3, side, side) uint8 on the device."""
+    def _decode_all(self, unfit: dict[str, str]) -> Tensor:
+        """All stored squares (N, 3, side, side) uint8 on the device; adds to `unfit` what turns out to be damaged."""
         pool = torch.empty(len(self), 3, self.side, self.side, dtype=torch.uint8, device=self.device)
-        blocks = torch.arange(len(self)).split(BLOCK)
+        good = [row for row, name in enumerate(self.names) if name not in unfit]
+        blocks = torch.tensor(good, dtype=torch.long).split(BLOCK) if good else ()
         with tqdm(total=len(self), desc="decoding", unit="picture") as bar:
-            for rows, pixels in zip(blocks, self._stream(blocks, self.workers), strict=True):
-                pool[rows[0] : rows[-1] + 1] = pixels
+            for rows, pixels in zip(blocks, self._decoded(blocks, self.workers), strict=True):
+                if isinstance(pixels, dict):
+                    unfit |= pixels
+                elif not unfit:  # else nobody will see it
+                    pool[rows[0] : rows[-1] + 1] = pixels
                 bar.update(len(rows))
         return pool
 
     def _stream(self, rows: Iterable[Tensor], workers: int) -> Iterator[Tensor]:
-        """Stored squares of one tensor of rows after the other, decoded by processes.
+        """Stored squares of one tensor of rows after the other. Raises UnfitPictures for damaged ones."""
+        for pixels in self._decoded(rows, workers):
+            if isinstance(pixels, dict):
+                self._refuse(pixels)
+            yield pixels
+
+    def _decoded(self, rows: Iterable[Tensor], workers: int) -> Iterator[Tensor | dict[str, str]]:
+        """The same by processes, or what is wrong with files among them.
 
         Processes, since most of the work on a small picture holds the interpreter's lock: threads were slower than
         a single one. The generator keeps the loader off the global random numbers.
         """
-        loader = DataLoader(self.files, batch_size=None, sampler=rows, num_workers=workers, generator=torch.Generator())
-        for pixels in loader:
-            if isinstance(pixels, str):
-                raise ValueError(pixels)
-            yield pixels
+        loader = DataLoader(
+            self.files,
+            batch_size=None,
+            sampler=rows,
+            num_workers=workers,
+            worker_init_fn=quiet_worker,
+            generator=torch.Generator(),
+        )
+        with deaf_children():
+            stream = iter(loader)
+        yield from stream
 
 
 class _Files(Dataset):
-    """Rows (n,) -> decoded squares (n, 3, side, side) uint8, or what is wrong with one of the files.
+    """Rows (n,) -> decoded squares (n, 3, side, side) uint8, or what is wrong with some of the files, by name.
 
     Errors travel as text: a loader would raise them with the whole traceback of the worker in the message.
     """
 
-    def __init__(self, root: Path, names: list[str], side: int, size: int) -> None:
-        self.root, self.names, self.side, self.size = root, names, side, size
+    def __init__(self, names: list[str], places: list[Path], side: int) -> None:
+        self.names, self.places, self.side = names, places, side
 
-    def __getitem__(self, rows: Tensor) -> Tensor | str:
-        try:
-            return torch.cat([self._decode(self.names[row]) for row in rows.tolist()])
-        except ValueError as error:
-            return str(error)
+    def __getitem__(self, rows: Tensor) -> Tensor | dict[str, str]:
+        found, unfit = [], {}
+        for row in rows.tolist():
+            try:
+                found.append(self._decode(self.places[row]))
+            except ValueError as error:
+                unfit[self.names[row]] = _problem(error)
+        return unfit or torch.cat(found)
 
-    def _decode(self, name: str) -> Tensor:
-        return _load(self.root, name, self.side, self.size).mul_(255).round_().byte()
+    def _decode(self, place: Path) -> Tensor:
+        return images.load_picture(place, self.side).mul_(255).round_().byte()
 
 
 def fingerprint(pictures: PictureFolder) -> str:
@@ -185,8 +233,7 @@ def augment(pixels: Tensor, numbers: Tensor, size: int) -> Tensor:
     line = (torch.arange(size, device=pixels.device) * 2 + 1) / size - 1
     x = (1 - width) * (2 * across - 1) + torch.where(flip < 0.5, -width, width) * line  # (B, size)
     y = (1 - height) * (2 * down - 1) + height * line
-    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), 3)  # (B, size, size, 2)
-    cut = F.grid_sample(pixels.float() / 255, grid, padding_mode="border", align_corners=False)
+    cut = sample_inside(pixels.float() / 255, x[:, None, :], y[:, :, None])
     brightness, contrast, saturation = (0.9 + 0.2 * number[:, :, None, None] for number in colour)
     cut = cut * brightness
     grey = _grey(cut)
@@ -216,17 +263,12 @@ def _cut(large: Tensor, size: int, crop: int) -> Tensor:
 
 def _resize(pixels: Tensor, size: int) -> Tensor:
     """uint8 (n, 3, s, s) -> float32 (n, 3, size, size) in [0, 1], as Pillow's bicubic filter does it."""
-    pixels = pixels.float() / 255
-    return F.interpolate(pixels, (size, size), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return resize(pixels.float() / 255, size, "bicubic").clamp(0, 1)
 
 
-def _load(root: Path, name: str, side: int, size: int) -> Tensor:
-    """`images.load_picture` (1, 3, side, side), with errors that name the class folder and the size wanted here."""
-    try:
-        return images.load_picture(root / name, side)
-    except ValueError as error:
-        found = str(error).removesuffix(images._ALLOWED)
-        raise ValueError(f"in the class folder {name.split('/')[0]!r}, {found}{_allowed(size)}") from None
+def reading_workers(wished: int | None) -> int:
+    """How many processes read pictures: None is one for each CPU, at most 16; none where they could not start."""
+    return allowed_workers(min(16, _cpus()) if wished is None else wished)
 
 
 def _cpus() -> int:
@@ -234,86 +276,27 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _allowed(size: int) -> str:
-    return f"give PNG, JPEG or WEBP pictures of at least {size} x {size} and at most 24 million pixels"
+def _problem(error: ValueError) -> str:
+    """What `images.load_picture` finds wrong, without what it allows."""
+    return str(error).removesuffix(images._ALLOWED).rstrip("; ")
 
 
-def _shorter_side(root: Path, name: str, size: int) -> int:
-    """The shorter side of a picture, from its header alone. Raises ValueError for an unfit one."""
+def _shorter_side(name: str, place: Path, size: int) -> int | str:
+    """The shorter side of a picture, from its header alone, or what makes it unfit."""
     width = height = 0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
-            with Image.open(root / name, formats=images.FORMATS) as image:
+            with Image.open(place, formats=images.FORMATS) as image:
                 width, height = image.size
     except Exception:  # Pillow's plugins raise many kinds for damaged headers
-        _load(root, name, size, size)  # says what is wrong
-    if width * height > images.MAX_PIXELS:
-        _load(root, name, size, size)  # likewise, before anything is decoded
+        width = 0
+    if not width or width * height > images.MAX_PIXELS:
+        try:
+            images.load_picture(place, size)  # says what is wrong, before anything is decoded
+        except ValueError as error:
+            return _problem(error)
     if min(width, height) < size:
-        label, file = name.split("/")
-        raise ValueError(
-            f"in the class folder {label!r}, {file!r} has {width} x {height} pixels, too small; {_allowed(size)}"
-        )
+        file = name.split("/", 1)[1]
+        return f"{file!r} has {width} x {height} pixels, too small"
     return min(width, height)
-
-
-def _find(folder: Path, split: str) -> tuple[Path, list[str], list[str]]:
-    """The folder that holds a split's class folders, the classes, and "CLASS/FILE" of the split's pictures."""
-    if split not in ("train", "test"):
-        raise ValueError(f"there is no split {split!r}: give 'train' or 'test'")
-    folder = folder.resolve()  # so that "." has a name too
-    if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder.name!r}; {_LAYOUT}")
-    # A folder called "train" with pictures but no folders in it is a class of trains.
-    train, test = (folder / name if _subfolders(folder / name) else None for name in ("train", "test"))
-    root = train or folder
-    classes, files = _classes(root)
-    if len(classes) < 2:
-        raise ValueError(f"the folder {root.name!r} holds only the class {classes[0]!r}; {_LAYOUT}")
-    if train and test:
-        if split == "test":
-            root = test
-            labels, files = _classes(test)
-            if extra := sorted(set(labels) - set(classes)):
-                raise ValueError(f"test holds the class {extra[0]!r}, which train lacks; give both the same classes")
-    else:
-        files = {label: _split(label, files[label], split) for label in classes}
-    names = [f"{label}/{file}" for label in sorted(files) for file in files[label]]
-    if not names:
-        raise ValueError(f"the folder {root.name!r} has one picture a class, none to hold out; give two or more")
-    return root, classes, names
-
-
-def _classes(root: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """Sorted class folders and the sorted picture files in each; at least one, none of them empty."""
-    files = {label: _pictures(root / label) for label in _subfolders(root)}
-    if not any(files.values()):
-        raise ValueError(f"the folder {root.name!r} holds no pictures in class folders; {_LAYOUT}")
-    if empty := [label for label in files if not files[label]]:
-        raise ValueError(f"the class folder {empty[0]!r} in {root.name!r} holds no pictures; {_LAYOUT}")
-    return list(files), files
-
-
-def _subfolders(folder: Path) -> list[str]:
-    """Sorted names of the folders in a folder, without hidden ones; none where there is no such folder."""
-    if not folder.is_dir():
-        return []
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _pictures(folder: Path) -> list[str]:
-    """Sorted names of the picture files in a folder, without hidden ones."""
-    wanted = (entry for entry in os.scandir(folder) if entry.name.lower().endswith(SUFFIXES) and entry.is_file())
-    return sorted(entry.name for entry in wanted if not entry.name.startswith("."))
-
-
-def _split(label: str, files: list[str], split: str) -> list[str]:
-    """The files of a class that belong to a split when there is no test/.
-
-    A file's place depends on its own name alone, unless that would leave the class without a picture on one side.
-    """
-    hashes = {file: hashlib.sha256(os.fsencode(f"{label}/{file}")).digest() for file in files}
-    low = sum(digest[0] * HELD_OUT < 256 for digest in hashes.values())
-    held_out = set(sorted(files, key=hashes.__getitem__)[: min(max(low, 1), len(files) - 1)])
-    return [file for file in files if (file in held_out) == (split == "test")]

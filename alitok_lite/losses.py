@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
 
 from .tokenizer import TokenizerOutput
 
@@ -80,6 +81,24 @@ def adversarial_loss(
     return weight * ratio.sqrt() * loss
 
 
+class _SpectralNorm(parametrizations._SpectralNorm):
+    """torch's own spectral norm, without `vdot`, which Apple GPUs lack in torch 2.8.
+
+    Shape: _SpectralNorm(torch.rand(4, 3, 2, 2))((4, 3, 2, 2)) -> (4, 3, 2, 2)
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        matrix = weight.flatten(1)
+        if self.training:
+            self._power_method(matrix, self.n_power_iterations)
+        return weight / torch.dot(self._u.clone(), torch.mv(matrix, self._v.clone()))
+
+
+def _normed(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with a spectral norm of 1."""
+    return parametrize.register_parametrization(layer, "weight", _SpectralNorm(layer.weight))
+
+
 class PatchCritic(nn.Module):
     """PatchGAN: judges overlapping patches of a picture as real (high) or decoded (low).
 
@@ -93,8 +112,8 @@ class PatchCritic(nn.Module):
         widths = [3, width, 2 * width, 4 * width]
         layers = []
         for a, b in zip(widths, widths[1:], strict=False):
-            layers += [nn.utils.parametrizations.spectral_norm(nn.Conv2d(a, b, 4, 2, 1)), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, nn.utils.parametrizations.spectral_norm(nn.Conv2d(widths[-1], 1, 3, 1, 1)))
+            layers += [_normed(nn.Conv2d(a, b, 4, 2, 1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, _normed(nn.Conv2d(widths[-1], 1, 3, 1, 1)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.layers(2 * pixels - 1)

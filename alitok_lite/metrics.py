@@ -93,8 +93,13 @@ def unigram_entropy(ids: Tensor, codes: int) -> float:
 
     Counted, not corrected: some (codes - 1) / (2 * ids.numel()) nats too low.
     """
-    shares = torch.bincount(ids.flatten(), minlength=codes).double() / ids.numel()
+    shares = torch.bincount(ids.flatten().cpu(), minlength=codes).double() / ids.numel()  # Apple GPUs have no float64
     return float(torch.special.entr(shares).sum())
+
+
+def codebook_usage(ids: Tensor, codes: int) -> float:
+    """Share of the codes that occur in ids, of any shape."""
+    return len(ids.cpu().unique()) / codes
 
 
 class Judge(nn.Module):
@@ -165,7 +170,7 @@ def stored_judge(path: Path, batches: Batches, classes: list[str], steps: int, d
             if file.metadata() != made:
                 raise ValueError(f"{path} does not hold a judge of these {len(classes)} classes and {steps} steps")
             judge.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, OSError) as error:
         raise ValueError(f"{path} does not hold a judge: {str(error).splitlines()[0]}") from error
     return judge
 
@@ -336,7 +341,7 @@ def _accuracy(judge: Judge, features: Tensor, labels: Tensor) -> float:
 
 def _codebook(ids: Tensor, codes: int) -> dict[str, float]:
     entropy = unigram_entropy(ids, codes)
-    active = len(ids.unique()) / codes
+    active = codebook_usage(ids, codes)
     return {"active_codes": active, "unigram_entropy": entropy, "unigram_perplexity": math.exp(entropy)}
 
 

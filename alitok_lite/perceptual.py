@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from .machine import resize
+
 CONVNEXT = "facebook/convnext-small-224"
 SIDE = 224  # pixels that it was trained on
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as it expects them
@@ -28,8 +30,7 @@ class PerceptualLoss(nn.Module):
 
     def logits(self, pixels: Tensor) -> Tensor:
         """pixels (B, 3, S, S) in [0, 1] -> float32 (B, classes)."""
-        size = (SIDE, SIDE)
-        large = F.interpolate(pixels.float(), size, mode="bilinear", antialias=True, align_corners=False)
+        large = resize(pixels.float(), SIDE, "bilinear")
         return self.network((large - self.mean) / self.std).logits.float()
 
     def forward(self, decoded: Tensor, pixels: Tensor) -> Tensor:

@@ -17,8 +17,9 @@ import operator
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as fn
 from torch import Tensor
+
+from .machine import sample_inside
 
 TEST_SEED = 2**30  # training seeds are below, test seeds from here on
 FACTORS = 64  # columns of the factor table; no painter uses more
@@ -359,9 +360,10 @@ def water(c: Canvas, level: Tensor, clear: Tensor | float = 0.55) -> Tensor:
     depth = (level - c.y).relu()
     swell = torch.sin(14 * (depth + 0.06).log() + phase + 1.5 * torch.sin(2.5 * c.x + phase))
     gx = c.x + chop * depth.sqrt() * swell
-    gy = c.y - 2 * level + 0.05 * chop * swell  # grid_sample looks down
-    mirror = fn.grid_sample(c.img, torch.stack((gx, gy.expand_as(gx)), -1), "bilinear", "border", False)
-    mirror = mirror.lerp_(c.lit(hue, 0.75, 0.75), ((1 - clear) + 0.25 * depth).clamp(0, 1).unsqueeze(1))
+    gy = c.y - 2 * level + 0.05 * chop * swell  # runs down
+    mirror = sample_inside(c.img, gx, gy).lerp_(
+        c.lit(hue, 0.75, 0.75), ((1 - clear) + 0.25 * depth).clamp(0, 1).unsqueeze(1)
+    )
     a = c.cover(c.y - level)
     c.img.lerp_(mirror, a.unsqueeze(1))
     crest = ((swell - 0.55) * (3 + 8 * depth)).clamp(0, 1) * (0.15 + 0.35 * depth.clamp_max(1))

@@ -1,14 +1,22 @@
 """How each part of each preset is trained."""
 
 import math
+import operator
 from dataclasses import dataclass, field, replace
 
 from .losses import LossWeights
 
+WHOLE = {"steps": 1, "batch": 1, "accumulate": 1, "warmup": 0, "pictures": 1, "save_every": 1}  # and the least of each
+MOST = 2**31 - 1  # of these
+SEEDS = 2**32
+
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How long and how fast; learning rate warms up linearly, then falls along a cosine."""
+    """How long and how fast; learning rate warms up linearly, then falls along a cosine.
+
+    Raises ValueError for numbers out of range.
+    """
 
     steps: int
     batch: int = 256  # pictures a step, all processes and parts together
@@ -27,6 +35,31 @@ class TrainSettings:
     save_every: int = 2000
     seed: int = 0
     losses: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        for name, least in WHOLE.items():
+            self._whole(name, least, MOST)
+        self._whole("seed", 0, SEEDS - 1)  # as many as `sample` takes; torch takes few more, times a million
+        for name in ("lr", "final_lr", "weight_decay", "clip"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}; it must be a number from 0 up")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}; it must be a number from 0 up to 1")
+        if not 0 <= self.class_dropout <= 1:
+            raise ValueError(f"class_dropout is {self.class_dropout}; it must be a number from 0 to 1")
+
+    def _whole(self, name: str, least: int, most: int) -> None:
+        """Turn a field into an int; numpy's count too."""
+        value = getattr(self, name)
+        if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= operator.index(value) <= most:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
+        object.__setattr__(self, name, operator.index(value))
+
+
+def shortened(settings: TrainSettings) -> TrainSettings:
+    """The settings with a warm-up of at most a tenth of the steps: one that is all warm-up never reaches its rate."""
+    return replace(settings, warmup=min(settings.warmup, settings.steps // 10))
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:

@@ -15,7 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import scenes
-from .data import PictureFolder, fingerprint
+from .data import PictureFolder, UnfitPictures, fingerprint, reading_workers
+from .machine import say
 from .scan import scanned
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 FEW = 20_000  # scenes that a CPU paints once, in half a minute
+_USES = {"train": "to train on", "test": "held out"}
 
 
 def random_scenes(count: int, seed: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -43,7 +45,8 @@ class SceneSource:
         self.size, self.settings, self.device = size, settings, device
         self.classes, self.stamp = list(scenes.CLASSES), f"scenes {settings.seed} {settings.pictures}"
         self.pool: tuple[Tensor, Tensor] | None = None  # pixels (N, 3, S, S) uint8, labels (N,)
-        self.generator = torch.Generator(device)
+        # Apple GPUs draw on the CPU, which every version of torch can do for them.
+        self.generator = torch.Generator(device if device.type == "cuda" else "cpu")
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Pixels (B, 3, S, S) in [0, 1] and labels (B,)."""
@@ -54,7 +57,9 @@ class SceneSource:
             self.pool = torch.cat([pixels for pixels, _ in painted]), torch.cat([labels for _, labels in painted])
         pixels, labels = self.pool
         self.generator.manual_seed(self._seed(step))
-        rows = torch.randint(len(labels), (self.settings.batch,), device=self.device, generator=self.generator)
+        place = self.generator.device
+        rows = torch.randint(len(labels), (self.settings.batch,), device=place, generator=self.generator)
+        rows = rows.to(self.device)
         return pixels[rows].float() / 255, labels[rows]
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -75,10 +80,30 @@ class SceneSource:
 class FolderSource:
     """A folder of pictures with one subfolder for each class (see `data.PictureFolder`, also for its errors)."""
 
-    def __init__(self, folder: Path, size: int, settings: TrainSettings, device: torch.device) -> None:
-        self.train, self.test = (PictureFolder(folder, size, split, device) for split in ("train", "test"))
+    def __init__(
+        self, folder: Path, size: int, settings: TrainSettings, device: torch.device, workers: int | None = None
+    ) -> None:
+        opened, problems, workers = [], [], reading_workers(workers)
+        for split in ("train", "test"):
+            try:
+                opened.append(PictureFolder(folder, size, split, device, workers=workers))
+            except UnfitPictures as error:  # those of both are named at once
+                problems += error.problems
+        if problems:
+            raise UnfitPictures(problems, size)
+        self.train, self.test = opened
         self.settings, self.classes = settings, self.train.classes
         self.stamp = fingerprint(self.train)
+
+    def report(self) -> list[str]:
+        """Lines that say which pictures were found, how they are used, and what is left out."""
+        layout = self.train.layout
+        found = f"{len(self.classes):,} classes, {len(self.train):,} pictures to train on"
+        lines = [f"{found}, {len(self.test):,} held out ({layout.held_out})"]
+        for pictures in (self.train, self.test):
+            if missing := len(self.classes) - len({name.split("/")[0] for name in pictures.names}):
+                lines.append(f"{missing:,} of the classes have no picture {_USES[pictures.split]}")
+        return lines + list(dict.fromkeys(layout.notes + self.test.layout.notes))
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Augmented pixels (B, 3, S, S) in [0, 1] and labels (B,)."""
@@ -117,8 +142,16 @@ class ScannedSource:
         return self._read(self.source.unseen(count))
 
 
-def open_source(data: str, size: int, settings: TrainSettings, device: torch.device) -> SceneSource | FolderSource:
-    """The source named on the command line: "scenes", or a folder. ValueError for a folder that does not serve."""
+def open_source(
+    data: str, size: int, settings: TrainSettings, device: torch.device, workers: int | None = None
+) -> SceneSource | FolderSource:
+    """The source named on the command line: "scenes", or a folder, whose report is printed.
+
+    `workers` processes read the folder (see `PictureFolder`). ValueError for a folder that does not serve.
+    """
     if data == "scenes":
         return SceneSource(size, settings, device)
-    return FolderSource(Path(data), size, settings, device)
+    source = FolderSource(Path(data), size, settings, device, workers)
+    for line in source.report():
+        say(line)
+    return source

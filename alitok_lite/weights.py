@@ -41,8 +41,8 @@ class Weights:
 
     @property
     def published(self) -> nn.Module:
-        """The module whose weights the RUN holds."""
-        return self.measured if self.best is None else self.best
+        """The module whose weights the RUN holds: the best, once any were judged."""
+        return self.best if self.history else self.measured
 
     @property
     def kept(self) -> dict[str, float]:
@@ -83,7 +83,7 @@ class Weights:
         """Give the network the published weights for good; `broadcast` sends the main process's in place."""
         if self.best is not None:
             broadcast(_tensors(self.best))  # only the main process judged
-        _fill(self.network, _tensors(self.published))
+        _fill(self.network, _tensors(self.measured if self.best is None else self.best))
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

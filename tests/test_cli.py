@@ -341,7 +341,7 @@ def test_ctrl_c_is_no_traceback(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(AliTok, "sample", stopped)
     arguments = ["sample", "--model", str(folder), "--device", "cpu", "--out", str(tmp_path / "a.png")]
     assert main(arguments) == 130
-    assert capsys.readouterr().err == "alitok_lite: interrupted\n"
+    assert capsys.readouterr().err == "alitok_lite: sample was stopped\n"
     assert not (tmp_path / "a.png").exists()
 
 

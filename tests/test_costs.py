@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import small_ar, small_tokenizer
 
-from alitok_lite import PRESETS, costs, train
+from alitok_lite import PRESETS, costs, loop
 from alitok_lite.__main__ import main
 from alitok_lite.config import Preset, resized
 from alitok_lite.costs import training_cost
@@ -28,14 +28,14 @@ def preset(**changes):
 @pytest.mark.parametrize("kind", ["tokenizer", "decoder", "ar"])
 def test_a_step_of_each_kind_is_taken_and_counted(kind, monkeypatch):
     settings = TrainSettings(steps=5, batch=4, losses=LossWeights(adversarial=0.5))
-    seen, backward = [], train._backward
+    seen, backward = [], loop._backward
 
     def counted(task, *args):
         terms = backward(task, *args)
         seen.append((task, terms))
         return terms
 
-    monkeypatch.setattr(train, "_backward", counted)
+    monkeypatch.setattr(loop, "_backward", counted)
     cost = training_cost(kind, preset(), settings, steps=2)
     assert len(seen) == 5  # three that warm up
     task, terms = seen[0]

@@ -19,15 +19,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from alitok_lite import PRESETS, AliTok, scenes, train
+from alitok_lite import PRESETS, AliTok, loop, metrics, scenes, tasks, train
 from alitok_lite.__main__ import main
 from alitok_lite.ar import ARModel
 from alitok_lite.config import Preset
 from alitok_lite.losses import LossWeights
 from alitok_lite.metrics import nats_per_token
 from alitok_lite.model import CheckpointError
+from alitok_lite.settings import SETTINGS, TrainSettings, learning_rate, shortened
 from alitok_lite.sources import SceneSource
-from alitok_lite.train import SETTINGS, TrainSettings, learning_rate
 
 pytest.importorskip("accelerate")
 NAN = LossWeights(mse=float("nan"))
@@ -138,7 +138,7 @@ def test_resuming_continues_exactly(tmp_path, monkeypatch, part, overrides):
     def stop(task, folder, step):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "_save_sheet", stop)
+    monkeypatch.setattr(loop, "_save_sheet", stop)
     with pytest.raises(KeyboardInterrupt):
         train.train(part, "mini", tmp_path / "b", overrides=overrides)
     monkeypatch.undo()  # which also takes the presets back
@@ -179,7 +179,7 @@ def test_state_of_an_older_version_resumes(run):
     settings = json.loads(metadata["settings"])
     for key in ("accumulate", "ema", "keep_best"):
         del settings[key]
-    del settings["losses"]["perceptual"], metadata["history"]
+    del settings["losses"]["perceptual"], metadata["history"], metadata["sha256"], metadata["pictures"]
     save_file(state(run, "tokenizer"), path, metadata | {"settings": json.dumps(settings)})
     train.train("tokenizer", "mini", run, resume=True)
     with pytest.raises(CheckpointError, match="ema was 0.0 and is now 0.5"):
@@ -217,7 +217,7 @@ def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
         task = train.TokenizerTask("tokenizer", model, settings, accelerator, source)
         source.batch = lambda step, source=source, drawn=drawn: drawn.append(step) or SceneSource.batch(source, step)
         codebook = model.tokenizer.quantizer.codebook.detach().clone()
-        terms = train._backward(task, model.tokenizer, settings, 7, accelerator)
+        terms = loop._backward(task, model.tokenizer, settings, 7, accelerator)
         assert drawn == [7]
         assert torch.equal(model.tokenizer.quantizer.codebook, codebook)  # until all parts are there
         task.before_update()
@@ -257,10 +257,10 @@ def test_gradients_are_clipped_once_all_parts_are_there(tmp_path, part, parts):
 
 def test_critic_learns_from_all_parts(tmp_path, monkeypatch):
     """Its pictures of a step are the whole batch, each once, and the two kinds are not mixed up."""
-    seen, drawn, real_loss, batch = [], [], train.critic_loss, SceneSource.batch
-    monkeypatch.setattr(train.PatchCritic, "forward", lambda self, x: seen.append(x.detach()) or x.mean((2, 3)))
-    monkeypatch.setattr(train.PatchCritic, "parameters", lambda self: iter([torch.nn.Parameter(torch.zeros(1))]))
-    monkeypatch.setattr(train, "critic_loss", lambda *scores: real_loss(*scores).requires_grad_())
+    seen, drawn, real_loss, batch = [], [], tasks.critic_loss, SceneSource.batch
+    monkeypatch.setattr(tasks.PatchCritic, "forward", lambda self, x: seen.append(x.detach()) or x.mean((2, 3)))
+    monkeypatch.setattr(tasks.PatchCritic, "parameters", lambda self: iter([torch.nn.Parameter(torch.zeros(1))]))
+    monkeypatch.setattr(tasks, "critic_loss", lambda *scores: real_loss(*scores).requires_grad_())
     monkeypatch.setattr(SceneSource, "batch", lambda self, step: drawn.append(batch(self, step)) or drawn[-1])
     monkeypatch.setattr(train.TokenizerTask, "_average", lambda self, value: value)
     train.train("tokenizer", "mini", tmp_path / "run", overrides=[("accumulate", 2), ("steps", 2)])
@@ -349,7 +349,7 @@ def test_best_weights_are_kept(run, monkeypatch, ema):
     overrides = [("keep_best", True), ("save_every", 1), ("ema", ema)]
     with monkeypatch.context() as patch:
         seen = judged(patch, [3.0, 2.0, 2.5])
-        patch.setattr(train, "_save_sheet", lambda task, folder, step: 1 / (3 - step))
+        patch.setattr(loop, "_save_sheet", lambda task, folder, step: 1 / (3 - step))
         with pytest.raises(ZeroDivisionError):
             train.train("ar", "mini", run, overrides=overrides)
     later = judged(monkeypatch, [2.25])
@@ -391,7 +391,7 @@ def test_train_nats_are_those_of_training_pictures_without_dropout(run):
     torch.nn.init.normal_(model.ar.output.weight)
     task = train.ARTask(model, settings, train._accelerator(), source, run)
     assert len(task.seen_ids) == len(task.probe_ids) == 512
-    ids, labels = train.cached_ids(model, source, run)
+    ids, labels = tasks.cached_ids(model, source, run)
     rows = {(*row, label) for row, label in zip(ids.tolist(), labels.tolist(), strict=True)}
     seen = zip(task.seen_ids.tolist(), task.seen_labels.tolist(), strict=True)
     assert all((*row, label) in rows for row, label in seen)
@@ -446,17 +446,17 @@ def test_ids_are_cached_once_and_recognised_as_stale(run, monkeypatch):
     settings, device = SETTINGS["mini"]["ar"], torch.device("cpu")
     source = SceneSource(32, settings, device)
     model = AliTok.from_pretrained(run, "cpu")
-    first = train.cached_ids(model, source, run)
+    first = tasks.cached_ids(model, source, run)
     assert first[0].shape == (settings.pictures, 7)
     monkeypatch.setattr(model.tokenizer, "encode", None)  # a second encoding would fail
-    second = train.cached_ids(model, source, run)
+    second = tasks.cached_ids(model, source, run)
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     monkeypatch.undo()
     others = SceneSource(32, replace(settings, seed=5), device)
-    assert not torch.equal(first[1], train.cached_ids(model, others, run)[1])
+    assert not torch.equal(first[1], tasks.cached_ids(model, others, run)[1])
     model.tokenizer.quantizer.codebook.data.mul_(-1)
-    assert not torch.equal(first[0], train.cached_ids(model, source, run)[0])
+    assert not torch.equal(first[0], tasks.cached_ids(model, source, run)[0])
 
 
 @pytest.fixture
@@ -482,7 +482,7 @@ def test_a_folder_of_pictures_becomes_a_model_that_draws(pictures, tmp_path):
     ids = load_file(tmp_path / "run" / "state" / "ids.safetensors")
     assert ids["ids"].shape == (100, 7)  # ten crops of ten pictures; two are held out
     with pytest.raises(CheckpointError, match="other pictures"):
-        train.train("ar", "mini", tmp_path / "run")
+        train.train("ar", "mini", tmp_path / "run", replace=True)
 
 
 def test_photos_may_be_shipped():
@@ -499,6 +499,149 @@ def test_learning_rate_warms_up_and_falls():
     assert max(rates) == rates[9] == rates[10] == 1.0
     assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_warm_up_is_at_most_a_tenth_of_the_steps():
+    for steps, warmup, wanted in ((100, 10, 10), (100, 11, 10), (99, 300, 9), (5, 2, 0), (2500, 250, 250)):
+        assert shortened(TrainSettings(steps, warmup=warmup)) == TrainSettings(steps, warmup=wanted)
+
+
+@pytest.mark.parametrize("preset", ["alitok-b", "alitok-xl", "scenes", "photos", "tiny"])
+@pytest.mark.parametrize("part", ["tokenizer", "decoder", "ar"])
+def test_published_schedules_stay(monkeypatch, preset, part):
+    """The paper's warm-ups of an eighth and a quarter too, unless somebody trains for less long."""
+    calls, published = [], SETTINGS[preset][part]
+    monkeypatch.setattr(train, "train_part", lambda *args: calls.append(args[2]))
+    train.train(part, preset, "run", overrides=[("seed", 3)])
+    train.train(part, preset, "run", overrides=[("steps", 200)])
+    assert calls == [replace(published, seed=3), replace(published, steps=200, warmup=20)]
+
+
+def test_shortened_warm_up_is_said_and_used(tmp_path, capsys, monkeypatch):
+    rates, real = [], loop.learning_rate
+    monkeypatch.setattr(loop, "learning_rate", lambda *args: rates.append(real(*args)) or rates[-1])
+    overrides = [("steps", 30), ("warmup", 12), ("save_every", 30)]
+    train.train("tokenizer", "mini-plain", tmp_path / "run", overrides=overrides)
+    assert "warm-up is shortened from 12 to 3 steps, a tenth of the training" in capsys.readouterr().out
+    assert rates[::2] == [real(TrainSettings(30, lr=1e-3, warmup=3), step) for step in range(30)]
+    assert AliTok.from_pretrained(tmp_path / "run", "cpu").info["training"]["tokenizer"]["settings"]["warmup"] == 3
+    train.train("tokenizer", "mini-plain", tmp_path / "long", overrides=[("steps", 20), ("warmup", 2)])
+    assert "warm-up" not in capsys.readouterr().out
+
+
+def test_long_warm_up_of_ones_own_is_said_and_left(tmp_path, capsys):
+    settings = replace(SETTINGS["mini-plain"]["tokenizer"], warmup=2)
+    model = train.train_part("tokenizer", PRESETS["mini-plain"], settings, tmp_path)
+    assert model.info["training"]["tokenizer"]["settings"]["warmup"] == 2
+    assert "warm-up takes 2 of 4 steps" in capsys.readouterr().out
+
+
+def test_run_with_a_long_warm_up_of_an_older_version_goes_on_as_it_began(run):
+    path = run / "state" / "tokenizer.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    del metadata["sha256"]
+    save_file(state(run, "tokenizer"), path, metadata | {"step": "3"})
+    model = train.train("tokenizer", "mini", run, True, [("steps", 4)])
+    assert model.info["training"]["tokenizer"]["settings"]["warmup"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": 99_999_999_999_999}, "seed is 99999999999999; it must be a whole number from 0 to 4294967295"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 1.0}, "seed is 1.0"),
+        ({"seed": True}, "seed is True"),
+        ({"steps": 0}, "steps is 0; it must be a whole number from 1 to 2147483647"),
+        ({"batch": 2**31}, "batch is 2147483648"),
+        ({"pictures": 10**30}, "pictures is 1000000"),
+        ({"save_every": 0}, "save_every is 0"),
+        ({"accumulate": "2"}, "accumulate is '2'"),
+        ({"warmup": -1}, "warmup is -1; it must be a whole number from 0"),
+        ({"lr": float("nan")}, "lr is nan; it must be a number from 0 up"),
+        ({"lr": -1.0}, "lr is -1.0"),
+        ({"ema": 1.0}, "ema is 1.0; it must be a number from 0 up to 1"),
+        ({"class_dropout": 1.5}, "class_dropout is 1.5"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes, words):
+    with pytest.raises(ValueError) as caught:
+        replace(TrainSettings(4), **changes)
+    assert words in str(caught.value)
+
+
+def test_settings_take_numbers_of_numpy():
+    settings = TrainSettings(np.int64(5), seed=np.uint32(2**32 - 1))
+    assert type(settings.steps) is int and type(settings.seed) is int
+    torch.manual_seed(settings.seed * 1_000_003 + 2**31)  # as the loop does
+
+
+def test_large_seed_is_one_sentence_on_the_command_line(tmp_path, capsys):
+    command = ["train", "tokenizer", "--preset", "tiny", "--out", str(tmp_path / "r")]
+    assert main([*command, "--seed", "99999999999999"]) == 2
+    assert capsys.readouterr().err == (
+        "alitok_lite: seed is 99999999999999; it must be a whole number from 0 to 4294967295\n"
+    )
+
+
+# ---------------------------------------------------------------- the codebook's usage
+
+
+def test_codebook_usage_is_that_of_evaluate(run, capsys):
+    """The same share of the codes, in the log, in config.json, and on the same pictures from `evaluate`."""
+    model = AliTok.from_pretrained(run, "cpu")
+    source = SceneSource(32, SETTINGS["mini"]["tokenizer"], torch.device("cpu"))
+    task = tasks.TokenizerTask("tokenizer", model, source.settings, train._accelerator(), source)
+    found = task.diagnose()["codebook usage"]
+    pixels, labels = source.unseen(8 * 16 // 7 + 1)
+    judge = metrics.Judge(14)
+    assert metrics.evaluate(model, judge, [(pixels, labels)])["active_codes"] == found
+    assert model.info["training"]["tokenizer"]["codebook usage"] == pytest.approx(found, abs=0.07)  # half precision
+    assert "active" not in model.info["training"]["tokenizer"]
+
+
+class Collapsed(torch.nn.Module):
+    """In place of a quantizer: few codes for all latents, 0 to `used` - 1."""
+
+    def __init__(self, quantizer, used):
+        super().__init__()
+        self.real, self.used, self.codebook = quantizer, used, quantizer.codebook
+
+    def forward(self, latents):
+        codes, ids, loss = self.real(latents)
+        return codes, torch.arange(ids.numel()).view(ids.shape) % self.used, loss
+
+    def lookup(self, ids):
+        return self.real.lookup(ids)
+
+
+@pytest.mark.parametrize(("used", "said"), [(1, True), (2, False), (16, False)])
+def test_few_codes_in_use_are_said(run, used, said, monkeypatch):
+    """Of 16, with both parts' numbers; below a tenth, fewer than two."""
+    model, settings = AliTok.from_pretrained(run, "cpu"), SETTINGS["mini"]["tokenizer"]
+    model.tokenizer.quantizer = Collapsed(model.tokenizer.quantizer, used)
+    source = SceneSource(32, settings, torch.device("cpu"))
+    task = tasks.TokenizerTask("tokenizer", model, settings, train._accelerator(), source)
+    assert task.diagnose()["codebook usage"] == used / 16
+    model.ar = ARModel(small_ar(model.tokenizer.config, classes=14))
+    wanted = f"only {used} of 16 codes are in use: PSNR, nats and top-1 say little so far" if said else ""
+    for one in (task, tasks.ARTask(model, settings, train._accelerator(), source, run)):
+        assert one.caution() == wanted
+
+
+def test_caution_stands_in_the_log(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tasks, "FEW", 1.1)
+    for part in ("tokenizer", "ar"):
+        train.train(part, "mini-plain", tmp_path)
+        assert "codes are in use: PSNR, nats and top-1 say little so far" in capsys.readouterr().out
+
+
+def test_few_held_out_tokens_are_no_collapse():
+    """Two pictures cannot show all codes."""
+    ids = torch.arange(42)
+    assert tasks._few(ids, 4096) == "" and metrics.codebook_usage(ids, 4096) == 42 / 4096
+    assert tasks._few(ids % 4, 4096) != "" and tasks._few(torch.arange(42_000) % 16, 1024) != ""
 
 
 @pytest.mark.parametrize("pictures", [12, 30_000])
@@ -637,7 +780,7 @@ def test_full_disk_keeps_the_last_good_checkpoint(run, monkeypatch, capsys):
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("alitok_lite.train.write_atomically", full)
+        patch.setattr("alitok_lite.state.write_atomically", full)
         patch.setitem(SETTINGS["mini"], "ar", replace(SETTINGS["mini"]["ar"], pictures=8))
         patch.setattr("alitok_lite.__main__._trainable", lambda: ["mini"])
         assert main(["train", "ar", "--preset", "mini", "--out", str(run)]) == 2
