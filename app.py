@@ -1,9 +1,16 @@
 """The Gradio app: wiring only; everything it does is in alitok_lite/demo*.py. Run it with `python app.py`."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+
+if not os.environ.get("GRADIO_TEMP_DIR"):  # Gradio's own has one name for all users of a machine; read at its import
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="alitok_lite-")
+    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 try:  # lends a GPU per call on a ZeroGPU Space; must come before anything that touches CUDA
     import spaces
@@ -329,7 +336,7 @@ def tour(tabs: gr.Tabs, panel: gr.Column, told: gr.Markdown, buttons: dict, cont
 def check() -> None:
     """Say which models are left out; without any, or a folder to write in, say so and end."""
     try:
-        parts.claim_cache()
+        parts.check_cache()
         engine.models()
     except ValueError as error:
         print(f"app.py: {error}", file=sys.stderr)

@@ -1,8 +1,6 @@
 """Pieces of the app's page that several tabs share, or that would be in the way there: Gradio components only."""
 
-import atexit
 import os
-import shutil
 import tempfile
 from abc import ABCMeta
 from collections.abc import Callable
@@ -120,21 +118,14 @@ def wire(function: Callable, inputs: list, outputs: list, triggers: list, *after
         event.then(**wires, trigger_mode="always_last", api_visibility="private")
 
 
-def claim_cache() -> None:
-    """Give Gradio a folder for uploads and pictures that only this process has: its own has one name for all users of
-    a machine. A folder that GRADIO_TEMP_DIR names is left as it is; ValueError if it cannot be written."""
-    given = os.environ.get("GRADIO_TEMP_DIR")
-    if not given:
-        folder = tempfile.mkdtemp(prefix="alitok_lite-")
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return
+def check_cache() -> None:
+    """ValueError if files cannot be written in the folder that Gradio keeps uploads and pictures in."""
+    folder = get_upload_folder()
     try:
-        os.makedirs(given, exist_ok=True)
-        os.rmdir(tempfile.mkdtemp(dir=given))
+        os.makedirs(folder, exist_ok=True)
+        os.rmdir(tempfile.mkdtemp(dir=folder))
     except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(f"GRADIO_TEMP_DIR is {given!r}, which cannot be written: {reason}") from None
+        raise ValueError(f"the folder {folder!r} (GRADIO_TEMP_DIR) cannot be written: {error.strerror}") from None
 
 
 def new_folder() -> Path:
