@@ -12,7 +12,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import wraps
 from html import escape
@@ -219,7 +219,7 @@ def _inside(path: str) -> tuple[str, tuple[str, ...]]:
     """The upload folder, and the parts of a path below it, by its letters alone; ValueError if it is not."""
     folder = os.path.abspath(get_upload_folder())
     for root in (folder, os.path.realpath(folder)):
-        if PurePath(os.path.normpath(path)).is_relative_to(root):
+        with suppress(ValueError):
             return root, PurePath(os.path.normpath(path)).relative_to(root).parts
     raise ValueError
 
