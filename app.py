@@ -1,9 +1,16 @@
 """The Gradio app: wiring only; everything it does is in alitok_lite/demo*.py. Run it with `python app.py`."""
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from html import escape
+from contextlib import suppress
+
+if not os.environ.get("GRADIO_TEMP_DIR"):  # Gradio's own has one name for all users of a machine; read at its import
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="alitok_lite-")
+    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 try:  # lends a GPU per call on a ZeroGPU Space; must come before anything that touches CUDA
     import spaces
@@ -15,12 +22,14 @@ from PIL import Image
 
 from alitok_lite import demo as engine
 from alitok_lite import demo_boards as boards
+from alitok_lite import demo_guard as guard
 from alitok_lite import demo_inside as inside
 from alitok_lite import demo_parts as parts
 from alitok_lite import demo_predict as foretold
 from alitok_lite import demo_views as views
 from alitok_lite import demo_words as words
 from alitok_lite import images
+from alitok_lite.demo_guard import limited, plain_errors
 
 Image.MAX_IMAGE_PIXELS = images.MAX_PIXELS
 LAUNCH = {
@@ -29,24 +38,14 @@ LAUNCH = {
     "css": boards.STYLE,
     "head": boards.KEYS,
     "footer_links": ["api", "gradio"],
-    "max_file_size": "8mb",
+    "max_file_size": guard.MAX_UPLOAD,
     "show_error": False,
+    "app_kwargs": {"exception_handlers": guard.REFUSALS},
     "ssr_mode": False,
     "state_session_capacity": 100,  # what a visitor has set; Gradio keeps that of 10,000 visits, a quarter MB each
     "run_history": False,
     "enable_monitoring": False,
 }
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """ValueErrors of the package become messages on the page; gr.Error renders HTML, hence the escape."""
-    try:
-        yield
-    except gr.Error:  # is a ValueError too
-        raise
-    except ValueError as error:
-        raise gr.Error(escape(str(error), quote=False), print_exception=False) from None
 
 
 def on_gpu(function: Callable) -> Callable:
@@ -57,6 +56,7 @@ def on_gpu(function: Callable) -> Callable:
 # ---------------------------------------------------------------- what the events do
 
 
+@limited
 @on_gpu
 def draw(model, class_name, seed, guidance, temperature, count, slow) -> Iterator[tuple]:
     """Draw pictures of a class token by token; the last answer is the finished PNG.
@@ -77,14 +77,16 @@ def draw(model, class_name, seed, guidance, temperature, count, slow) -> Iterato
             if not frame.done:
                 paper = engine.contact_sheet(frame.pictures)
                 yield gr.update(value=paper), board, frame.status, gr.update(interactive=False), frame.seed, gr.skip()
-        path = str(engine.save_drawing(parts.cache_folder(), frame, model, class_name, guidance, temperature))
+        path = str(engine.save_drawing(parts.new_folder(), frame, model, class_name, guidance, temperature))
         script = views.draw_script(model, class_name, frame, guidance, temperature)
     result = gr.update(value=path, alt_text=f"{len(frame.pictures)} generated, class {class_name}, seed {frame.seed}")
     yield result, board, frame.status, gr.update(value=path, interactive=True), frame.seed, script
 
 
+@limited
 @on_gpu
-def reconstruct(model, scene, picture) -> tuple:
+@plain_errors()
+def reconstruct(model, scene, picture=None) -> tuple:
     """Turn a picture into tokens and back again, with each decoder of the model.
 
     Args:
@@ -92,12 +94,13 @@ def reconstruct(model, scene, picture) -> tuple:
         scene: name of a painted scene, used when there is no picture.
         picture: a PNG, JPEG or WEBP file, or null; its centre square is used.
     """
-    with plain_errors():
-        return tuple(views.reconstruct(model, scene, picture))
+    return tuple(views.reconstruct(model, scene, picture))
 
 
+@limited
 @on_gpu
-def look(model, scene, picture, part, layer, head, token) -> tuple:
+@plain_errors()
+def look(model, scene, picture=None, part="causal", layer=0, head=-1, token=0) -> tuple:
     """What a token looks at in one layer of a part of the model, and what its patch depends on, in percent.
 
     Args:
@@ -109,12 +112,13 @@ def look(model, scene, picture, part, layer, head, token) -> tuple:
         head: number of the head, from 0; -1 is the mean of all heads.
         token: number of the token, from 0, prefix first.
     """
-    with plain_errors():
-        return tuple(inside.look(model, scene, picture, part, layer, head, token))
+    return tuple(inside.look(model, scene, picture, part, layer, head, token))
 
 
+@limited
 @on_gpu
-def poke(model, scene, picture, experiment, token, new_id, count, other) -> tuple:
+@plain_errors()
+def poke(model, scene, picture=None, experiment="change", token=0, new_id=0, count=0, other="lighthouse") -> tuple:
     """Change the tokens of a picture, and see which patches move under each decoder.
 
     Args:
@@ -127,19 +131,19 @@ def poke(model, scene, picture, experiment, token, new_id, count, other) -> tupl
         count: for keep: how many tokens.
         other: for swap: name of the other scene.
     """
-    with plain_errors():
-        return tuple(inside.poke(model, scene, picture, experiment, token, new_id, count, other))
+    return tuple(inside.poke(model, scene, picture, experiment, token, new_id, count, other))
 
 
+@limited
 @on_gpu
+@plain_errors()
 def predict(scene) -> tuple:
     """What each token of a painted scene costs the AR models of all comparable tokenizers, in nats.
 
     Args:
         scene: name of a painted scene.
     """
-    with plain_errors():
-        return tuple(foretold.predict(scene))
+    return tuple(foretold.predict(scene))
 
 
 # ---------------------------------------------------------------- the tabs; each returns what the tour can set
@@ -168,14 +172,17 @@ def draw_tab(_: gr.Tab, __: gr.Number) -> dict:
     wires = {"api_name": "draw", "show_progress": "hidden", "js": look, **parts.ONE_AT_A_TIME}
     inputs, outputs = [model, kind, seed, guidance, temperature, count, slow], [result, board, status, download, last]
     event = start.click(draw, inputs, [*outputs, script], **wires)
-    stop.click(lambda: "Stopped.", None, status, cancels=[event], **parts.PRIVATE)
-    model.change(new_model, model, [*changing, guidance, result, board, status], **parts.PRIVATE)
+    stopped = "text => text.startsWith('Token') ? 'Stopped.' : text"  # a finished drawing's sentence stays
+    stop.click(None, status, status, js=stopped, cancels=[event], **parts.PRIVATE)
+    model.change(new_model, model, [*changing, guidance, result, board, status], cancels=[event], **parts.PRIVATE)
     return {"draw_model": model, "kind": kind, "seed": seed, "temperature": temperature, "count": count, "slow": slow}
 
 
+@limited
+@plain_errors()
 def new_model(name: str) -> list:
     """Classes, guidance and first picture of another model."""
-    card = engine.models()[name]
+    card = engine.check_model(name)
     picture, sentence = views.first_drawing(card)
     choice = [gr.update(**change) for change in views.class_choice(card)]
     shown = gr.update(value=picture, alt_text="Examples made earlier")
@@ -214,16 +221,24 @@ def look_tab(tab: gr.Tab, go: gr.Number) -> dict:
     return {"look_model": inputs[0], "look_scene": inputs[1]} | controls
 
 
+@plain_errors()
 def picked_token(event: gr.EventData) -> int:
     """The token of a cell that was clicked."""
-    return event.token
+    token = None
+    with suppress(AttributeError, TypeError):  # what a request says of a click may be anything
+        token = event.token
+    return engine.number("token", token, 0, engine.MAX_SEED, whole=True)
 
 
+@limited
+@plain_errors()
 def fit_look(*values: object) -> list:
     """The controls of Look inside for another model or part."""
     return [gr.update(**shape) for shape in inside.look_controls(*values)]
 
 
+@limited
+@plain_errors()
 def fit_poke(*values: object) -> list:
     """The controls of Poke for another model or experiment."""
     return [gr.update(**shape) for shape in inside.poke_controls(*values)]
@@ -274,13 +289,15 @@ PAGES = {"draw": draw_tab, "reconstruct": reconstruct_tab, "look": look_tab, "po
 
 def build() -> gr.Blocks:
     """The whole page; reads the models' configs but no weights."""
-    with gr.Blocks(title="AliTok lite", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with guard.Page(title="AliTok lite", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         with gr.Row(elem_id="head"):
             gr.Markdown("# AliTok lite: pictures as tokens")
             guide = gr.Button("Guided tour", size="sm", scale=0, min_width=130)
         if not engine.models():
             gr.Markdown("No model found: set the environment variable ALITOK_MODELS to checkpoint folders.")
             return page
+        if engine.LEFT_OUT:
+            gr.Markdown("Not every model that ALITOK_MODELS names could be read; the server's log says why.")
         with gr.Column(visible=False, elem_id="tour") as panel:
             told = gr.Markdown()
             with gr.Row():
@@ -316,10 +333,24 @@ def tour(tabs: gr.Tabs, panel: gr.Column, told: gr.Markdown, buttons: dict, cont
         button.click(lambda at, step=step: go(step, at), place, outputs, **parts.PRIVATE)
 
 
+def check() -> None:
+    """Say which models are left out; without any, or a folder to write in, say so and end."""
+    try:
+        parts.check_cache()
+        engine.models()
+    except ValueError as error:
+        print(f"app.py: {error}", file=sys.stderr)
+        sys.exit(2)
+    for line in engine.LEFT_OUT:
+        print(f"app.py: {line}", file=sys.stderr)
+
+
+check()
 demo = build()
 
 if __name__ == "__main__":
     if os.environ.get("SPACES_ZERO_GPU"):  # its workers are forked from this process: load now, not in every call
         for name in engine.models():
-            engine.get_model(name)
+            with suppress(ValueError):  # the log has it, and so will who asks for the model
+                engine.get_model(name)
     demo.launch(**LAUNCH)

@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -36,6 +36,7 @@ TEMPERATURE = (0.0, 3.0)
 FRAME_SECONDS = 0.06  # at most one frame in this time: encoding and sending one costs more than a small model's token
 COSTLY_SECONDS = 0.3  # a frame that takes longer waits until drawing has taken as long again, even in slow motion
 SLOW_SECONDS = 3.0  # a drawing in slow motion rests this long in all
+PATIENCE = 30.0  # seconds that a step waits for its turn: only work that does not end keeps it waiting for so long
 MANY = 40  # classes from here on are searched, not shown
 
 _loading = Lock()
@@ -95,14 +96,21 @@ class Frame(NamedTuple):
 # ---------------------------------------------------------------- models
 
 
-def _sources() -> list[str]:
-    """Folders, bundled names and Hub ids of the models on offer, as `models` describes them."""
+LEFT_OUT: list[str] = []  # a sentence for each entry of ALITOK_MODELS that is not, or not wholly, among `models`
+
+
+def _entries() -> list[str]:
+    """What ALITOK_MODELS holds, as `models` describes it; the word "bundled" if nothing."""
     given = re.split(f"[,{re.escape(os.pathsep)}]", os.environ.get("ALITOK_MODELS", ""))
-    sources = []
-    for entry in filter(None, (part.strip() for part in given)):
-        inside = sorted(Path(entry).glob("*/config.json")) if not (Path(entry) / "config.json").is_file() else []
-        sources += bundled() if entry == "bundled" else [str(path.parent) for path in inside] or [entry]
-    return sources or bundled()
+    return list(filter(None, (part.strip() for part in given))) or ["bundled"]
+
+
+def _sources(entry: str) -> list[str]:
+    """Folders, bundled names and Hub ids that an entry stands for."""
+    if entry == "bundled":
+        return bundled()
+    inside = sorted(Path(entry).glob("*/config.json")) if not (Path(entry) / "config.json").is_file() else []
+    return [str(path.parent) for path in inside] or [entry]
 
 
 @cache
@@ -112,20 +120,46 @@ def models() -> dict[str, Card]:
 
     ALITOK_MODELS holds one or more entries with commas (or os.pathsep, ":" or ";") between them: a checkpoint folder,
     a folder of checkpoint folders, a bundled name, the Hub's owner/name, or the word "bundled" for all that came with
-    the package. Raises CheckpointError for a config that cannot be read and ValueError for two models of one name.
+    the package. What cannot be read, or has the name of an earlier one, is left out, and LEFT_OUT says why. Raises
+    ValueError, with those sentences, if that leaves none.
     """
-    cards = {}
-    for source in _sources():
-        folder, name = checkpoint_folder(source), Path(source).absolute().name  # a folder in the cache has another
+    cards, faults = {}, []
+    for entry in _entries():
+        reasons = []
+        try:
+            for source in _sources(entry):
+                reasons += filter(None, [_add_card(cards, source)])
+        except OSError as error:
+            reasons.append(f"{error.strerror or error}")
+        if reasons:
+            commas = "; put commas between entries" if ";" in entry else ""
+            faults.append(f"ALITOK_MODELS: {entry!r} is left out: {'; '.join(reasons)}{commas}")
+    if faults and not cards:
+        raise ValueError("; ".join(faults))
+    LEFT_OUT[:] = faults
+    return cards
+
+
+def _add_card(cards: dict[str, Card], source: str) -> str:
+    """Add a model to those on offer; if that cannot be, say why."""
+    name = Path(source).absolute().name  # a folder in the local cache has another
+    if name in cards:
+        return f"there already is a model {name!r}"
+    try:
+        folder = checkpoint_folder(source)
         config = read_config(folder)
-        if name in cards:
-            raise ValueError(f"two models are named {name!r}; give their folders different names")
+        if not all(isinstance(kind, str) for kind in config["classes"]):
+            raise TypeError("its classes are no names")
         stages = tuple(stage for stage in (1, 2) if f"decoder{stage}" in config["files"])
         ar = config["ar"] if "ar" in config["files"] else None
         metrics = (config.get("info") or {}).get("metrics") or {}
-        guidance = config["sampling"].guidance
-        cards[name] = Card(str(folder), config["classes"], config["tokenizer"], ar, stages, guidance, metrics)
-    return cards
+        guidance = float(config["sampling"].guidance)
+        cards[name] = Card(str(folder), list(config["classes"]), config["tokenizer"], ar, stages, guidance, metrics)
+    except (CheckpointError, OSError) as error:
+        return str(error)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        return f"cannot read its config.json: {type(error).__name__}: {error}"
+    return ""
 
 
 def drawing_models() -> list[str]:
@@ -149,11 +183,27 @@ def get_model(name: str) -> AliTok:
     """The model of that name, loaded once. ValueError for another name or a checkpoint that does not load."""
     check_model(name)
     try:
-        with _loading:
+        with held(_loading):
             return _load(name)
     except CheckpointError as error:  # its sentence names folders, which are the operator's business
         logging.getLogger(__name__).error("%s", error)
         raise ValueError(f"the model {name!r} could not be loaded; the server's log says why") from None
+
+
+@contextmanager
+def held(lock: Lock) -> Iterator[None]:
+    """The lock, for a while; ValueError if somebody else has it for longer than PATIENCE."""
+    if not lock.acquire(timeout=PATIENCE):
+        raise ValueError("the model is busy with work that does not come to an end; try again later")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def running() -> AbstractContextManager[None]:
+    """The right to run a model, for one step of it; ValueError as `held`."""
+    return held(_running)
 
 
 # ---------------------------------------------------------------- drawing
@@ -168,9 +218,9 @@ def number(name: str, value: object, low: float, high: float, whole: bool = Fals
     return int(value) if whole else float(value)
 
 
-def read_seed(text: str | None) -> int | str | None:
-    """What a visitor typed as a seed: None when empty, an int for digits; `draw` refuses the rest by name."""
-    text = (text or "").strip()
+def read_seed(given: object) -> int | str | None:
+    """What a visitor gave as a seed: None when empty, an int for digits; `draw` refuses the rest by name."""
+    text = "" if given is None else str(given).strip()
     return int(text) if re.fullmatch("[0-9]{1,20}", text) else text or None
 
 
@@ -194,6 +244,8 @@ def draw(
     guidance = None if guidance is None else number("guidance", guidance, *GUIDANCE)
     temperature = number("temperature", temperature, *TEMPERATURE)
     count = number("how many", count, 1, MAX_COUNT, whole=True)
+    if not isinstance(slow, bool):
+        raise ValueError(f"slow is {repr(slow)[:40]}; it must be true or false")
     label = find_class(check_model(model_name), class_name)
     model = get_model(model_name)
     steps = model.stream([label] * count, seed, guidance=guidance, temperature=temperature)
@@ -218,7 +270,7 @@ def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[F
     small = sum(p.numel() for part in (model.tokenizer, model.ar) for p in part.parameters()) < SMALL
     seconds, shown, cost = 0.0, -math.inf, 0.0  # cost: of the last frame
     for token in range(1, tokens + 1):
-        with _running, one_thread(small):
+        with running(), one_thread(small):
             start = time.perf_counter()
             _, ids, entropy = next(steps)
             unsure.append(entropy.float().cpu().numpy())

@@ -4,7 +4,6 @@ Each function checks its arguments, asks the model, and returns a View; see demo
 """
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,9 +12,9 @@ from torch import Tensor
 from . import demo_boards as boards
 from . import probe
 from .config import TokenizerConfig
-from .demo import Card, _running, check_model, get_model, models, number
+from .demo import Card, check_model, get_model, models, number, running
 from .demo_boards import Cell, Look
-from .demo_views import DECODERS, EXAMPLES, Subject, View, id_cells, scene_pixels, subject
+from .demo_views import DECODERS, EXAMPLES, Subject, Upload, View, id_cells, scene_pixels, subject
 from .demo_words import code, picture_code
 from .model import AliTok
 
@@ -55,9 +54,7 @@ def part_sizes(card: Card) -> dict[str, tuple[int, int]]:
     return sizes | ({"ar": (card.ar.depth, card.ar.heads)} if card.ar is not None else {})
 
 
-def look(
-    model_name: str, scene: str | None, upload: str | Path | None, part: str, layer: int, head: int, token: int
-) -> View:
+def look(model_name: str, scene: str | None, upload: Upload, part: str, layer: int, head: int, token: int) -> View:
     """What a token looks at in one layer of a part, and what its patch depends on. Head MEAN is the mean of all."""
     card = check_model(model_name)
     sizes = part_sizes(card)
@@ -68,7 +65,7 @@ def look(
     head = number("head", head, MEAN, heads - 1, whole=True)
     token = number("token", token, 0, card.config.tokens - 1, whole=True)
     asked = subject(model_name, scene, upload)
-    with _running:
+    with running():
         weights = _attention(asked, part, layer)
     row = (weights.mean(0) if head == MEAN else weights[head])[probe.position(card.config, part, token)]
     shares = {name: 100 * piece.numpy() for name, piece in probe.split(row, card.config, part).items()}
@@ -119,7 +116,7 @@ def _kept_dependency(name: str, stage: int, raw: bytes) -> np.ndarray:
     tokenizer = get_model(name).tokenizer
     side = tokenizer.config.image_size
     pixels = torch.frombuffer(bytearray(raw), dtype=torch.float32).view(1, 3, side, side)
-    with _running:
+    with running():
         moved = probe.dependency_map(tokenizer, pixels.to(tokenizer.quantizer.codebook.device), stage)
     return (100 * moved / moved.sum(0).clamp_min(1e-12)).float().numpy()
 
@@ -207,6 +204,14 @@ def _look_code(asked: Subject, part: str, place: tuple[int, int], token: int, st
     )
 
 
+def _fitting(value: object, low: int, high: int, otherwise: int) -> int:
+    """A whole number that is in range, or else another one."""
+    try:
+        return number("", value, low, high, whole=True)
+    except ValueError:
+        return otherwise
+
+
 def look_controls(
     name: str, part: str | None = None, layer: int = 0, head: int = MEAN, token: int | None = None
 ) -> list[dict]:
@@ -220,9 +225,9 @@ def look_controls(
     each = [("mean of all heads", MEAN), *((f"head {i}", i) for i in range(heads))]
     return [
         {"choices": [(PARTS[part], part) for part in sizes], "value": part},
-        {"minimum": 0, "maximum": layers - 1, "value": min(layer, layers - 1)},
-        {"choices": each, "value": head if head < heads else MEAN},
-        {"minimum": 0, "maximum": last, "value": middle if token is None or token > last else token},
+        {"minimum": 0, "maximum": layers - 1, "value": _fitting(layer, 0, layers - 1, layers - 1)},
+        {"choices": each, "value": _fitting(head, MEAN, heads - 1, MEAN)},
+        {"minimum": 0, "maximum": last, "value": _fitting(token, 0, last, middle)},
     ]
 
 
@@ -234,7 +239,7 @@ EXPERIMENTS = [("Change one token", "change"), ("Keep the first tokens", "keep")
 def poke(
     model_name: str,
     scene: str | None,
-    upload: str | Path | None,
+    upload: Upload,
     experiment: str,
     token: int = 0,
     code_id: int = 0,
@@ -266,14 +271,18 @@ def poke_controls(
     tokens, codes = config.tokens, config.codebook_size
 
     def slider(value: int | None, top: int, start: int, use: str) -> dict:
-        fits = value if value is not None and value <= top else start
+        fits = _fitting(value, 0, top, start)
         return {"minimum": 0, "maximum": top, "value": fits, "visible": experiment == use}
 
     return [
         slider(token, tokens - 1, middle, "change"),
         slider(code_id, codes - 1, codes // 2, "change"),
         slider(count, tokens, middle, "keep"),
-        {"choices": list(EXAMPLES), "value": other, "visible": experiment == "swap"},
+        {
+            "choices": list(EXAMPLES),
+            "value": other if other in EXAMPLES else EXAMPLES[0],
+            "visible": experiment == "swap",
+        },
     ]
 
 
@@ -307,13 +316,13 @@ def _moved(config: TokenizerConfig, change: np.ndarray, marked: int | None, name
     return boards.figure(grid, "change, %")
 
 
-def change_token(model_name: str, scene: str | None, upload: str | Path | None, token: int, code_id: int) -> View:
+def change_token(model_name: str, scene: str | None, upload: Upload, token: int, code_id: int) -> View:
     """One token of a picture becomes another one: before, after and change under every decoder."""
     config = check_model(model_name).config
     token = number("token", token, 0, config.tokens - 1, whole=True)
     code_id = number("new id", code_id, 0, config.codebook_size - 1, whole=True)
     asked = subject(model_name, scene, upload)
-    with _running:
+    with running():
         ids = _ids(asked)
         decoded = _decoded(asked, ids, probe.replace_tokens(ids, token, code_id))
     old, prefix = int(ids[0, token]), config.prefix_tokens
@@ -341,12 +350,12 @@ def change_token(model_name: str, scene: str | None, upload: str | Path | None, 
     return View(boards.page(*parts), first + "; ".join(words) + "." + same, {"old": old, "change": moves}, script)
 
 
-def keep_tokens(model_name: str, scene: str | None, upload: str | Path | None, count: int) -> View:
+def keep_tokens(model_name: str, scene: str | None, upload: Upload, count: int) -> View:
     """The first `count` tokens of a picture, the others replaced by the code that says least."""
     config = check_model(model_name).config
     count = number("how many tokens to keep", count, 0, config.tokens, whole=True)
     asked = subject(model_name, scene, upload)
-    with _running:
+    with running():
         ids = _ids(asked)
         kept = probe.keep_first(asked.model.tokenizer, ids, count)
         decoded = _decoded(asked, ids, kept)
@@ -371,7 +380,7 @@ def keep_tokens(model_name: str, scene: str | None, upload: str | Path | None, c
     return View(boards.page(boards.row(figures, 140, 300)), status, {"ids": kept[0].tolist()}, script)
 
 
-def swap_prefix(model_name: str, scene: str | None, upload: str | Path | None, other: str) -> View:
+def swap_prefix(model_name: str, scene: str | None, upload: Upload, other: str) -> View:
     """The picture and another scene exchange their prefix tokens."""
     card = check_model(model_name)
     config, prefix = card.config, card.config.prefix_tokens
@@ -380,7 +389,7 @@ def swap_prefix(model_name: str, scene: str | None, upload: str | Path | None, o
         raise ValueError(f"this model has no prefix tokens to swap; those that do are {', '.join(some) or 'none here'}")
     asked = subject(model_name, scene, upload)
     second = asked._replace(pixels=scene_pixels(other, card.image_size), scene=other)
-    with _running:
+    with running():
         ids = torch.cat([_ids(asked), _ids(second)])
         decoded = _decoded(asked, ids, probe.swap_prefix(ids, prefix))
     parts, words, numbers = [], [], {}

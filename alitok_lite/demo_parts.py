@@ -1,5 +1,6 @@
 """Pieces of the app's page that several tabs share, or that would be in the way there: Gradio components only."""
 
+import os
 import tempfile
 from abc import ABCMeta
 from collections.abc import Callable
@@ -16,14 +17,17 @@ ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1}  # every eve
 PRIVATE = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}  # small events of the page itself
 
 
-def unchecked(component: gr.components.Component, read: Callable = lambda value: value) -> gr.components.Component:
+def unchecked(component: gr.components.Component, example: object = ...) -> gr.components.Component:
     """The component as it is, its values handed on unread: the package checks them all, and in its own words.
 
-    A class of its own, because Gradio makes a new component of the same class whenever one is updated. It is not
-    declared in the usual way: Gradio then writes files beside the source.
+    `example` is what the page about the API gives as one. A class of its own, because Gradio makes a new component of
+    the same class whenever one is updated. It is not declared in the usual way: Gradio then writes files beside the
+    source.
     """
     kind = type(component)
-    changes = {"preprocess": lambda self, value: read(value), "is_template": True, "__module__": kind.__module__}
+    changes = {"preprocess": lambda self, value: value, "is_template": True, "__module__": kind.__module__}
+    if example is not ...:
+        changes |= dict.fromkeys(("example_payload", "example_value"), lambda self: example)
     component.__class__ = ABCMeta.__new__(type(kind), kind.__name__, (kind,), changes)
     return component
 
@@ -46,7 +50,7 @@ def chooser(place: str, scene: str | None, model: str = "") -> tuple:
     kind = pictures(place, scene)
     with gr.Accordion("... or a picture of your own", open=False):
         upload = {"type": "filepath", "image_mode": None, "sources": ["upload", "clipboard"], "height": 220}
-        own = unchecked(gr.Image(label="PNG, JPEG or WEBP", format="png", **upload), lambda data: data and data.path)
+        own = unchecked(gr.Image(label="PNG, JPEG or WEBP", format="png", **upload), example=None)
     own.upload(None, None, kind, js="() => null", **PRIVATE)
     clicked = kind.input(None, None, own, js="() => null", **PRIVATE)
     return [name, kind, own], clicked
@@ -76,7 +80,7 @@ def class_choice(model: str) -> list:
 def draw_settings(model: str) -> tuple:
     """Seed, guidance and temperature, and the seed that was drawn last."""
     with gr.Accordion("Seed and settings", open=False):  # an empty Number would turn into 0 in here
-        seed = gr.Textbox(label="Seed", placeholder="empty: a new one every time", max_lines=1)
+        seed = gr.Textbox("", label="Seed", placeholder="empty: a new one every time", max_lines=1)
         with gr.Row():
             keep = gr.Button("Keep the last seed", size="sm", min_width=120)
             forget = gr.Button("New seed every time", size="sm", min_width=120)
@@ -85,7 +89,7 @@ def draw_settings(model: str) -> tuple:
     last = gr.State()
     keep.click(lambda value: "" if value is None else str(value), last, seed, **PRIVATE)
     forget.click(lambda: "", None, seed, **PRIVATE)
-    return seed, unchecked(guidance), unchecked(temperature), last
+    return unchecked(seed, example="7"), unchecked(guidance), unchecked(temperature), last
 
 
 def drawing(model: str) -> tuple:
@@ -114,8 +118,16 @@ def wire(function: Callable, inputs: list, outputs: list, triggers: list, *after
         event.then(**wires, trigger_mode="always_last", api_visibility="private")
 
 
-def cache_folder() -> Path:
+def check_cache() -> None:
+    """ValueError if files cannot be written in the folder that Gradio keeps uploads and pictures in."""
+    folder = get_upload_folder()
+    try:
+        os.makedirs(folder, exist_ok=True)
+        os.rmdir(tempfile.mkdtemp(dir=folder))
+    except OSError as error:
+        raise ValueError(f"the folder {folder!r} (GRADIO_TEMP_DIR) cannot be written: {error.strerror}") from None
+
+
+def new_folder() -> Path:
     """A fresh folder in Gradio's own cache, which Gradio empties by age."""
-    cache = Path(get_upload_folder())
-    cache.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(dir=cache))
+    return Path(tempfile.mkdtemp(dir=get_upload_folder()))

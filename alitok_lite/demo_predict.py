@@ -8,7 +8,7 @@ import torch
 
 from . import demo_boards as boards
 from . import probe
-from .demo import Card, _running, models
+from .demo import Card, models, running
 from .demo_boards import Look
 from .demo_inside import text_size
 from .demo_views import Subject, View, subject
@@ -41,7 +41,7 @@ def predict(scene: str) -> View:
     costs, hits = {}, {}
     for name in cards:
         asked = subject(name, scene, None)
-        with _running:
+        with running():
             result = probe.predictability(asked.model, asked.pixels, torch.tensor([asked.label]))
         costs[name], hits[name] = result.nats[0].numpy(), int(result.top1.sum())
     top = max(float(nats.max()) for nats in costs.values())

@@ -8,7 +8,7 @@ import io
 import math
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,13 +17,14 @@ from torch import Tensor
 from . import demo_boards as boards
 from . import scenes
 from .config import TokenizerConfig
-from .demo import MANY, Card, Frame, _running, check_model, find_class, get_model, one_thread
+from .demo import MANY, Card, Frame, check_model, find_class, get_model, one_thread, running
 from .demo_words import code, draw_code, load_code, picture_code
 from .images import load_picture, sheet
 from .metrics import psnr
 from .model import CHECKPOINTS, AliTok
 
 SHEETS = Path(__file__).parent / "sheets"  # pictures of the bundled models, made earlier
+Upload = BinaryIO | str | Path | None  # a picture of one's own
 DECODERS = {1: "Causal decoder", 2: "Bidirectional decoder"}
 EXAMPLES = ("lighthouse", "sailboat", "house", "fish", "balloon", "butterfly", "face", "mountains")
 
@@ -68,14 +69,14 @@ class Subject(NamedTuple):
         return load_code(self.name), picture_code(self.scene, self.pixels.shape[-1])
 
 
-def subject(model_name: str, scene: str | None, upload: str | Path | None) -> Subject:
-    """The model, and the upload or else the scene.
+def subject(model_name: str, scene: str | None, upload: Upload) -> Subject:
+    """The model, and the upload, a file or its path, or else the scene.
 
     Raises ValueError for an unknown model or scene, for no picture at all, and for a file that is no PNG, JPEG or
     WEBP picture (images.load_picture).
     """
     card = check_model(model_name)
-    if isinstance(upload, str | Path) and str(upload):
+    if isinstance(upload, io.IOBase) or (isinstance(upload, str | Path) and str(upload)):
         scene, label, pixels = None, None, load_picture(upload, card.image_size)
     elif upload not in (None, "") or scene in (None, ""):
         raise ValueError("choose a picture first: upload one or click an example")
@@ -192,11 +193,11 @@ def draw_script(model_name: str, class_name: str, frame: Frame, guidance: float 
 # ---------------------------------------------------------------- Reconstruct
 
 
-def reconstruct(model_name: str, scene: str | None, upload: str | Path | None) -> View:
+def reconstruct(model_name: str, scene: str | None, upload: Upload) -> View:
     """A picture through the tokenizer and every decoder that there is."""
     asked = subject(model_name, scene, upload)
     tokenizer, config = asked.model.tokenizer, asked.model.tokenizer.config
-    with _running:
+    with running():
         ids = tokenizer.encode(asked.pixels.to(asked.model.device))
         decoded = {stage: tokenizer.decode(ids, stage).float().cpu() for stage in tokenizer.stages}
     quality = {stage: psnr(result, asked.pixels).item() for stage, result in decoded.items()}

@@ -1,57 +1,127 @@
 """Reading pictures that users supply, writing PNGs that say where they came from, and contact sheets."""
 
 import io
+import os
+import stat
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, PngImagePlugin
 from torch import Tensor
 
+from . import containers
 from .model import write_atomically
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 24_000_000
 MIN_SIDE = 8
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # the names of one system or another
 PAPER = (246, 246, 243)  # background of contact sheets
+_TURNS = {  # what makes a picture upright, by its orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _ALLOWED = f"give a PNG, JPEG or WEBP picture of at least {MIN_SIDE} x {MIN_SIDE} and at most 24 million pixels"
 
 
-def load_picture(path: str | Path, size: int) -> Tensor:
+def load_picture(source: str | Path | BinaryIO, size: int) -> Tensor:
     """A user's picture as a model wants it: upright, RGB, its centre square, resized.
 
     Grey, palette, CMYK and 16-bit pictures are converted, transparency is laid on white, and of an animation the
-    first frame is taken. Raises ValueError, in one sentence that names the file without its folder, for whatever
-    cannot be read. Returns (1, 3, size, size) in [0, 1].
+    first frame is taken. What is upright is said by Exif alone, as in browsers; other metadata is passed over.
+    Raises ValueError as `open_picture` does, and for pixels that cannot be decoded. Returns (1, 3, size, size) in
+    [0, 1].
     """
-    path = Path(path)
-    name = repr(path.name if len(path.name) <= 80 else path.name[:40] + "..." + path.name[-20:])
-    if path.is_dir():
-        raise ValueError(f"{name} is a folder; {_ALLOWED}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit, below, is lower
-            image = Image.open(path, formats=FORMATS)
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {name}; {_ALLOWED}") from None
-    except Image.DecompressionBombError:
-        raise ValueError(f"{name} has too many pixels; {_ALLOWED}") from None
-    except Exception:  # Pillow's plugins raise many kinds for damaged headers
-        raise ValueError(f"{name} is not a picture that can be read; {_ALLOWED}") from None
-    with image:
+    with open_picture(source) as picture:
+        image = picture.image
+        try:
+            image.draft("RGB", (2 * size, 2 * size))  # a JPEG is decoded at a fraction of its size, others ignore it
+            upright = image if picture.turn is None else image.transpose(picture.turn)
+            square = ImageOps.fit(_to_rgb(upright), (size, size), Image.Resampling.LANCZOS)
+        except Exception as error:  # Pillow raises many kinds for damaged data
+            raise ValueError(_damage(picture.name, error, picture.whole)) from None
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255
+
+
+class Picture(NamedTuple):
+    """A picture file that is open, and of which only the header has been read."""
+
+    name: str  # as a message gives it
+    image: Image.Image
+    turn: Image.Transpose | None  # what makes it upright
+    whole: bool  # False: the file ends too early
+
+
+@contextmanager
+def open_picture(source: str | Path | BinaryIO) -> Iterator[Picture]:
+    """A picture file, or an open file with a name: its header is read, no pixels.
+
+    Raises ValueError, in one sentence that names the file without its folder, for whatever is no regular file, no
+    PNG, JPEG or WEBP, damaged at its beginning, or of a size that is not allowed.
+    """
+    path = Path(source if isinstance(source, str | Path) else getattr(source, "name", "picture"))
+    name = path.name or str(path)
+    name = repr(name if len(name) <= 80 else name[:40] + "..." + name[-20:])
+    with ExitStack() as stack:
+        file = stack.enter_context(_open(path, name)) if isinstance(source, str | Path) else source
+        try:
+            bare = containers.bare(file)
+        except ValueError as error:
+            raise ValueError(f"{name} is not a picture that can be read: {error}; {_ALLOWED}") from None
+        except OSError as error:
+            raise ValueError(f"{name} cannot be read: {error.strerror}; {_ALLOWED}") from None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit, below, is lower
+                image = stack.enter_context(Image.open(bare.file, formats=FORMATS))
+        except Image.DecompressionBombError:
+            raise ValueError(f"{name} has too many pixels; {_ALLOWED}") from None
+        except Exception as error:  # Pillow's plugins raise many kinds for damaged headers
+            raise ValueError(_damage(name, error, bare.whole)) from None
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise ValueError(f"{name} has {width} x {height} pixels, too many; {_ALLOWED}")
         if min(width, height) < MIN_SIDE:
             raise ValueError(f"{name} has {width} x {height} pixels, too few; {_ALLOWED}")
-        try:
-            image.draft("RGB", (2 * size, 2 * size))  # a JPEG is decoded at a fraction of its size, others ignore it
-            square = ImageOps.fit(_to_rgb(ImageOps.exif_transpose(image)), (size, size), Image.Resampling.LANCZOS)
-        except Exception:  # as above; truncated data, a broken checksum, no memory
-            raise ValueError(f"{name} is damaged or cut short; {_ALLOWED}") from None
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255
+        yield Picture(name, image, _TURNS.get(containers.orientation(bare.exif)), bare.whole)
+
+
+def _open(path: Path, name: str) -> BinaryIO:
+    """A regular file, opened. Anything else is refused at once: a pipe would wait for a writer, a device may act."""
+    file = None
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            file = os.fdopen(os.open(path, _READ), "rb")
+            mode = os.fstat(file.fileno()).st_mode  # it may have changed in between
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {name}; {_ALLOWED}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}; {_ALLOWED}") from None
+    if file is None or not stat.S_ISREG(mode):
+        if file is not None:
+            file.close()
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket, and no file"
+        raise ValueError(f"{name} is {kind}; {_ALLOWED}")
+    return file
+
+
+def _damage(name: str, error: Exception, whole: bool) -> str:
+    """What is wrong with a picture of a right format."""
+    if isinstance(error, MemoryError):
+        return f"{name} needs more memory than there is; {_ALLOWED}"
+    short = not whole or "truncated" in str(error)
+    return f"{name} is damaged{': the file is cut short' if short else ' and cannot be decoded'}; {_ALLOWED}"
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -205,7 +205,7 @@ def picture(folder: Path, name: str) -> Path:
     [
         ("empty.png", "is not a picture"),
         ("text.png", "is not a picture"),
-        ("cut.png", "is damaged or cut short"),
+        ("cut.png", "is damaged: the file is cut short"),
         ("bomb.png", "too many"),
         ("small.png", "4 x 4 pixels, too few"),
         ("still.gif", "is not a picture"),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_app import MAIN, app, checkpoints, client, load_app  # noqa: F401 (fixtures)
+from test_app import BASELINE, MAIN, app, checkpoints, client, load_app  # noqa: F401 (fixtures)
 
 from alitok_lite import demo, demo_views, demo_words
 
@@ -114,6 +114,35 @@ def test_drawing_stops(visit, monkeypatch):
     assert page.get_by_role("button", name="Download PNG").is_disabled()
 
 
+def test_stop_leaves_a_finished_drawing(visit):
+    page = visit()
+    page.get_by_role("button", name="Stop", exact=True).click()  # nothing was drawn yet
+    page.wait_for_timeout(500)
+    assert page.locator("#status").inner_text().strip().endswith("Press Draw.")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    wait_for(page, "^Drawn in")
+    told = page.locator("#status").inner_text()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.wait_for_timeout(1000)
+    assert "seed" in told and page.locator("#status").inner_text() == told
+
+
+def test_another_model_ends_a_drawing(visit, monkeypatch):
+    """What is drawn by one model does not go on under the name of another."""
+    monkeypatch.setattr(demo, "SLOW_SECONDS", 30)
+    page = visit()
+    page.get_by_role("button", name="Draw", exact=True).click()
+    wait_for(page, "^Token 3 of")
+    page.get_by_label("Model", exact=True).first.click()
+    page.get_by_role("option", name=BASELINE).click()
+    wait_for(page, "^Examples of painted scenes, not drawn by this model")
+    page.wait_for_timeout(4000)
+    assert page.locator("#status").inner_text().startswith("Examples of painted scenes")
+    assert page.locator("#result img").get_attribute("alt") == "Examples made earlier"
+    page.get_by_role("button", name="Draw", exact=True).click()
+    wait_for(page, "^Token 1 of 16")
+
+
 def test_drawing_with_the_keyboard_alone(visit):
     page = visit()
     page.locator("#kinds input").first.focus()
@@ -163,7 +192,9 @@ def test_upload_and_slider(visit, tmp_path):
     page.locator("#reconstruct label").first.click()  # takes the upload away, so the next one must wait for it
     page.wait_for_function("old => document.querySelector('.al-compare .over').src !== old", arg=before)
     page.locator("input[type=file]").first.set_input_files(tmp_path / "no.png")
-    wait_for(page, "'no.png' is not a picture that can be read; give a PNG, JPEG or WEBP picture")
+    wait_for(
+        page, "'no.png' is not a picture that can be read: its format is unknown; give a PNG, JPEG or WEBP picture"
+    )
 
 
 def test_the_tour(visit, shoot):

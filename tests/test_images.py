@@ -1,14 +1,21 @@
 """User-supplied pictures, PNGs with text, contact sheets."""
 
 import io
+import os
+import random
+import socket
+import stat
 import struct
+import threading
+import tracemalloc
+import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from alitok_lite import images
 from alitok_lite.images import load_picture, save_png, sheet
@@ -138,12 +145,13 @@ def test_jpeg_is_not_decoded_whole(tmp_path, monkeypatch):
     assert sizes == [(128, 128)]
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def tiny_png(width: int, height: int) -> bytes:
     """A valid one-bit black PNG of any size: a few kB for gigapixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     rows = zlib.compress(bytes(height * (1 + (width + 7) // 8)), 9)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
@@ -177,28 +185,100 @@ def test_smallest(tmp_path):
 def test_not_a_file(tmp_path):
     refused(tmp_path / "missing.png", "no file")
     (tmp_path / "folder.png").mkdir()
-    refused(tmp_path / "folder.png", "folder")
+    refused(tmp_path / "folder.png", "is a folder")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    refused(tmp_path / "loop.png", "cannot be opened")
+    with pytest.raises(ValueError, match="'a.x00b.png' cannot be opened: embedded null"):
+        load_picture("a\0b.png", 16)
+
+
+def special(path: Path, kind: str) -> None:
+    """A pipe that nobody writes to, a socket, or a device that has no driver."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(os.path.relpath(path))  # whole paths may be too long
+    else:
+        try:
+            os.mknod(path, 0o600 | (stat.S_IFCHR if kind == "device" else stat.S_IFBLK), os.makedev(255, 255))
+        except PermissionError:
+            pytest.skip("needs the right to make devices")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "block device"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_pipes_sockets_and_devices_are_refused_unopened(tmp_path, monkeypatch, kind, linked):
+    monkeypatch.setattr(images.os, "open", lambda *_: pytest.fail("opened"))
+    special(tmp_path / "a.png", kind)
+    path = tmp_path / "b.png" if linked else tmp_path / "a.png"
+    if linked:
+        path.symlink_to("a.png")
+    thread = threading.Thread(target=refused, args=(path, "is a device, a pipe or a socket"), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    refused(path, "is a device, a pipe or a socket")  # once more, where a failure is seen
+
+
+def test_a_file_that_turns_into_a_pipe(tmp_path, monkeypatch):
+    """Between the look at it and its opening."""
+    os.mkfifo(tmp_path / "pipe")
+    quarters().save(tmp_path / "a.png")
+    opened, real = [], os.open
+    monkeypatch.setattr(images.os, "open", lambda _, flags: opened.append(real(tmp_path / "pipe", flags)) or opened[0])
+    refused(tmp_path / "a.png", "a pipe")
+    with pytest.raises(OSError):
+        os.fstat(opened[0])  # closed
+
+
+def test_open_files(tmp_path):
+    quarters().save(tmp_path / "a.png")
+    wanted = load_picture(tmp_path / "a.png", 16)
+    memory = io.BytesIO((tmp_path / "a.png").read_bytes())
+    assert torch.equal(load_picture(memory, 16), wanted)
+    with open(tmp_path / "a.png", "rb") as file:
+        assert torch.equal(load_picture(file, 16), wanted) and not file.closed
+    memory = io.BytesIO(b"no")
+    memory.name = "/somewhere/b.png"
+    with pytest.raises(ValueError, match="^'b.png' is not a picture"):
+        load_picture(memory, 16)
+    with pytest.raises(ValueError, match="^'picture' is not a picture"):
+        load_picture(io.BytesIO(b"no"), 16)
+
+
+def test_headers_alone(tmp_path, monkeypatch):
+    quarters(size=40).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    with images.open_picture(tmp_path / "a.png") as picture:
+        assert picture.image.size == (40, 40) and picture.turn is None and picture.whole
 
 
 def test_not_a_picture(tmp_path):
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "vector.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    quarters().save(tmp_path / "a.gif")
-    quarters().save(tmp_path / "disguised.bmp")
-    (tmp_path / "disguised.png").write_bytes((tmp_path / "disguised.bmp").read_bytes())
-    for name in ("empty.png", "text.png", "vector.svg", "a.gif", "disguised.png"):
-        refused(tmp_path / name, "not a picture")
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    for suffix in ("gif", "bmp", "tiff", "pdf"):
+        quarters().save(tmp_path / f"a.{suffix}")
+    (tmp_path / "disguised.png").write_bytes((tmp_path / "a.bmp").read_bytes())
+    reasons = {"empty.png": "it is empty", "text.png": "its format is unknown", "vector.svg": "its format is unknown"}
+    reasons |= {"phone.heic": "it is a HEIC", "a.gif": "it is a GIF, which may be an animation", "a.pdf": "it is a PDF"}
+    reasons |= {"a.bmp": "it is a BMP", "disguised.png": "it is a BMP", "a.tiff": "it is a TIFF"}
+    for name, reason in reasons.items():
+        refused(tmp_path / name, f"is not a picture that can be read: {reason}")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 def test_truncated(tmp_path, suffix):
+    """Wherever a file is cut: said to be cut short, not to be damaged otherwise."""
     buffer = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(buffer, {"jpg": "JPEG"}.get(suffix, suffix.upper()))
-    path = tmp_path / f"cut.{suffix}"
-    path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
-    refused(path)
+    path, data = tmp_path / f"cut.{suffix}", buffer.getvalue()
+    for size in (16, 20, 30, 100, 600, len(data) // 2, len(data) - 1000):
+        path.write_bytes(data[:size])
+        refused(path, "is damaged: the file is cut short")
 
 
 def test_damaged_checksum(tmp_path):
@@ -207,7 +287,145 @@ def test_damaged_checksum(tmp_path):
     place = data.index(b"IDAT")
     data[place + 10] ^= 255
     (tmp_path / "bad.png").write_bytes(data)
-    refused(tmp_path / "bad.png", "damaged")
+    refused(tmp_path / "bad.png", "is damaged and cannot be decoded")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_random_damage_is_one_sentence_or_none(tmp_path, suffix):
+    buffer, chance, path = io.BytesIO(), random.Random(0), tmp_path / f"odd.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    name = {"jpg": "JPEG"}.get(suffix, suffix.upper())
+    quarters(size=48).save(buffer, name, exif=exif, icc_profile=bytes(300))
+    for _ in range(300):
+        data = bytearray(buffer.getvalue())
+        for _ in range(chance.choice((1, 3, 30))):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        path.write_bytes(data[: chance.choice((len(data), chance.randrange(len(data))))])
+        try:
+            assert load_picture(path, 16).shape == (1, 3, 16, 16)
+        except ValueError as error:
+            assert str(error).startswith(f"'odd.{suffix}'") and "PNG, JPEG or WEBP" in str(error)
+
+
+# ---------------------------------------------------------------- metadata
+
+
+def chunked(add) -> PngImagePlugin.PngInfo:
+    """Text for a PNG."""
+    text = PngImagePlugin.PngInfo()
+    add(text)
+    return text
+
+
+def with_segments(data: bytes, marker: int, start: bytes, content: bytes) -> bytes:
+    """A JPEG with segments of an application, 65 kB each, behind its first two bytes."""
+    pieces = [start + content[i : i + 65000] for i in range(0, len(content), 65000)]
+    return data[:2] + b"".join(struct.pack(">BBH", 255, marker, len(p) + 2) + p for p in pieces) + data[2:]
+
+
+TEXT, BYTES = "x" * 60_000_000, random.Random(0).randbytes(1000) * 60_000  # the latter for profiles
+PNGS = {
+    "zTXt": lambda size: {"pnginfo": chunked(lambda text: text.add_text("a", TEXT[:size], zip=True))},
+    "iTXt": lambda size: {"pnginfo": chunked(lambda text: text.add_itxt("prompt", TEXT[:size], zip=True))},
+    "tEXt": lambda size: {"pnginfo": chunked(lambda text: text.add_text("a", TEXT[:size]))},
+    "plain iTXt": lambda size: {"pnginfo": chunked(lambda text: text.add_itxt("a", TEXT[:size]))},
+    "profile": lambda size: {"icc_profile": BYTES[:size]},
+    "Exif": lambda size: {"exif": b"Exif\0\0" + BYTES[:size]},
+}
+WEBPS = {"profile": "icc_profile", "Exif": "exif", "XMP": "xmp"}
+JPEGS = {"Exif": (0xE1, b"Exif\0\0"), "XMP": (0xE1, b"http://ns.adobe.com/xap/1.0/\0"), "comment": (0xFE, b"")}
+JPEGS |= {"profile": (0xE2, b"ICC_PROFILE\0\1\1"), "Photoshop": (0xED, b"Photoshop 3.0\0"), "MPF": (0xE2, b"MPF\0")}
+CASES = [("png", kind) for kind in PNGS] + [("webp", kind) for kind in WEBPS] + [("jpg", kind) for kind in JPEGS]
+
+
+@pytest.mark.parametrize("size", [2_000_000, 60_000_000])
+@pytest.mark.parametrize("suffix, kind", CASES)
+def test_metadata_does_not_matter(tmp_path, suffix, kind, size):
+    """However large, or no metadata at all but noise: the same picture, and none of it in memory."""
+    path, plain = tmp_path / f"a.{suffix}", tmp_path / f"plain.{suffix}"
+    options = {"lossless": True} if suffix == "webp" else {}
+    quarters().save(plain, **options)
+    if suffix == "png":
+        quarters().save(path, **PNGS[kind](size))
+    elif suffix == "webp":
+        quarters().save(path, **options, **{WEBPS[kind]: BYTES[:size]})
+    else:
+        path.write_bytes(with_segments(plain.read_bytes(), *JPEGS[kind], BYTES[:size]))
+    wanted = load_picture(plain, 16)
+    tracemalloc.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = load_picture(path, 16)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+        path.unlink()
+    assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_metadata_before_exif_and_a_doubled_header(tmp_path, suffix):
+    """The orientation is found behind a large profile, and with the header of Exif written several times."""
+    exif, path = Image.Exif(), tmp_path / f"turned.{suffix}"
+    exif[0x0112] = 6
+    for header in (b"", b"Exif\0\0", b"Exif\0\0" * 2, b"Exif\0\0" * 4):
+        content = header + exif.tobytes().removeprefix(b"Exif\0\0")
+        if suffix == "jpg":
+            quarters(size=64).save(path, quality=95)
+            content = content if header else b"Exif\0\0" + content
+            path.write_bytes(with_segments(path.read_bytes(), 0xE1, b"", content))
+            path.write_bytes(with_segments(path.read_bytes(), 0xE2, b"ICC_PROFILE\0\1\1", BYTES[:2_000_000]))
+        else:
+            quarters(size=64).save(path, exif=content, icc_profile=BYTES[:900_000])
+        assert close(colours(load_picture(path, 16)), [BLUE, RED, WHITE, LIME], 12)
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_every_orientation(tmp_path, value):
+    """As Pillow turns it."""
+    exif = Image.Exif()
+    exif[0x0112] = value
+    quarters().save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        images.ImageOps.exif_transpose(image).save(tmp_path / "upright.png")
+    assert torch.equal(load_picture(tmp_path / "a.png", 32), load_picture(tmp_path / "upright.png", 32))
+
+
+def test_only_exif_turns(tmp_path):
+    """Some versions of Pillow also look into XMP: here every version gives the same picture."""
+    text = chunked(lambda text: text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>'))
+    quarters().save(tmp_path / "a.png", pnginfo=text)
+    assert close(colours(load_picture(tmp_path / "a.png", 16)), [RED, LIME, BLUE, WHITE])
+
+
+def test_segments_that_say_what_the_colours_are_stay(tmp_path):
+    """Adobe's segment here calls three channels RGB that are YCbCr elsewhere."""
+    quarters(size=64).save(tmp_path / "a.jpg")
+    data = (tmp_path / "a.jpg").read_bytes()
+    data = data[:2] + data[4 + int.from_bytes(data[4:6], "big") :]  # without the segment of JFIF
+    (tmp_path / "b.jpg").write_bytes(with_segments(data, 0xEE, b"Adobe", bytes([0, 100, 0, 0, 0, 0, 0])))
+    with Image.open(tmp_path / "b.jpg") as image:
+        image.save(tmp_path / "b.png")
+    found = colours(load_picture(tmp_path / "b.jpg", 64))
+    assert close(found, colours(load_picture(tmp_path / "b.png", 64))) and not close(
+        found, [RED, LIME, BLUE, WHITE], 50
+    )
+
+
+def test_many_small_pieces(tmp_path):
+    """Pixels in a thousand chunks with text between them."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8))
+    noise.save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    place = data.index(b"IDAT") - 4
+    length = int.from_bytes(data[place : place + 4], "big")
+    pixels, rest = data[place + 8 : place + 8 + length], data[place + 12 + length :]
+    pieces = [chunk(b"IDAT", pixels[i : i + 20]) + chunk(b"tEXt", b"a\0b") for i in range(0, length, 20)]
+    (tmp_path / "b.png").write_bytes(data[:place] + b"".join(pieces) + rest)
+    assert len(pieces) > 1000
+    assert torch.equal(load_picture(tmp_path / "a.png", 100), load_picture(tmp_path / "b.png", 100))
 
 
 def test_names_with_control_characters_stay_on_one_line(tmp_path):
