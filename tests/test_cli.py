@@ -322,7 +322,11 @@ def test_evaluate_says_that_a_tokenizer_collapsed(tmp_path, capsys):
 def test_evaluate_wants_two_test_pictures_before_it_trains_a_judge(pictures, tmp_path, capsys, monkeypatch, count):
     judged = []
     monkeypatch.setattr(metrics, "train_judge", lambda *_: judged.append(1) or 1 / 0)
-    monkeypatch.setattr(PictureFolder, "__len__", lambda folder: count)
+    for picture in sorted((pictures / "test").glob("*/*.png"))[count:]:
+        picture.unlink()
+    for folder in (pictures / "test").iterdir():
+        if not any(folder.iterdir()):
+            folder.rmdir()
     arguments = [*save_small_model(tmp_path / "model", sorted(CLASSES)), "--data", str(pictures)]
     if count == 2:
         with pytest.raises(ZeroDivisionError):
@@ -362,7 +366,7 @@ MISTAKES = [
     (["sample", "--model", "nonsense", "--out", "{tmp}/a.jpg"], "a.jpg'; its name must end in .png"),
     (["reconstruct", "missing.jpg", "--model", "nonsense", "--out", "a.jpg"], "its name must end in .png"),
     (["reconstruct", "missing.jpg", "--model", "nonsense", "--out", ""], "--out is ''"),
-    (["reconstruct", "", "--model", "{folder}"], "'' is a folder"),
+    (["reconstruct", "", "--model", "{folder}"], "'.' is a folder"),
     (["evaluate", "--model", "nonsense", "--json", ""], "--json is ''; it must be a file"),
     (["evaluate", "--model", "nonsense", "--judge", ""], "--judge is ''; it must be a file"),
     (["evaluate", "--model", "nonsense", "--data", ""], "--data is ''"),
