@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from .losses import PatchCritic, adversarial_loss, critic_loss, reconstruction_losses
@@ -126,11 +127,16 @@ class TokenizerTask(Task):
         """Mean over all processes."""
         return self.accelerator.reduce(value, "mean")
 
+    def _whole(self, parts: Sequence[Tensor]) -> Tensor:
+        """The rows of all parts and processes in the order of the batch, so that dead codes draw the same latents
+        whatever the number of parts and processes."""
+        rows = self.accelerator.gather(torch.stack(list(parts), 1))  # (processes * B', parts, ...)
+        return rearrange(rows, "(r n) p ... -> (n p r) ...", r=len(rows) // len(parts[0]))
+
     def before_update(self) -> None:
         """The codebook's upkeep, and the critic's own step on the pictures of the decoder's step."""
         if self.quantized:
-            # The codebook follows the latents of all parts and processes.
-            latents, ids = (self.accelerator.gather(torch.cat(parts)) for parts in zip(*self.quantized, strict=True))
+            latents, ids = (self._whole(parts) for parts in zip(*self.quantized, strict=True))
             self.tokenizer.quantizer.revive(latents, ids)
             self.quantized = []
         if self.pairs:

@@ -293,7 +293,7 @@ QUANTIZER = _of(
     ("- 2 * z @ e.T", "+ 2 * z @ e.T", "squared distance"),
     ("+ e.square().sum(1)", "", "squared distance"),
     ("lerp_(share, 1 - self.decay)", "lerp_(share, self.decay)", "usage follows slowly"),
-    ("self.distances(z).argmin(0)", "self.distances(z).argmax(0)", "codes move to the nearest latent"),
+    ("z[torch.randint(len(z), (size,)", "z[torch.randint(1, (size,)", "each dead code draws its own latent"),
     ("torch.exp(-10 * size", "torch.exp(10 * size", "a code in use stays"),
     ("torch.exp(-10 * size", "torch.exp(-1 * size", "a code in use stays"),
     ("* self.usage / (1 - self.decay)", "* self.usage", "usage is measured in its own decay"),

@@ -387,12 +387,12 @@ def test_codebook_follows_the_latents_of_all_processes():
     quantizer = task.tokenizer.quantizer
     with torch.no_grad():
         latents = task.tokenizer.encoder(*task.batch(0))
-        ids, codes = quantizer(latents)[1], quantizer.codebook.clone()
+        ids = quantizer(latents)[1]
     task.loss(task.network, task.batch(0), 0)
     task.before_update()
     share = torch.bincount(torch.cat([ids, torch.zeros_like(ids)]).flatten(), minlength=16) / (2 * ids.numel())
     torch.testing.assert_close(quantizer.usage, 0.01 * share)
     z = torch.cat([latents, torch.zeros_like(latents)]).flatten(0, 1)
-    nearest = z[torch.cdist(z, codes).argmin(0)]
-    for code in (share == 0).nonzero().flatten().tolist():
-        torch.testing.assert_close(quantizer.codebook[code], nearest[code], atol=5e-3, rtol=0)
+    dead = quantizer.codebook[share == 0]
+    assert len(dead) > 8 and (torch.cdist(dead, z).amin(1) < 0.01).all()  # each has moved to some latent
+    assert (torch.cdist(dead, z[len(z) // 2 :]).amin(1) < 0.01).any()  # of the other process, too
