@@ -595,6 +595,7 @@ def test_codebook_usage_is_that_of_evaluate(run, capsys):
     task = tasks.TokenizerTask("tokenizer", model, source.settings, train._accelerator(), source)
     found = task.diagnose()["codebook usage"]
     pixels, labels = source.unseen(8 * 16 // 7 + 1)
+    assert sum(len(part) for part in task.tokens) * 7 >= 8 * 16  # enough tokens to see every code
     judge = metrics.Judge(14)
     assert metrics.evaluate(model, judge, [(pixels, labels)])["active_codes"] == found
     assert model.info["training"]["tokenizer"]["codebook usage"] == pytest.approx(found, abs=0.07)  # half precision
