@@ -130,12 +130,18 @@ class TokenizerTask(Task):
         """The codebook's upkeep, and the critic's own step on the pictures of the decoder's step."""
         if self.quantized:
             # The codebook follows the latents of all parts and processes.
-            latents, ids = (self.accelerator.gather(torch.cat(parts)) for parts in zip(*self.quantized, strict=True))
+            latents, ids = (self._whole_batch(parts) for parts in zip(*self.quantized, strict=True))
             self.tokenizer.quantizer.revive(latents, ids)
             self.quantized = []
         if self.pairs:
             self._train_critic()
             self.pairs = []
+
+    def _whole_batch(self, parts: tuple[Tensor, ...]) -> Tensor:
+        """The rows of all parts and processes in the order of the batch, however it was dealt out."""
+        gathered = self.accelerator.gather(torch.stack(parts, 1))  # (processes x rows, parts, ...)
+        rows = len(parts[0])
+        return gathered.unflatten(0, (-1, rows)).movedim(0, 2).flatten(0, 2)  # rows, then parts, then processes
 
     def _train_critic(self) -> None:
         self.critic_optimizer.zero_grad()

@@ -265,7 +265,7 @@ def test_all_unfit_pictures_are_named_at_once(tmp_path, workers, monkeypatch):
     text = refusal(tmp_path, workers=workers)
     assert text.startswith("7 pictures cannot be used: in the class folder 'a', '000.png' is not a picture")
     assert text.endswith("; give PNG, JPEG or WEBP pictures of at least 16 x 16 and at most 24 million pixels")
-    assert len(re.findall(r"'\d{3}.png' is not a picture that can be read;", text)) == 3
+    assert len(re.findall(r"'\d{3}.png' is not a picture that can be read[:;]", text)) == 3
     assert len(re.findall(r"'\d{3}.png' is damaged or cut short;", text)) == 3
     assert "'small.png' has 30 x 12 pixels, too small;" in text and "more" not in text and "\n" not in text
     for number in range(3, 9):

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -228,6 +229,20 @@ def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
         assert torch.equal(model.tokenizer.quantizer.usage, found[parts][3])
     for one, two in zip(found[1], found[2], strict=True):
         torch.testing.assert_close(two, one, atol=1e-7, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("processes", "parts"), [(1, 1), (1, 3), (2, 1), (2, 3)])
+def test_codebook_sees_a_batch_in_its_order_however_it_is_dealt_out(processes, parts):
+    """As `_backward` deals it out; the codebook's random choices then fall on the same latents."""
+    batch, dealt = torch.arange(12 * 7 * 2).view(12, 7, 2), []
+    for rank in range(processes):
+        firsts = [part * processes + rank for part in range(parts)]
+        dealt.append(tuple(batch[first :: parts * processes] for first in firsts))
+    own = torch.stack(dealt[0], 1)
+    gathered = torch.cat([torch.stack(shares, 1) for shares in dealt])
+    task = SimpleNamespace(accelerator=SimpleNamespace(gather=lambda value: gathered))
+    assert own.shape == gathered[: len(own)].shape
+    assert torch.equal(tasks.TokenizerTask._whole_batch(task, dealt[0]), batch)
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "ar"])
