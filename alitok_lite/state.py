@@ -187,20 +187,20 @@ def _read_settings(text: str) -> TrainSettings:
 # ---------------------------------------------------------------- parts of a RUN
 
 
-def held_parts(folder: Path) -> dict[str, int | None]:
-    """The parts that a RUN holds and the steps they were trained for, None where that is not known.
+def held_parts(folder: Path) -> list[str]:
+    """The parts that a RUN holds.
 
     Raises CheckpointError for a config.json that cannot be read.
     """
     if not (folder / "config.json").exists():
-        return {}
+        return []
     config = read_config(folder)
-    files, info = config["files"], config.get("info")
+    files, info = config["files"], config.get("info") or {}
+    trained = info.get("training", {}) if isinstance(info, dict) else None
+    if not (isinstance(trained, dict) and all(isinstance(entry, dict) for entry in trained.values())):
+        raise CheckpointError(f"cannot read {folder / 'config.json'}: what it says of the training is damaged")
     second = "decoder2" in files and config["tokenizer"].aligned
-    held = ["tokenizer", *["decoder"] * second, *["ar"] * ("ar" in files)]
-    trained = info.get("training") if isinstance(info, dict) else None
-    entries = {part: trained.get(part) if isinstance(trained, dict) else None for part in held}
-    return {part: entry.get("steps") if isinstance(entry, dict) else None for part, entry in entries.items()}
+    return ["tokenizer", *["decoder"] * second, *["ar"] * ("ar" in files)]
 
 
 def unfinished(folder: Path) -> tuple[int, int] | None:

@@ -254,7 +254,7 @@ def _lost(kind: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ..
         )
     if lost and not replace:
         raise CheckpointError(
-            f"{folder} holds a run already, with {described(list(held))}: choose another --out, continue the"
+            f"{folder} holds a run already, with {described(held)}: choose another --out, continue the"
             f" {NAMES[kind]} with --resume, or give --replace, which removes the {described(lost)}"
         )
     if lost:

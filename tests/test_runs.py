@@ -234,6 +234,16 @@ def test_resuming_needs_the_same_sizes_and_classes(runs, tmp_path):
     assert contents(folder) == files
 
 
+@pytest.mark.parametrize("info", ["text", [1], {"training": "x"}, {"training": {"tokenizer": 3}}])
+def test_damaged_story_is_one_sentence(runs, tmp_path, info):
+    folder = shutil.copytree(runs[("tokenizer",), True], tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"info": info}))
+    for part, resume in (("tokenizer", True), ("ar", False)):
+        with pytest.raises(CheckpointError, match="what it says of the training is damaged"):
+            train.train(part, PRESET, folder, resume)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
