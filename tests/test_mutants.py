@@ -1,6 +1,7 @@
 """The mutation run: every fault of mutants.py makes a test fail; and the runner tells what became of a mutant."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +30,12 @@ sys.exit(main([
 """
 
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
 def python(*arguments: str, seconds: float) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     program = [sys.executable, *arguments]
-    return subprocess.run(program, capture_output=True, text=True, timeout=seconds, env=environment, cwd=TESTS.parent)
+    return subprocess.run(program, capture_output=True, text=True, timeout=seconds, env=ENVIRONMENT)
 
 
 def test_list_is_long_enough_and_names_its_exceptions():
@@ -68,6 +71,10 @@ def test_runner_tells_what_became_of_a_mutant():
 
 @pytest.mark.mutants
 def test_every_mutant_is_killed_unless_it_is_harmless():
-    result = python(str(TESTS / "mutate.py"), seconds=45 * 60)
-    print(result.stdout)
-    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
+    """`pytest -m mutants -s` shows each verdict as soon as it is there."""
+    with subprocess.Popen([sys.executable, str(TESTS / "mutate.py")], env=ENVIRONMENT) as process:
+        try:
+            assert process.wait(45 * 60) == 0
+        finally:
+            if process.poll() is None:  # so that it ends its own processes and removes its copies
+                process.send_signal(signal.SIGINT)
