@@ -4,13 +4,14 @@ A request may hold anything. The functions get numbers, words and the bytes of u
 answer or one sentence, and no call keeps the others waiting for longer than its limit.
 """
 
+import asyncio
 import inspect
 import io
 import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
@@ -23,6 +24,7 @@ from typing import NamedTuple
 
 import gradio as gr
 from anyio.to_thread import run_sync
+from gradio import queueing
 from gradio.route_utils import FnIndexInferError
 from gradio.utils import get_upload_folder
 from starlette.requests import Request
@@ -112,6 +114,33 @@ def limited(function: Callable) -> Callable:
     return answers if inspect.isgeneratorfunction(function) else answer
 
 
+class _Queue(queueing.Queue):
+    """Gradio's queue, which would stop for good in some cases: one place for all who draw, held by nobody."""
+
+    async def start_processing(self) -> None:
+        """As Gradio has it, but it begins anew after an error."""
+        while True:
+            try:
+                return await super().start_processing()
+            except Exception:
+                logging.getLogger(__name__).exception("the queue failed, and begins anew")
+                self.stopped = False
+
+    def send_message(self, event: queueing.Event, message: queueing.EventMessage) -> None:
+        """As Gradio has it, but a visitor may have been forgotten since."""
+        with suppress(KeyError):
+            super().send_message(event, message)
+
+    def process_events(self, *given: object) -> Coroutine:
+        """As Gradio has it, but it begins, and so gives its place back, even if it is cancelled before."""
+
+        async def follow() -> None:
+            await work
+
+        work = asyncio.ensure_future(super().process_events(*given))
+        return follow()
+
+
 # ---------------------------------------------------------------- errors
 
 
@@ -149,6 +178,12 @@ REFUSALS = dict.fromkeys((FnIndexInferError, LookupError, TypeError, ValueError,
 
 class Page(gr.Blocks):
     """A page whose requests are checked before Gradio reads them."""
+
+    def queue(self, *args, **kwargs) -> gr.Blocks:
+        """As Gradio has it, with a queue that does not stop."""
+        super().queue(*args, **kwargs)
+        self._queue.__class__ = _Queue
+        return self
 
     async def process_api(self, *args, **kwargs) -> dict:
         """As Gradio has it, but each error is a sentence."""

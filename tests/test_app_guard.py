@@ -20,6 +20,7 @@ from pathlib import Path
 import gradio as gr
 import httpx
 import pytest
+from gradio import queueing
 from gradio.events import EventData
 from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
@@ -448,6 +449,61 @@ def test_a_stuck_call_that_holds_the_model_does_not_hold_the_others(client, stuc
     stuck.set()
     wait_for(lambda: not demo._running.locked())
     assert client.predict(api_name="/reconstruct")
+
+
+def join(client: Client, name: str, data: list, session: str) -> None:
+    """Take a place in the queue, and do not wait for the answer."""
+    index = next(fn["id"] for fn in client.config["dependencies"] if fn["api_name"] == name)
+    body = {"data": data, "fn_index": index, "session_hash": session}
+    assert httpx.post(f"{client.src.rstrip('/')}/gradio_api/queue/join", json=body).status_code == 200
+
+
+def test_visitors_that_are_forgotten_do_not_stop_the_queue(app, client, monkeypatch, caplog):
+    """Gradio remembers the last 2,000; the place of another one may still be in the queue."""
+    go, begun, real = threading.Event(), threading.Event(), demo_views.reconstruct
+    waits = lambda *given: begun.set() or go.wait(20) and real(*given)  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr(demo_views, "reconstruct", waits)
+        join(client, "reconstruct", [MAIN, "sea", None], "first")
+        assert begun.wait(20)
+        for session in ("gone", "gone too"):
+            join(client, "predict", ["sea"], session)
+        for session in ("gone", "gone too"):
+            app.demo._queue.pending_messages_per_session.pop(session)
+        join(client, "predict", ["sea"], "here")
+        go.set()
+    assert client.submit("sea", api_name="/predict").result(timeout=30)
+    assert not app.demo._queue.stopped and caplog.text == ""
+
+
+def test_a_call_that_is_cancelled_before_it_begins_gives_its_place_back(client, monkeypatch):
+    real, cancelled = queueing.set_task_name, []
+
+    def cancels(task: asyncio.Task, *given: object) -> None:
+        real(task, *given)
+        task.cancel()
+        cancelled.append(task)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queueing, "set_task_name", cancels)
+        for _ in range(3):
+            join(client, "predict", ["sea"], "cancelled")
+        wait_for(lambda: len(cancelled) == 3)
+    assert client.submit("sea", api_name="/predict").result(timeout=30)
+
+
+def test_a_queue_that_fails_begins_anew(app, client, monkeypatch, caplog):
+    real, failed = queueing.Queue.get_events, []
+
+    def fails(self: queueing.Queue) -> object:
+        if not failed:
+            failed.append(1)
+            raise LookupError("no reason")
+        return real(self)
+
+    monkeypatch.setattr(queueing.Queue, "get_events", fails)
+    assert client.submit("sea", api_name="/predict").result(timeout=30)
+    assert failed and "the queue failed, and begins anew" in caplog.text and not app.demo._queue.stopped
 
 
 def test_limited_functions(monkeypatch):
