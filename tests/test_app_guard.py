@@ -307,6 +307,7 @@ def test_slow_is_true_or_false():
             demo.draw(MAIN, "sea", slow=value)
 
 
+@pytest.mark.slow
 def test_every_argument_has_a_default_and_an_example_that_are_right(client):
     for name, endpoint in listed(client).items():
         assert all(one["parameter_has_default"] for one in endpoint["parameters"]), name
@@ -656,6 +657,7 @@ def test_without_a_model_the_app_ends_with_a_sentence(app, entries, monkeypatch,
         assert caught.value.code == 2 and text.count("\n") == 1 and text.startswith("app.py: ALITOK_MODELS: ")
 
 
+@pytest.mark.slow
 def test_the_program_ends_with_a_sentence(tmp_path):
     environment = os.environ | {"ALITOK_MODELS": "nonsense", "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     environment.pop("GRADIO_TEMP_DIR", None)

@@ -60,6 +60,7 @@ def drawn(client: Client, seed: int) -> Image.Image | str:
     return Image.open(io.BytesIO(file.content))
 
 
+@pytest.mark.slow
 def test_many_clients_at_once(client):
     """Each client's pictures are those drawn alone; the only other answer is that the queue is full."""
     wanted = [demo.contact_sheet(last(demo.draw(MAIN, "fish", seed)).pictures) for seed in range(CLIENTS)]

@@ -58,6 +58,7 @@ def test_resizing_is_torchs():
 PATHS = ("scenes", "scenes to train on", "tokenizer", "decoder", "ar", "resumed", "draw", "evaluate", "perceptual")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"), reason="needs a newer torch"
 )

@@ -182,6 +182,7 @@ def test_part_on_an_unfinished_tokenizer_is_warned_of(runs, tmp_path, capsys):
         assert said is stopped
 
 
+@pytest.mark.slow
 def test_lengthened_training_follows_the_longer_schedule(runs, tmp_path, capsys, monkeypatch):
     rates, real = [], loop.learning_rate
     monkeypatch.setattr(loop, "learning_rate", lambda *args: rates.append(real(*args)) or rates[-1])

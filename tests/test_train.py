@@ -532,6 +532,7 @@ def test_published_schedules_stay(monkeypatch, preset, part):
     assert calls == [replace(published, seed=3), replace(published, steps=200, warmup=20)]
 
 
+@pytest.mark.slow
 def test_shortened_warm_up_is_said_and_used(tmp_path, capsys, monkeypatch):
     rates, real = [], loop.learning_rate
     monkeypatch.setattr(loop, "learning_rate", lambda *args: rates.append(real(*args)) or rates[-1])
