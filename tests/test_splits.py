@@ -150,6 +150,7 @@ def test_training_scenes_and_unseen_ones_have_other_seeds(painted, seed):
     assert min(training) >= 0 and max(training) < scenes.TEST_SEED and len(training) > 300
     painted.clear()
     source.unseen(4)
+    assert min(painted) > scenes.TEST_SEED + 2**32 * 1_000_003 + 10**6  # no evaluation measures what chose the weights
     for evaluation in (0, seed, 54_321):
         for _ in metrics.unseen_scenes(300, evaluation, 8, CPU):
             pass
