@@ -77,7 +77,7 @@ class PictureFolder:
         self.classes, self.names = self.layout.classes, self.layout.names
         places = {name: number for number, name in enumerate(self.classes)}
         self.labels = torch.tensor([places[name.split("/")[0]] for name in self.names]).to(self.device)
-        self.stamps = [(stat.st_size, stat.st_mtime_ns) for stat in map(os.stat, self._places())]
+        self.stamps = [_stamp(place) for place in self._places()]
         with tqdm(zip(self.names, self._places(), strict=True), "checking", len(self), unit="picture") as bar:
             sides = [_shorter_side(name, place, size) for name, place in bar]
         unfit = {name: side for name, side in zip(self.names, sides, strict=True) if isinstance(side, str)}
@@ -274,6 +274,15 @@ def reading_workers(wished: int | None) -> int:
 def _cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _stamp(place: Path) -> tuple[int, int]:
+    """Size and time of a file. ValueError, without its folder, for one that has gone since it was found."""
+    try:
+        stat = os.stat(place)
+    except OSError as error:
+        raise ValueError(f"the picture {place.name!r} cannot be read: {error.strerror}") from error
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _problem(error: ValueError) -> str:

@@ -107,7 +107,7 @@ def _content(folder: Path) -> _Content:
         elif is_folder:
             found.folders.append(name)
         elif not is_file:
-            found.left["broken links"] += 1
+            found.left["broken links" if entry.is_symlink() else "pipes and devices"] += 1
         elif name.lower().endswith(SUFFIXES):
             found.pictures.append(name)
         else:

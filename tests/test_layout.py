@@ -187,7 +187,7 @@ def test_links_in_a_circle_and_to_nothing_are_left_out(tmp_path):
     os.mkfifo(root / "b" / "pipe.png")
     found = source(root)
     assert len(found.train) + len(found.test) == 7
-    assert found.report()[1] == "left out in 'set': broken links (5), folders inside classes (1)"
+    assert found.report()[1] == "left out in 'set': broken links (4), pipes and devices (1), folders inside classes (1)"
     with pytest.raises(ValueError, match="^there is no folder 'one'"):
         source(root / "one")
 
@@ -204,6 +204,17 @@ def test_folder_that_may_not_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(layout.os, "scandir", refused)
     with pytest.raises(ValueError, match="^the folder 'b' cannot be read: Permission denied$"):
         source(tmp_path / "set")
+
+
+def test_picture_that_vanishes_is_named_without_its_folder(tmp_path, monkeypatch):
+    fill(tmp_path / "set", {"a": 3, "b": 3})
+    found = find(tmp_path / "set", "train")
+    (found.root / found.paths[0]).unlink()
+    monkeypatch.setattr("alitok_lite.data.find", lambda *args: found)
+    with pytest.raises(ValueError) as caught:
+        PictureFolder(tmp_path / "set", 16, workers=0)
+    name = found.paths[0].split("/")[1]
+    assert str(caught.value) == f"the picture {name!r} cannot be read: No such file or directory"
 
 
 @pytest.mark.parametrize(
