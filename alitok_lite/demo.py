@@ -23,7 +23,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import imagenet, scenes
+from . import scenes
+from .class_names import label_of
 from .config import ARConfig, TokenizerConfig
 from .images import save_png, sheet
 from .model import AliTok, CheckpointError, bundled, checkpoint_folder, read_config
@@ -252,16 +253,13 @@ def draw(
     return _frames(model, steps, seed, slow)
 
 
-def find_class(card: Card, name: str) -> int:
-    """Label of a class of a model that draws; of ImageNet's, number and synset will do too. Else ValueError."""
+def find_class(card: Card, entry: str | int) -> int:
+    """Label of a class of a model that draws, by its name or number as in `class_names.label_of`. Else ValueError."""
     if card.ar is None or not card.classes:
         raise ValueError(f"this model cannot draw; those that can are {', '.join(drawing_models()) or 'none'}")
-    if isinstance(name, str) and name in card.classes:
-        return card.classes.index(name)
-    if isinstance(name, str) and 0 < len(name) <= 80 and card.classes == imagenet.names():
-        return imagenet.find_class(name)
-    names = ", ".join(card.classes[:20]) + ", ..." * (len(card.classes) > 20)
-    raise ValueError(f"no class {str(name)[:40]!r}; the classes are {names}")
+    if type(entry) is not int:  # a request may hold anything
+        entry = str(entry) if len(str(entry)) <= 80 else str(entry)[:40] + "..."
+    return label_of(entry, card.classes)
 
 
 def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[Frame]:

@@ -179,10 +179,15 @@ def test_bad_numbers(name, values):
 
 
 def test_bad_class():
-    for value in ("dragon", "", None, 3, True, ["sea"], "x" * 10000):
+    for value in ("dragon", "", None, 99, True, ["sea"], "x" * 10000):
         with pytest.raises(ValueError, match="no class .*sea, mountains") as caught:
             demo.draw(MAIN, value)
         assert len(str(caught.value)) < 250
+
+
+def test_a_class_by_its_number():
+    card = demo.check_model(MAIN)
+    assert [demo.find_class(card, entry) for entry in (3, "3", card.classes[3])] == [3, 3, 3]
 
 
 def test_read_seed():
@@ -385,7 +390,7 @@ def test_second_model_over_the_network(client):
     [
         ({"class_name": "dragon"}, "no class 'dragon'"),
         ({"class_name": "<img src=x>"}, "&lt;img src=x&gt;"),
-        ({"model": BASELINE}, "no class 'fish'; the classes are cat, dog"),
+        ({"model": BASELINE}, "no class 'fish': give a number from 0 to 1 or one of cat, dog"),
         ({"seed": "1.5"}, "seed is '1.5'"),
         ({"seed": "-1"}, "from 0 to 2147483647"),
         ({"seed": True}, "seed is 'True'"),
