@@ -37,7 +37,7 @@ TEMPERATURE = (0.0, 3.0)
 FRAME_SECONDS = 0.06  # at most one frame in this time: encoding and sending one costs more than a small model's token
 COSTLY_SECONDS = 0.3  # a frame that takes longer waits until drawing has taken as long again, even in slow motion
 SLOW_SECONDS = 3.0  # a drawing in slow motion rests this long in all
-PATIENCE = 30.0  # seconds that a step waits for its turn: only work that does not end keeps it waiting for so long
+PATIENCE = 30.0  # seconds that a step waits for its turn; only work that hangs keeps it waiting so long
 MANY = 40  # classes from here on are searched, not shown
 
 _loading = Lock()
@@ -145,12 +145,12 @@ def _add_card(cards: dict[str, Card], source: str) -> str:
     """Add a model to those on offer; if that cannot be, say why."""
     name = Path(source).absolute().name  # a folder in the local cache has another
     if name in cards:
-        return f"there already is a model {name!r}"
+        return f"another model is named {name!r}"
     try:
         folder = checkpoint_folder(source)
         config = read_config(folder)
         if not all(isinstance(kind, str) for kind in config["classes"]):
-            raise TypeError("its classes are no names")
+            raise TypeError("its classes are not names")
         stages = tuple(stage for stage in (1, 2) if f"decoder{stage}" in config["files"])
         ar = config["ar"] if "ar" in config["files"] else None
         metrics = (config.get("info") or {}).get("metrics") or {}
@@ -193,9 +193,9 @@ def get_model(name: str) -> AliTok:
 
 @contextmanager
 def held(lock: Lock) -> Iterator[None]:
-    """The lock, for a while; ValueError if somebody else has it for longer than PATIENCE."""
+    """Holds the lock; ValueError if it is not free within PATIENCE."""
     if not lock.acquire(timeout=PATIENCE):
-        raise ValueError("the model is busy with work that does not come to an end; try again later")
+        raise ValueError("the model has been busy for too long; try again later")
     try:
         yield
     finally:

@@ -31,7 +31,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 MAX_UPLOAD = 8 * 2**20  # bytes
-FOREIGN = "this picture is no file that was uploaded here, or it was removed since; upload it again"
+FOREIGN = "this picture was not uploaded here, or it has been removed since; upload it again"
 FAILED = "something went wrong on the server; its log says what"
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -115,24 +115,24 @@ def limited(function: Callable) -> Callable:
 
 
 class _Queue(queueing.Queue):
-    """Gradio's queue, which would stop for good in some cases: one place for all who draw, held by nobody."""
+    """Gradio's queue, without three ways in which it would stop serving for good."""
 
     async def start_processing(self) -> None:
-        """As Gradio has it, but it begins anew after an error."""
+        """As Gradio has it, but after an error it starts again."""
         while True:
             try:
                 return await super().start_processing()
             except Exception:
-                logging.getLogger(__name__).exception("the queue failed, and begins anew")
+                logging.getLogger(__name__).exception("the queue failed and starts again")
                 self.stopped = False
 
     def send_message(self, event: queueing.Event, message: queueing.EventMessage) -> None:
-        """As Gradio has it, but a visitor may have been forgotten since."""
+        """As Gradio has it, but the visitor may be unknown by now: Gradio remembers the last 2,000."""
         with suppress(KeyError):
             super().send_message(event, message)
 
     def process_events(self, *given: object) -> Coroutine:
-        """As Gradio has it, but it begins, and so gives its place back, even if it is cancelled before."""
+        """As Gradio has it, but a call that is cancelled before it starts gives its place back, too."""
 
         async def follow() -> None:
             await work
@@ -164,9 +164,9 @@ def _failed() -> gr.Error:
 
 
 async def _refuse(_: Request, error: Exception) -> JSONResponse:
-    """The answer to a request of which Gradio makes nothing: an endpoint or an argument by a name that there is not."""
+    """The answer to a request for an endpoint, or with an argument, that does not exist."""
     logging.getLogger(__name__).warning("a request was refused: %s: %.200r", type(error).__name__, str(error))
-    words = "there is no such endpoint, or it does not take these arguments; /gradio_api/info lists what there is"
+    words = "there is no such endpoint, or it does not take these arguments; /gradio_api/info lists them"
     return JSONResponse({"detail": words}, 400)
 
 
@@ -195,8 +195,8 @@ class Page(gr.Blocks):
             raise _failed() from None
 
     async def preprocess_data(self, block_fn, inputs: list, state, explicit_call: bool = False) -> list:
-        """As Gradio has it, but the number of arguments is right, files are those of `opened`, and no other argument
-        can be taken for a file, of this machine or of another, which Gradio would fetch."""
+        """As Gradio has it, but the number of arguments must be right, files come from `opened`, and no other argument
+        can be taken for a file: Gradio would look for it on this machine, or fetch it from another one."""
         wanted = len(block_fn.inputs)
         if block_fn.fn is None:  # what the page does by itself
             raise gr.Error("there is nothing to call here", print_exception=False)
@@ -212,10 +212,10 @@ class Page(gr.Blocks):
 
 
 def _plain(value: object) -> object:
-    """An argument as a number, a word, or a stand-in that no function takes for either."""
+    """A number or a string as it is; for a list or an object a string that is no right answer to any question."""
     if isinstance(value, dict | list):
         return "{...}" if isinstance(value, dict) else "[...]"
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value  # half characters
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value  # lone surrogates
 
 
 # ---------------------------------------------------------------- uploads
@@ -224,8 +224,8 @@ def _plain(value: object) -> object:
 def opened(value: object) -> io.BytesIO | None:
     """The uploaded file that an argument stands for, read into memory; None if it is None.
 
-    Anything but a regular file in Gradio's upload folder is refused with the same gr.Error, and so is what leads
-    there through a link: where a path may not lead, it is not even looked whether there is a file.
+    Anything but a regular file in Gradio's upload folder is refused with one and the same gr.Error. No link is
+    followed, and nothing is looked up outside the folder: the answer does not tell which files exist there.
     """
     if value is None:
         return None

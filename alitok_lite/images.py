@@ -38,7 +38,7 @@ def load_picture(source: str | Path | BinaryIO, size: int) -> Tensor:
     """A user's picture as a model wants it: upright, RGB, its centre square, resized.
 
     Grey, palette, CMYK and 16-bit pictures are converted, transparency is laid on white, and of an animation the
-    first frame is taken. What is upright is said by Exif alone, as in browsers; other metadata is passed over.
+    first frame is taken. Exif alone says what is upright, as in browsers; other metadata is ignored.
     Raises ValueError as `open_picture` does, and for pixels that cannot be decoded. Returns (1, 3, size, size) in
     [0, 1].
     """
@@ -97,7 +97,7 @@ def open_picture(source: str | Path | BinaryIO) -> Iterator[Picture]:
 
 
 def _open(path: Path, name: str) -> BinaryIO:
-    """A regular file, opened. Anything else is refused at once: a pipe would wait for a writer, a device may act."""
+    """A regular file, opened. Anything else is refused unopened: a pipe would wait for a writer, a device may act."""
     file = None
     try:
         mode = path.stat().st_mode
@@ -111,7 +111,7 @@ def _open(path: Path, name: str) -> BinaryIO:
     if file is None or not stat.S_ISREG(mode):
         if file is not None:
             file.close()
-        kind = "a folder" if stat.S_ISDIR(mode) else "a device, a pipe or a socket, and no file"
+        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file but a device, a pipe or a socket"
         raise ValueError(f"{name} is {kind}; {_ALLOWED}")
     return file
 

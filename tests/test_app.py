@@ -128,7 +128,7 @@ def test_wrong_models(checkpoints, monkeypatch):
             demo.models()
         monkeypatch.setenv("ALITOK_MODELS", f"nonsense,{checkpoints / MAIN},{checkpoints / MAIN}/")
         assert list(demo.models()) == [MAIN]
-        assert "no checkpoint 'nonsense'" in demo.LEFT_OUT[0] and f"already is a model '{MAIN}'" in demo.LEFT_OUT[1]
+        assert "no checkpoint 'nonsense'" in demo.LEFT_OUT[0] and f"another model is named '{MAIN}'" in demo.LEFT_OUT[1]
     finally:
         forget()
 

@@ -423,9 +423,7 @@ def test_a_lock_that_is_never_freed_is_told(client, monkeypatch, lock):
     forget()
     with getattr(demo, lock):
         for name, endpoint in listed(client).items():
-            assert "busy with work that does not come to an end" in error(
-                post(client, name, json.dumps(arguments(endpoint)))
-            )
+            assert "busy for too long" in error(post(client, name, json.dumps(arguments(endpoint))))
         assert "no class" in error(post(client, "draw", json.dumps([MAIN, "x", "", 1, 1, 1, False])))
     for name, endpoint in listed(client).items():
         assert error(post(client, name, json.dumps(arguments(endpoint)))) is None
@@ -445,7 +443,7 @@ def test_a_stuck_call_that_holds_the_model_does_not_hold_the_others(client, stuc
     with pytest.raises(AppError, match="took too long"):
         client.predict(api_name="/look")
     monkeypatch.setattr(demo_guard, "LIMIT", LIMIT)
-    with pytest.raises(AppError, match="busy with work"):
+    with pytest.raises(AppError, match="busy for too long"):
         client.predict(api_name="/reconstruct")
     stuck.set()
     wait_for(lambda: not demo._running.locked())
@@ -493,7 +491,7 @@ def test_a_call_that_is_cancelled_before_it_begins_gives_its_place_back(client, 
     assert client.submit("sea", api_name="/predict").result(timeout=30)
 
 
-def test_a_queue_that_fails_begins_anew(app, client, monkeypatch, caplog):
+def test_a_queue_that_fails_starts_again(app, client, monkeypatch, caplog):
     real, failed = queueing.Queue.get_events, []
 
     def fails(self: queueing.Queue) -> object:
@@ -504,7 +502,7 @@ def test_a_queue_that_fails_begins_anew(app, client, monkeypatch, caplog):
 
     monkeypatch.setattr(queueing.Queue, "get_events", fails)
     assert client.submit("sea", api_name="/predict").result(timeout=30)
-    assert failed and "the queue failed, and begins anew" in caplog.text and not app.demo._queue.stopped
+    assert failed and "the queue failed and starts again" in caplog.text and not app.demo._queue.stopped
 
 
 def test_limited_functions(monkeypatch):
@@ -612,11 +610,11 @@ def entries(checkpoints, tmp_path) -> dict[str, str]:
         str(broken(tmp_path / "list", "[1]")): "cannot read",
         str(broken(tmp_path / "void", "")): "cannot read",
         str(changed(checkpoints, tmp_path / "classes", classes=3)): "TypeError",
-        str(changed(checkpoints, tmp_path / "names", classes=[1, 2])): "its classes are no names",
+        str(changed(checkpoints, tmp_path / "names", classes=[1, 2])): "its classes are not names",
         str(changed(checkpoints, tmp_path / "info", info=["x"])): "AttributeError",
         str(changed(checkpoints, tmp_path / "future", format=99)): "format 99",
         f"{checkpoints / MAIN};photos": "put commas between entries",
-        str(checkpoints / MAIN) + "/": f"there already is a model '{MAIN}'",
+        str(checkpoints / MAIN) + "/": f"another model is named '{MAIN}'",
         str(tmp_path / "several"): "cannot read",
     }
 
@@ -645,7 +643,7 @@ def test_without_bad_entries_nothing_is_told(app, capsys):
 
 
 def test_without_a_model_the_app_ends_with_a_sentence(app, entries, monkeypatch, capsys):
-    for entry in [entry for entry, words in entries.items() if "already" not in words and "several" not in entry]:
+    for entry in [entry for entry, words in entries.items() if "another model" not in words and "several" not in entry]:
         monkeypatch.setenv("ALITOK_MODELS", entry)
         forget()
         try:
@@ -770,7 +768,7 @@ def test_stop_and_another_model_end_a_drawing(app):
 
 def test_handed_over_pictures(client, tmp_path):
     """A client that gives an address instead of a file is refused as well: the app asks no other machine."""
-    with pytest.raises(AppError, match="no file that was uploaded"):
+    with pytest.raises(AppError, match="was not uploaded here"):
         client.predict(MAIN, None, handle_file("https://127.0.0.1:1/a.png"), api_name="/reconstruct")
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), "red").save(buffer, "PNG")

@@ -214,11 +214,11 @@ def test_pipes_sockets_and_devices_are_refused_unopened(tmp_path, monkeypatch, k
     path = tmp_path / "b.png" if linked else tmp_path / "a.png"
     if linked:
         path.symlink_to("a.png")
-    thread = threading.Thread(target=refused, args=(path, "is a device, a pipe or a socket"), daemon=True)
+    thread = threading.Thread(target=refused, args=(path, "a device, a pipe or a socket"), daemon=True)
     thread.start()
     thread.join(20)
     assert not thread.is_alive()
-    refused(path, "is a device, a pipe or a socket")  # once more, where a failure is seen
+    refused(path, "a device, a pipe or a socket")  # once more, where a failure is seen
 
 
 def test_a_file_that_turns_into_a_pipe(tmp_path, monkeypatch):
