@@ -1,7 +1,7 @@
 """alitok_lite: image tokens that an autoregressive model can predict (AliTok, arXiv 2506.05289), small and readable."""
 
 from . import interrupt as _interrupt  # noqa: F401  first, since importing torch takes seconds
-from .config import PRESETS, ARConfig, TokenizerConfig
+from .core.config import PRESETS, ARConfig, TokenizerConfig
 from .model import AliTok
 
 __version__ = "0.1.0"

@@ -12,22 +12,33 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .class_names import read_list, write_list
-from .config import PRESETS
 from .console import lenient_console
+from .core.config import PRESETS
 from .files import check_folder, check_output, write_atomically
 from .interrupt import imported
-from .machine import main_process, say
-from .model import DTYPES, AliTok, bundled
+from .machine import DTYPES, main_process, say
+from .model import AliTok
+from .options import (
+    AT_ONCE,
+    MANY,
+    ablate_options,
+    bench_options,
+    convert_options,
+    cost_options,
+    evaluate_options,
+    fidsamples_options,
+    reconstruct_options,
+    sample_options,
+    train_options,
+)
+from .store.class_names import read_list, write_list
 
 if TYPE_CHECKING:
-    from .metrics import Judge
-    from .sources import FolderSource, SceneSource
+    from .data.sources import FolderSource, SceneSource
+    from .measure.judge import Judge
 
 
-AT_ONCE = 64  # pictures drawn together
 MOST = 10_000  # pictures in a sheet
-MANY = 100  # classes
 
 
 def _names(text: str | None, model: AliTok) -> list[str | int]:
@@ -56,7 +67,7 @@ def _encodable(text: dict[str, str]) -> dict[str, str]:
 
 
 def _sample(args: argparse.Namespace) -> None:
-    from . import images
+    from .data import images
 
     check_output("--out", args.out, ".png")
     model = AliTok.from_pretrained(args.model, args.device, DTYPES[args.dtype])
@@ -78,8 +89,8 @@ def _sample(args: argparse.Namespace) -> None:
 
 
 def _reconstruct(args: argparse.Namespace) -> None:
-    from . import images
-    from .metrics import psnr
+    from .data import images
+    from .measure.metrics import psnr
 
     check_output("--out", args.out, ".png")
     if Path(args.out).exists() and Path(args.picture).exists() and Path(args.out).samefile(args.picture):
@@ -97,7 +108,7 @@ def _reconstruct(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from .train import train
+    from .train.run import train
 
     names = ("steps", "batch", "accumulate", "lr", "seed", "pictures", "save_every")
     overrides = {key: getattr(args, key) for key in names}
@@ -145,12 +156,9 @@ def _check_evaluate(args: argparse.Namespace) -> None:
 
 def _source(args: argparse.Namespace, model: AliTok) -> SceneSource | FolderSource:
     """The judge's training pictures. ValueError unless they have the classes of the model."""
-    from .settings import TrainSettings
-    from .sources import open_source
+    from .data.sources import judge_source
 
-    batch = 256 if model.device.type == "cuda" else 64
-    settings = TrainSettings(args.judge_steps, batch, pictures=60_000, seed=77)
-    source = open_source(args.data, model.tokenizer.config.image_size, settings, model.device)
+    source = judge_source(args.data, model.tokenizer.config.image_size, model.device)
     if source.classes != model.classes:  # their order counts too
         name = "scenes" if args.data == "scenes" else f"the folder {Path(args.data).resolve().name!r}"
         different = sorted(set(source.classes) ^ set(model.classes))
@@ -160,15 +168,18 @@ def _source(args: argparse.Namespace, model: AliTok) -> SceneSource | FolderSour
 
 
 def _judge(args: argparse.Namespace, source: SceneSource | FolderSource, device: torch.device) -> Judge:
-    from . import metrics
+    from .measure.judge import stored_judge, train_judge
 
     if args.judge is not None:
-        return metrics.stored_judge(Path(args.judge), source.batch, source.classes, args.judge_steps, device)
-    return metrics.train_judge(source.batch, len(source.classes), args.judge_steps, device)
+        return stored_judge(Path(args.judge), source.batch, source.classes, args.judge_steps, device)
+    return train_judge(source.batch, len(source.classes), args.judge_steps, device)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from . import __version__, metrics, report
+    from . import __version__
+    from .data.sources import unseen_scenes, whole_pictures
+    from .measure import metrics, report
+    from .measure.evaluation import evaluate
 
     _check_evaluate(args)
     model = AliTok.from_pretrained(args.model, args.device)
@@ -180,15 +191,15 @@ def _evaluate(args: argparse.Namespace) -> None:
     judge = _judge(args, source, model.device)
     if args.data == "scenes":
         size, seeds = model.tokenizer.config.image_size, (args.seed, (args.seed + 1) % 2**32)
-        unseen, others = (metrics.unseen_scenes(count, seed, size, model.device) for seed in seeds)
+        unseen, others = (unseen_scenes(count, seed, size, model.device) for seed in seeds)
         training = None
     else:
-        unseen, training = (metrics.whole_pictures(split, count) for split in (source.test, source.train))
+        unseen, training = (whole_pictures(split, count) for split in (source.test, source.train))
         others = None
     data = Path(args.data).resolve().name
     results = {"model": args.model, "data": data, "seed": args.seed, "judge_steps": args.judge_steps}
     results["frechet_features"] = "those of the judge; not Inception FID, except under names with inception"
-    results |= metrics.evaluate(model, judge, unseen, training, inception, args.seed, others)
+    results |= evaluate(model, judge, unseen, training, inception, args.seed, others)
     results["warnings"] = report.warnings(results, model.tokenizer.config)
     results["device"] = model.device.type
     results["versions"] = {"alitok_lite": __version__, "torch": torch.__version__}
@@ -203,13 +214,13 @@ def _store(results: dict, path: str | None) -> None:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    from .convert import convert
+    from .store.convert import convert
 
     print(convert(args.tokenizer, args.ar, args.out, DTYPES[args.dtype], args.force))
 
 
 def _fidsamples(args: argparse.Namespace) -> None:
-    from .fid_samples import Order, draw
+    from .measure.fid import Order, draw
 
     classes = () if args.classes is None else args.classes
     order = Order(args.pictures, args.batch, args.seed, classes, args.dtype, _settings(args))
@@ -218,12 +229,13 @@ def _fidsamples(args: argparse.Namespace) -> None:
 
 
 def _ablate(args: argparse.Namespace) -> None:
-    from . import ablation
+    from .study import ablation, claims
+    from .study.rows import ROWS
 
     rows = args.rows.split(",")
     for row in rows:
-        if row not in ablation.ROWS:
-            raise ValueError(f"there is no row {row!r}; choose from {', '.join(ablation.ROWS)}")
+        if row not in ROWS:
+            raise ValueError(f"there is no row {row!r}; choose from {', '.join(ROWS)}")
     seeds = [_whole("--seeds", text) for text in args.seeds.split(",")]
     for seed in seeds:
         _check_seed(seed, option="--seeds")
@@ -233,8 +245,8 @@ def _ablate(args: argparse.Namespace) -> None:
     for seed in seeds:
         for row in rows:
             ablation.run_row(study, row, seed)
-    results = ablation.write_summary(args.out)
-    print(ablation.table(results["rows"]))
+    results = claims.write_summary(args.out)
+    print(claims.table(results["rows"]))
     for entry in results["claims"]:
         verdict = {True: "holds", False: "does not hold", None: "has no spread to compare with"}[entry["holds"]]
         print(f"{entry['claim']}: {entry['difference']:.3f}, {verdict}")
@@ -251,9 +263,9 @@ def _sizes(entries: Sequence[str]) -> dict[str, int]:
 
 
 def _cost(args: argparse.Namespace) -> None:
-    from .config import resized
-    from .costs import training_cost
-    from .settings import SETTINGS
+    from .core.config import resized
+    from .study.costs import training_cost
+    from .train.settings import SETTINGS
 
     settings = SETTINGS[args.preset][args.part]
     for option, value in (("--batch", args.batch), ("--steps", args.steps)):
@@ -266,9 +278,9 @@ def _cost(args: argparse.Namespace) -> None:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    from . import techniques
-    from .bench import bench, caching, table
-    from .model import choose_device
+    from .machine import choose_device
+    from .study import techniques
+    from .study.bench import bench, caching, table
 
     batches = [_whole("--batch", text) for text in args.batch.split(",")]
     if 0 in batches or args.repeats < 1:
@@ -294,148 +306,24 @@ def _whole(option: str, text: str) -> int:
     return int(text)
 
 
-def _model_options(parser: argparse.ArgumentParser) -> None:
-    names, default = ", ".join(bundled()) or "none", next(iter(bundled()), "scenes")
-    text = f"folder, bundled name ({names}) or the Hub's owner/name; default {default}"
-    parser.add_argument("--model", default=default, help=text)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-
-
-def _sample_options(parser: argparse.ArgumentParser) -> None:
-    _model_options(parser)
-    parser.add_argument("--out", default="samples.png", help="PNG file to write or replace (default samples.png)")
-    parser.add_argument("--num", type=int, help="how many pictures; classes take turns")
-    _drawing_options(parser)
-
-
-def _drawing_options(parser: argparse.ArgumentParser) -> None:
-    text = (
-        "names or numbers, comma-separated, a name with commas in double quotes"
-        f" (default: every class; `sample` takes 8 of more than {MANY})"
-    )
-    parser.add_argument("--classes", help=text)
-    parser.add_argument("--seed", type=int, default=0, help="picture i uses seed + i")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights; default float32")
-    for name in ("guidance", "power", "temperature", "top-p"):
-        parser.add_argument(f"--{name}", type=float, help="default: the checkpoint's own")
-    parser.add_argument("--top-k", type=int, help="keep the k likeliest codes")
-
-
-def _reconstruct_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("picture", help="PNG, JPEG or WEBP file")
-    _model_options(parser)
-    parser.add_argument("--out", default="pair.png", help="PNG file to write or replace (default pair.png)")
-
-
-def _train_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("part", choices=("tokenizer", "decoder", "ar"))
-    parser.add_argument("--preset", choices=_trainable(), default="scenes", help="sizes and settings")
-    parser.add_argument("--data", default="scenes", help="scenes, or a folder with a subfolder of pictures per class")
-    parser.add_argument("--out", required=True, help="RUN folder; decoder and ar continue the tokenizer's")
-    text = "continue where the RUN stopped, or beyond its end with more --steps"
-    parser.add_argument("--resume", action="store_true", help=text)
-    text = "train anew what the RUN holds already, or a tokenizer that its other parts were trained on; says what goes"
-    parser.add_argument("--replace", action="store_true", help=text)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    text = "processes that read the pictures of a folder; 0: none but this one (default: one for each CPU, at most 16)"
-    parser.add_argument("--workers", type=int, help=text)
-    for name, kind in (("steps", int), ("batch", int), ("lr", float), ("seed", int), ("save-every", int)):
-        parser.add_argument(f"--{name}", type=kind, help="default: the preset's own")
-    parser.add_argument("--accumulate", type=int, help="parts that a step's batch is computed in, to save memory")
-    parser.add_argument("--pictures", type=int, help="different training pictures, on a GPU and for ar")
-    parser.add_argument("--keep-best", action="store_true", help="ar: keep the weights that predict unseen tokens best")
-
-
-def _evaluate_options(parser: argparse.ArgumentParser) -> None:
-    _model_options(parser)
-    parser.add_argument("--data", default="scenes", help="scenes, or the folder of pictures that it was trained on")
-    parser.add_argument(
-        "--pictures", type=int, default=5000, help="unseen pictures at most, and samples (default 5000)"
-    )
-    parser.add_argument("--judge-steps", type=int, default=1500, help="training steps of the judge (default 1500)")
-    text = "file that keeps the judge: trained once, then taken from there, so that models are compared by one judge"
-    parser.add_argument("--judge", help=text)
-    parser.add_argument("--seed", type=int, default=12345, help="which unseen scenes, and which samples")
-    parser.add_argument("--inception", action="store_true", help="Inception FID too; needs torch-fidelity and weights")
-    parser.add_argument("--json", help="file for all the numbers, written or replaced")
-
-
-def _convert_options(parser: argparse.ArgumentParser) -> None:
-    text = "AliTok.pth, or a folder beside --out that the tokenizer was converted to before, to share it"
-    parser.add_argument("--tokenizer", required=True, help=text)
-    parser.add_argument("--ar", help="alitok_b.bin, alitok_l.bin or alitok_xl.bin (default: the tokenizer alone)")
-    parser.add_argument("--out", required=True, help="checkpoint folder to write")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights; default float32")
-    parser.add_argument("--force", action="store_true", help="replace the checkpoint in --out")
-
-
-def _fidsamples_options(parser: argparse.ArgumentParser) -> None:
-    _model_options(parser)
-    parser.add_argument("--out", required=True, help="the .npz file to write: arr_0, uint8 (pictures, S, S, 3)")
-    parser.add_argument("--pictures", type=int, default=50_000, help="how many; classes take turns (default 50000)")
-    parser.add_argument("--batch", type=int, default=AT_ONCE, help=f"pictures drawn together (default {AT_ONCE})")
-    _drawing_options(parser)
-
-
-def _cost_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("part", choices=("tokenizer", "decoder", "ar"))
-    parser.add_argument("--preset", choices=_trainable(), default="scenes")
-    parser.add_argument("--batch", type=int, help="pictures a step; default: the preset's own")
-    parser.add_argument("--steps", type=int, default=10, help="steps that are timed (default 10)")
-    _set_option(parser)
-
-
-def _bench_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--preset", choices=_trainable(), default="scenes", help="sizes; the weights are random")
-    parser.add_argument("--batch", default="1,8,64", help="pictures at once, comma-separated (default 1,8,64)")
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each (default 3)")
-    also = parser.add_mutually_exclusive_group()
-    also.add_argument("--data", help="a folder of pictures, to time reading and encoding them too")
-    also.add_argument("--techniques", action="store_true", help="instead, what each technique of the fast path brings")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
-    parser.add_argument("--dtype", choices=DTYPES, help="default: bfloat16 on a GPU, float32 elsewhere")
-    parser.add_argument("--json", help="file for all the numbers, written or replaced")
-
-
-def _set_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="SIZE=NUMBER", help="another size of the tokenizer: patch_size=8"
-    )
-
-
-def _ablate_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", required=True, help="folder of the study; a finished row is not trained again")
-    parser.add_argument("--preset", default="scenes", help="sizes and settings; tiny is for two CPU cores")
-    parser.add_argument("--data", default="scenes", help="scenes, or a folder with a subfolder of pictures per class")
-    text = "default A,B,D; also C, F, causal-encoder, and A or B with -column, -serpentine or -hilbert"
-    parser.add_argument("--rows", default="A,B,D", help=text)
-    parser.add_argument("--seeds", default="0", help="whole numbers, comma-separated (default 0)")
-    _set_option(parser)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m alitok_lite", description="Image tokens that an AR model can predict.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, action, options, text in (
-        ("sample", _sample, _sample_options, "Draw pictures of classes."),
-        ("reconstruct", _reconstruct, _reconstruct_options, "Encode a picture and decode its tokens."),
-        ("train", _train, _train_options, "Train a tokenizer (stage 1), its second decoder (stage 2), or an AR model."),
-        ("evaluate", _evaluate, _evaluate_options, "Measure a checkpoint on unseen pictures, with a fresh judge."),
-        ("ablate", _ablate, _ablate_options, "Train tokenizers that differ in one thing, and compare them."),
-        ("cost", _cost, _cost_options, "Time and memory of a training step, with random pictures."),
-        ("bench", _bench, _bench_options, "Time drawing, plain and fast, beside what the hardware allows."),
-        ("convert", _convert, _convert_options, "Turn downloaded official weights into a checkpoint folder."),
-        ("fidsamples", _fidsamples, _fidsamples_options, "Draw an .npz of 50,000 pictures for an FID."),
+        ("sample", _sample, sample_options, "Draw pictures of classes."),
+        ("reconstruct", _reconstruct, reconstruct_options, "Encode a picture and decode its tokens."),
+        ("train", _train, train_options, "Train a tokenizer (stage 1), its second decoder (stage 2), or an AR model."),
+        ("evaluate", _evaluate, evaluate_options, "Measure a checkpoint on unseen pictures, with a fresh judge."),
+        ("ablate", _ablate, ablate_options, "Train tokenizers that differ in one thing, and compare them."),
+        ("cost", _cost, cost_options, "Time and memory of a training step, with random pictures."),
+        ("bench", _bench, bench_options, "Time drawing, plain and fast, beside what the hardware allows."),
+        ("convert", _convert, convert_options, "Turn downloaded official weights into a checkpoint folder."),
+        ("fidsamples", _fidsamples, fidsamples_options, "Draw an .npz of 50,000 pictures for an FID."),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(action=action)
         options(command)
     return parser
-
-
-def _trainable() -> list[str]:
-    """Presets with training settings: all of them; kept here so that --help does not import the training code."""
-    return list(PRESETS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,6 @@
-"""Writing files: whole or not at all, and never over anything that is not a regular file."""
+"""Files: written whole or not at all, and their checksums."""
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -129,3 +130,18 @@ def check_folder(option: str, given: str) -> None:
         raise ValueError(f"{option} is {given!r}; it must be a folder, or the name of a new one")
     if not os.access(there, os.W_OK):
         raise ValueError(f"{option} is {given!r}; you may not write there")
+
+
+def file_sha256(path: Path) -> str:
+    """Checksum of a file of any size."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is the few lines that git leaves in place of a large one where git-lfs is missing."""
+    with open(path, "rb") as file:
+        return file.read(64).startswith(b"version https://git-lfs")

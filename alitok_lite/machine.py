@@ -1,4 +1,4 @@
-"""What differs from machine to machine: what a device lacks, how processes start, and which of them speaks."""
+"""What this machine has: devices and types of numbers."""
 
 import ast
 import multiprocessing
@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def sample_inside(pixels: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -110,3 +112,25 @@ def quiet_worker(number: int) -> None:
             usual(kind, error, trace)
 
     sys.excepthook = hook
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """'auto' becomes CUDA, else Apple's MPS, else the CPU. ValueError for a device that this machine lacks."""
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    there = [name for name, available in here.items() if available]
+    if device == "auto":
+        return torch.device(there[0])
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        chosen = None
+    missing = chosen is not None and chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()
+    if chosen is None or chosen.type not in there or missing:
+        raise ValueError(f"device is {str(device)!r}; this machine has auto, {', '.join(there)}")
+    return chosen
+
+
+def wait(device: torch.device) -> None:
+    """Until a GPU has done what was asked of it; clocks are read after that."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -119,9 +119,13 @@ def install():
     tensor = torch.tensor  # not among what a dispatch mode sees
     torch.tensor = lambda data, dtype=None, device=None: tensor(data, dtype=dtype).to(device or "cpu")
     torch.inference_mode = lambda mode=True: torch.no_grad() if mode else nullcontext()  # has no views of wrappers
-    from alitok_lite import model, train
+    from alitok_lite import machine
+    from alitok_lite import model as _model
+    from alitok_lite.train import run as train_run
 
-    model.choose_device = lambda device: torch.device("apple:0" if device == "auto" else device)
+    machine.choose_device = _model.choose_device = lambda device: torch.device(
+        "apple:0" if device == "auto" else device
+    )
 
     def accelerator(device="auto"):
         from accelerate import Accelerator
@@ -130,7 +134,7 @@ def install():
         made.state.device = torch.device("apple:0")
         return made
 
-    train._accelerator = accelerator
+    train_run.accelerator_front = accelerator
 
 
 def paths(folder: Path):
@@ -139,9 +143,12 @@ def paths(folder: Path):
     import test_train
     from test_data import fill
 
-    from alitok_lite import AliTok, loop, metrics, scenes, train
-    from alitok_lite.losses import LossWeights
-    from alitok_lite.sources import FolderSource
+    from alitok_lite import AliTok, scenes, train
+    from alitok_lite.core.losses import LossWeights
+    from alitok_lite.data.sources import FolderSource, whole_pictures
+    from alitok_lite.measure import evaluation, metrics
+    from alitok_lite.measure.judge import stored_judge
+    from alitok_lite.train import loop
 
     device = torch.device("apple:0")
     patch = pytest.MonkeyPatch()
@@ -168,15 +175,15 @@ def paths(folder: Path):
     def evaluate():
         model = AliTok.from_pretrained(run, "auto")
         source = FolderSource(pictures, 32, train.SETTINGS["mini"]["tokenizer"], device, 0)
-        judge = metrics.stored_judge(folder / "judge", source.batch, source.classes, 2, device)
-        whole = [list(metrics.whole_pictures(split, 8)) for split in (source.test, source.train)]
-        results = metrics.evaluate(model, judge, *whole)
+        judge = stored_judge(folder / "judge", source.batch, source.classes, 2, device)
+        whole = [list(whole_pictures(split, 8)) for split in (source.test, source.train)]
+        results = evaluation.evaluate(model, judge, *whole)
         assert results["nats"] > 0 and metrics.unigram_entropy(model.tokenizer.encode(whole[0][0][0]), 16) >= 0
 
     def perceptual():
         import transformers
 
-        from alitok_lite.perceptual import PerceptualLoss
+        from alitok_lite.train.perceptual import PerceptualLoss
 
         config = transformers.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2, num_labels=5)
         with torch._C._DisableTorchDispatch():

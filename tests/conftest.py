@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from alitok_lite import AliTok, ARConfig, TokenizerConfig
-from alitok_lite.ar import ARModel
-from alitok_lite.tokenizer import Tokenizer
+from alitok_lite.core.ar import ARModel
+from alitok_lite.core.tokenizer import Tokenizer
 
 CLASSES = ["sea", "house", "tree"]
 torch.set_num_threads(1)  # everything here is small: several threads would only wait for each other

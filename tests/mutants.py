@@ -27,11 +27,11 @@ def _of(files: str, tests: str, *changes: tuple[str, ...]) -> list[Mutant]:
     return [Mutant(tuple(files.split()), *change[:3], tuple(tests.split()), *change[3:]) for change in changes]
 
 
-TRAINING = "train.py loop.py tasks.py state.py"
+TRAINING = "train/run.py train/loop.py train/tasks.py train/state.py"
 
 
 LOSSES = _of(
-    "losses.py",
+    "core/losses.py",
     "objective tokenizer train",
     ("weights.mse * F.mse", "F.mse", "weight of the squared error"),
     ("weights.l1 * F.l1", "F.l1", "weight of the absolute error"),
@@ -70,7 +70,7 @@ LOSSES = _of(
 )
 
 PERCEPTUAL = _of(
-    "perceptual.py",
+    "train/perceptual.py",
     "perceptual objective",
     ("self.logits(decoded), wanted", "self.logits(decoded.detach()), wanted", "the gradient reaches the pixels"),
     ("(large - self.mean) / self.std", "large", "pictures are standardised as the classifier expects"),
@@ -190,7 +190,7 @@ BUILD = _of(
 )
 
 SOURCES = _of(
-    "sources.py",
+    "data/sources.py",
     "splits train_settings train ablation",
     ("self.test.whole(rows), self.test", "self.train.whole(rows), self.train", "unseen pictures are held out"),
     (" % scenes.TEST_SEED", "", "training seeds are below those of unseen scenes"),
@@ -217,7 +217,7 @@ SOURCES = _of(
 )
 
 SAMPLING = _of(
-    "sampling.py",
+    "core/sampling.py",
     "paper sampling",
     ("truncate(logits / sampling.temperature", "truncate(logits", "temperature"),
     ("logits / sampling.temperature", "logits * sampling.temperature", "a low temperature sharpens"),
@@ -250,7 +250,7 @@ SAMPLING = _of(
 )
 
 LAYERS = _of(
-    "layers.py",
+    "core/layers.py",
     "paper layers parity",
     ("self.dropout if self.training else 0.0", "0.0", "attention weights are dropped in training"),
     ("self.dropout if self.training else 0.0", "self.dropout", "and not in evaluation"),
@@ -281,7 +281,7 @@ LAYERS = _of(
 )
 
 QUANTIZER = _of(
-    "quantizer.py",
+    "core/quantizer.py",
     "paper tokenizer objective",
     ("decay = 0.99", "decay = 0.9", "decay of the usage"),
     ("0.25 * F.mse_loss", "1.0 * F.mse_loss", "weight of the commitment"),
@@ -304,7 +304,7 @@ QUANTIZER = _of(
 )
 
 TOKENIZER = _of(
-    "tokenizer.py",
+    "core/tokenizer.py",
     "paper tokenizer measures parity shapes costs",
     ("torch.randn(rows, width) * width**-0.5", "torch.randn(rows, width) * 0.02", "initialisation of tables"),
     ("trunc_normal_(module.weight, std=0.02)", "trunc_normal_(module.weight, std=0.2)", "initialisation"),
@@ -332,7 +332,7 @@ TOKENIZER = _of(
 )
 
 AR = _of(
-    "ar.py",
+    "core/ar.py",
     "paper layers parity sampling",
     ("x = self.dropout(x)", "pass", "embeddings are dropped in training"),
     ("nn.Dropout(config.dropout)", "nn.Dropout(0.0)", "embeddings are dropped in training"),
@@ -350,7 +350,7 @@ AR = _of(
 )
 
 METRICS = _of(
-    "metrics.py",
+    "data/sources.py measure/evaluation.py measure/judge.py measure/metrics.py",
     "metrics splits measures",
     ("return -10 * (decoded", "return -20 * (decoded", "decibels"),
     ("square().mean((1, 3))", "square().mean((1, 2))", "rows, not columns"),
@@ -383,7 +383,7 @@ METRICS = _of(
 )
 
 DATA = _of(
-    "data.py layout.py",
+    "data/augment.py data/pictures.py data/folders.py",
     "splits data",
     ('(split == "test")]', '(split != "test")]', "which side is held out"),
     ("< 256 for digest", "< 2560 for digest", "a twentieth is held out"),
@@ -404,7 +404,7 @@ DATA = _of(
 )
 
 ABLATION = _of(
-    "ablation.py",
+    "study/ablation.py study/claims.py study/rows.py",
     "measures ablation splits",
     ("bound = 2 * sum(", "bound = 1 * sum(", "two deviations"),
     ("spread**2 / count", "spread**2", "standard error of a mean"),
@@ -429,7 +429,7 @@ ABLATION = _of(
 )
 
 WEIGHTS = _of(
-    "weights.py",
+    "train/average.py",
     "weights train_settings train",
     ("min(self.ema, (1 + count) / (10 + count))", "self.ema", "the random start is soon forgotten"),
     ("(1 + count) / (10 + count)", "(1 + count) / (2 + count)", "the random start is soon forgotten"),
@@ -445,7 +445,7 @@ WEIGHTS = _of(
 )
 
 SETTINGS = _of(
-    "settings.py",
+    "train/settings.py",
     "train_settings paper train",
     ("settings.lr * (step + 1) /", "settings.lr * step /", "warm-up"),
     ("if step < settings.warmup", "if step <= settings.warmup", "end of the warm-up"),
@@ -461,7 +461,7 @@ SETTINGS = _of(
 
 OTHERS = [
     *_of(
-        "config.py",
+        "core/config.py",
         "paper shapes tokenizer",
         ("dropout: float = 0.1", "dropout: float = 0.0", "dropout of the paper"),
         ("1 + self.grid if self.prefix", "self.grid if self.prefix", "prefix tokens"),
@@ -469,13 +469,13 @@ OTHERS = [
         ("buffer_tokens: int = 32", "buffer_tokens: int = 64", "buffer tokens of the official code"),
     ),
     *_of(
-        "scan.py",
+        "data/scan.py",
         "scan ablation",
         (".argsort(), patch)", ", patch)", "there and back"),
         ("if number % 2 else row", "if number % 2 == 0 else row", "the serpentine begins to the right"),
     ),
     *_of(
-        "lookahead.py",
+        "study/lookahead.py",
         "measures ablation",
         ("attention.causal = False", "attention.causal = True", "a masked model sees the others"),
         ("return order < count", "return order <= count", "how many tokens are hidden"),
@@ -487,22 +487,26 @@ OTHERS = [
         ),
     ),
     *_of(
-        "model.py sampling.py",
+        "files.py machine.py model.py store/find.py store/folder.py core/sampling.py",
         "model sampling",
         ("clamp(0, 1) * 255).round()", "clamp(0, 1) * 255)", "8 bits are rounded"),
         ("list(range(first, first + pictures))", "[first] * pictures", "a picture has its own seed"),
     ),
     *_of(
-        "__main__.py report.py",
+        "__main__.py options.py measure/report.py",
         "splits",
         ("in (source.test, source.train))", "in (source.train, source.test))", "unseen pictures are measured"),
     ),
     *_of(
-        "convert.py files.py",
+        "store/convert.py files.py",
         "failures",
         ("os.replace(old, out)", "pass", "after a failure the old checkpoint is there"),
     ),
-    *_of("demo.py", "failures", ("with running(), one_thread", "with one_thread", "one step of one model at a time")),
+    *_of(
+        "demo/drawing.py demo/models.py",
+        "failures",
+        ("with running(), one_thread", "with one_thread", "one step of one model at a time"),
+    ),
 ]
 
 MUTANTS: list[Mutant] = [

@@ -9,9 +9,9 @@ import torch
 from conftest import small_model
 from torch import Tensor, nn
 
-from alitok_lite import train
-from alitok_lite.losses import LossWeights
-from alitok_lite.settings import TrainSettings
+from alitok_lite.core.losses import LossWeights
+from alitok_lite.train import loop, run, tasks
+from alitok_lite.train.settings import TrainSettings
 
 pytest.importorskip("accelerate")
 
@@ -42,7 +42,7 @@ def tokenizer_task(losses: LossWeights, name: str = "tokenizer", perceptual=None
     known = {"steps": 4, "batch": 4, "lr": 0.02, "losses": losses}
     model = small_model((1, 2) if name == "decoder" else (1,))
     settings, source = TrainSettings(**known | settings), source or Grey()
-    return train.TokenizerTask(name, model, settings, train._accelerator(), source, perceptual)
+    return tasks.TokenizerTask(name, model, settings, run.accelerator_front(), source, perceptual)
 
 
 class Numbered:
@@ -72,16 +72,16 @@ def digits(pixels: Tensor) -> Tensor:
     return torch.stack([numbers // 16, *[numbers % 16] * 6], 1)
 
 
-def ar_task(folder: Path, **settings) -> train.ARTask:
+def ar_task(folder: Path, **settings) -> tasks.ARTask:
     """A task for the AR model of a small model whose ids are `digits` of numbered pictures."""
     known = {"steps": 4, "batch": 4, "warmup": 1, "lr": 0.01}
     model, settings = small_model((1,)), TrainSettings(**known | settings)
     model.tokenizer.encode = digits
     (folder / "state").mkdir(exist_ok=True)
-    return train.ARTask(model, settings, train._accelerator(), Numbered(), folder)
+    return tasks.ARTask(model, settings, run.accelerator_front(), Numbered(), folder)
 
 
-class Toy(train.Task):
+class Toy(tasks.Task):
     """A weight and a bias, both 1 at first, whose gradients at a step are the mean of that step's row of numbers."""
 
     name = "toy"
@@ -114,8 +114,8 @@ class Toy(train.Task):
         return [torch.zeros(1, 3, 8, 8)]
 
 
-def fit(task: train.Task, settings: TrainSettings, folder: Path) -> train.Task:
+def fit(task: tasks.Task, settings: TrainSettings, folder: Path) -> tasks.Task:
     """Train a task in a folder of its own; returns the task."""
     (folder / "state").mkdir(parents=True, exist_ok=True)
-    train.fit(task, settings, folder, False, train._accelerator())
+    loop.fit(task, settings, folder, False, run.accelerator_front())
     return task

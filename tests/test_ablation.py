@@ -9,15 +9,19 @@ from conftest import small_ar, small_tokenizer
 from safetensors import safe_open
 from torch import nn
 
-from alitok_lite import PRESETS, AliTok, ablation
+from alitok_lite import PRESETS, AliTok
 from alitok_lite.__main__ import main
-from alitok_lite.ablation import ROWS, open_study, run_row, summarise, verdicts
-from alitok_lite.config import ARConfig, Preset
-from alitok_lite.lookahead import MaskedModel, _hidden, nats_given_others, train_masked
-from alitok_lite.losses import LossWeights
-from alitok_lite.scan import scanned
-from alitok_lite.settings import ABLATIONS, AblationSettings, TrainSettings
-from alitok_lite.sources import ScannedSource, SceneSource
+from alitok_lite.core.config import ARConfig, Preset
+from alitok_lite.core.losses import LossWeights
+from alitok_lite.data.scan import scanned
+from alitok_lite.data.sources import ScannedSource, SceneSource
+from alitok_lite.study import ablation, claims
+from alitok_lite.study.ablation import open_study, run_row
+from alitok_lite.study.claims import summarise, verdicts
+from alitok_lite.study.lookahead import MaskedModel, _hidden, nats_given_others, train_masked
+from alitok_lite.study.rows import ROWS
+from alitok_lite.train import run
+from alitok_lite.train.settings import ABLATIONS, AblationSettings, TrainSettings
 
 pytest.importorskip("accelerate")
 
@@ -34,7 +38,7 @@ def preset(monkeypatch):
 
 def test_every_row_trains_differs_in_one_thing_and_is_measured_alike(tmp_path, monkeypatch):
     study, seen = open_study(tmp_path, "mini"), []
-    train_part = ablation.train_part
+    train_part = run.train_part
     monkeypatch.setattr(ablation, "train_part", lambda *args: seen.append(args) or train_part(*args))
     names = ("A", "B", "C", "D", "F", "causal-encoder", "B-column")
     results = {name: run_row(study, name, 0) for name in names}
@@ -137,7 +141,7 @@ def test_summary_and_verdicts(tmp_path):
     assert found == {(True, 1.0), (True, 0.5), (False, 0.1), (True, 0.3), (None, 0.2), (None, 0.5)}
     errors = [entry["standard_errors"] for entry in verdicts(rows)]
     assert errors[0] == pytest.approx(1.0 / (0.1 * (2 / 3) ** 0.5)) and errors[3:] == [None, None, None]
-    assert "5.100 ± 0.100" in ablation.table(rows) and "20.500" in ablation.table(rows)
+    assert "5.100 ± 0.100" in claims.table(rows) and "20.500" in claims.table(rows)
 
 
 def test_command_line(tmp_path, capsys):

@@ -20,9 +20,11 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from alitok_lite import PRESETS, AliTok, ARConfig, TokenizerConfig, demo, sampling, scenes
-from alitok_lite.config import Preset
-from alitok_lite.model import bundled
+from alitok_lite import PRESETS, AliTok, ARConfig, TokenizerConfig, scenes
+from alitok_lite.core import sampling
+from alitok_lite.core.config import Preset
+from alitok_lite.demo import drawing, models
+from alitok_lite.store.find import bundled
 
 MAIN, BASELINE = "scenes-random", "two-kinds"
 BORROWERS = ["draw", "reconstruct", "look", "poke", "predict"]  # events that use a model
@@ -61,21 +63,21 @@ def checkpoints(tmp_path_factory):
 
 
 def forget() -> None:
-    demo.LEFT_OUT.clear()
-    demo.models.cache_clear()
-    demo._load.cache_clear()
+    models.LEFT_OUT.clear()
+    models.models.cache_clear()
+    models._load.cache_clear()
 
 
 @pytest.fixture(autouse=True)
 def no_rests(monkeypatch):
-    monkeypatch.setattr(demo, "SLOW_SECONDS", 0)
+    monkeypatch.setattr(drawing, "SLOW_SECONDS", 0)
 
 
 def same(a: list[Image.Image], b: list[Image.Image]) -> bool:
     return [x.tobytes() for x in a] == [x.tobytes() for x in b]
 
 
-def last(frames) -> demo.Frame:
+def last(frames) -> drawing.Frame:
     return list(frames)[-1]
 
 
@@ -83,10 +85,10 @@ def last(frames) -> demo.Frame:
 
 
 def test_models_are_read_without_weights(checkpoints):
-    assert list(demo.models()) == [MAIN, BASELINE] and demo._load.cache_info().currsize == 0
-    card = demo.models()[BASELINE]
+    assert list(models.models()) == [MAIN, BASELINE] and models._load.cache_info().currsize == 0
+    card = models.models()[BASELINE]
     assert (card.classes, card.image_size, card.guidance) == (["cat", "dog"], 32, 2.0)
-    assert (card.stages, card.knows_scenes) == ((2,), False) and demo.models()[MAIN].stages == (1, 2)
+    assert (card.stages, card.knows_scenes) == ((2,), False) and models.models()[MAIN].stages == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_what_alitok_models_accepts(checkpoints, monkeypatch, value, names):
     monkeypatch.setenv("ALITOK_MODELS", value.format(checkpoints))
     forget()
     try:
-        assert list(demo.models()) == names
+        assert list(models.models()) == names
     finally:
         forget()
 
@@ -112,10 +114,10 @@ def test_bundled_models_start_with_scenes(checkpoints, monkeypatch, tmp_path):
     for name in ("photos", "scenes", "scenes-baseline"):
         shutil.copytree(checkpoints / BASELINE, tmp_path / name)
     monkeypatch.delenv("ALITOK_MODELS")
-    monkeypatch.setattr("alitok_lite.model.CHECKPOINTS", tmp_path)
+    monkeypatch.setattr("alitok_lite.store.find.CHECKPOINTS", tmp_path)
     forget()
     try:
-        assert list(demo.models()) == ["scenes", "photos", "scenes-baseline"]
+        assert list(models.models()) == ["scenes", "photos", "scenes-baseline"]
     finally:
         forget()
 
@@ -125,19 +127,22 @@ def test_wrong_models(checkpoints, monkeypatch):
     forget()
     try:
         with pytest.raises(ValueError, match="'nonsense' is left out: no checkpoint .*'none.such' is left out"):
-            demo.models()
+            models.models()
         monkeypatch.setenv("ALITOK_MODELS", f"nonsense,{checkpoints / MAIN},{checkpoints / MAIN}/")
-        assert list(demo.models()) == [MAIN]
-        assert "no checkpoint 'nonsense'" in demo.LEFT_OUT[0] and f"another model is named '{MAIN}'" in demo.LEFT_OUT[1]
+        assert list(models.models()) == [MAIN]
+        assert (
+            "no checkpoint 'nonsense'" in models.LEFT_OUT[0]
+            and f"another model is named '{MAIN}'" in models.LEFT_OUT[1]
+        )
     finally:
         forget()
 
 
 def test_get_model(checkpoints, monkeypatch):
-    assert demo.get_model(MAIN) is demo.get_model(MAIN)
+    assert models.get_model(MAIN) is models.get_model(MAIN)
     for wrong in ("other", None, 3, [MAIN], str(checkpoints / MAIN)):
         with pytest.raises(ValueError, match=f"no model .*{MAIN}, {BASELINE}"):
-            demo.get_model(wrong)
+            models.get_model(wrong)
 
 
 def test_damaged_weights_do_not_leak_the_folder(checkpoints, monkeypatch, tmp_path, caplog):
@@ -148,7 +153,7 @@ def test_damaged_weights_do_not_leak_the_folder(checkpoints, monkeypatch, tmp_pa
     forget()
     try:
         with pytest.raises(ValueError) as caught:
-            demo.get_model("broken")
+            models.get_model("broken")
     finally:
         forget()
     assert "could not be loaded" in str(caught.value) and str(tmp_path) not in str(caught.value)
@@ -172,7 +177,7 @@ BAD = [math.nan, math.inf, -math.inf, True, "3", [1], -1, 10**30]
 def test_bad_numbers(name, values):
     for value in values:
         with pytest.raises(ValueError) as caught:
-            demo.draw(MAIN, "sea", **{name: value})  # at once, not at the first frame
+            drawing.draw(MAIN, "sea", **{name: value})  # at once, not at the first frame
         text = str(caught.value)
         assert {"count": "how many"}.get(name, name) in text and "must be a" in text and "\n" not in text
         assert len(text) < 150
@@ -181,26 +186,26 @@ def test_bad_numbers(name, values):
 def test_bad_class():
     for value in ("dragon", "", None, 99, True, ["sea"], "x" * 10000):
         with pytest.raises(ValueError, match="no class .*sea, mountains") as caught:
-            demo.draw(MAIN, value)
+            drawing.draw(MAIN, value)
         assert len(str(caught.value)) < 250
 
 
 def test_a_class_by_its_number():
-    card = demo.check_model(MAIN)
-    assert [demo.find_class(card, entry) for entry in (3, "3", card.classes[3])] == [3, 3, 3]
+    card = models.check_model(MAIN)
+    assert [drawing.find_class(card, entry) for entry in (3, "3", card.classes[3])] == [3, 3, 3]
 
 
 def test_read_seed():
-    assert [demo.read_seed(text) for text in (None, "", " ", " 12 ", "0")] == [None, None, None, 12, 0]
+    assert [drawing.read_seed(text) for text in (None, "", " ", " 12 ", "0")] == [None, None, None, 12, 0]
     for text in ("-1", "1.5", "abc", "2147483648", "9" * 5000, "١"):
         with pytest.raises(ValueError, match="seed is"):
-            demo.draw(MAIN, "sea", demo.read_seed(text))
+            drawing.draw(MAIN, "sea", drawing.read_seed(text))
 
 
 @pytest.mark.parametrize("name, kind", [(MAIN, "fish"), (BASELINE, "dog")])
 def test_last_frame_is_a_sample(name, kind):
-    frames = list(demo.draw(name, kind, 7, 3.0, 0.8, 2, slow=True))
-    model = demo.get_model(name)
+    frames = list(drawing.draw(name, kind, 7, 3.0, 0.8, 2, slow=True))
+    model = models.get_model(name)
     wanted = model.to_pil(model.sample([kind, kind], seed=7, guidance=3.0, temperature=0.8))
     tokens = model.tokenizer.config.tokens
     assert same(frames[-1].pictures, wanted) and frames[-1].done and not any(frame.done for frame in frames[:-1])
@@ -215,21 +220,21 @@ def test_last_frame_is_a_sample(name, kind):
 
 
 def test_defaults_are_the_checkpoints_own():
-    model = demo.get_model(BASELINE)
-    frame = last(demo.draw(BASELINE, "cat", 1))
+    model = models.get_model(BASELINE)
+    frame = last(drawing.draw(BASELINE, "cat", 1))
     assert same(frame.pictures, model.to_pil(model.sample(["cat"], 1)))
-    assert not same(frame.pictures, last(demo.draw(BASELINE, "cat", 1, guidance=1)).pictures)
+    assert not same(frame.pictures, last(drawing.draw(BASELINE, "cat", 1, guidance=1)).pictures)
 
 
 def test_seeds():
-    three = last(demo.draw(MAIN, "sea", 5, count=3)).pictures
-    assert same(three, [last(demo.draw(MAIN, "sea", seed)).pictures[0] for seed in (5, 6, 7)])
+    three = last(drawing.draw(MAIN, "sea", 5, count=3)).pictures
+    assert same(three, [last(drawing.draw(MAIN, "sea", seed)).pictures[0] for seed in (5, 6, 7)])
     assert len({picture.tobytes() for picture in three}) == 3
-    first, second = (last(demo.draw(MAIN, "sea")) for _ in range(2))
-    assert first.seed != second.seed and 0 <= first.seed <= demo.MAX_SEED
-    assert same(first.pictures, last(demo.draw(MAIN, "sea", first.seed)).pictures)
-    assert last(demo.draw(MAIN, "sea", 5.0)).seed == 5
-    assert last(demo.draw(BASELINE, "cat", demo.MAX_SEED, count=2)).seed == demo.MAX_SEED
+    first, second = (last(drawing.draw(MAIN, "sea")) for _ in range(2))
+    assert first.seed != second.seed and 0 <= first.seed <= drawing.MAX_SEED
+    assert same(first.pictures, last(drawing.draw(MAIN, "sea", first.seed)).pictures)
+    assert last(drawing.draw(MAIN, "sea", 5.0)).seed == 5
+    assert last(drawing.draw(BASELINE, "cat", drawing.MAX_SEED, count=2)).seed == drawing.MAX_SEED
 
 
 @pytest.mark.parametrize(
@@ -239,42 +244,42 @@ def test_seeds():
 )
 def test_costly_frames_leave_as_much_time_to_drawing(monkeypatch, cost, slow, shown):
     """By a clock on which a step takes an eighth of a second and a frame `cost`."""
-    now, pixels, model = [0.0], demo.partial_pixels, demo.get_model(MAIN)
+    now, pixels, model = [0.0], drawing.partial_pixels, models.get_model(MAIN)
 
     def after(seconds, result):
         now[0] += seconds
         return result
 
-    monkeypatch.setattr(demo, "time", SimpleNamespace(perf_counter=lambda: now[0], sleep=lambda seconds: None))
-    monkeypatch.setattr(demo, "partial_pixels", lambda *given: after(cost, pixels(*given)))
+    monkeypatch.setattr(drawing, "time", SimpleNamespace(perf_counter=lambda: now[0], sleep=lambda seconds: None))
+    monkeypatch.setattr(drawing, "partial_pixels", lambda *given: after(cost, pixels(*given)))
     steps = (after(0.125, step) for step in model.stream([0], 0))
-    assert [frame.token for frame in demo._frames(model, steps, 0, slow)] == shown
+    assert [frame.token for frame in drawing._frames(model, steps, 0, slow)] == shown
 
 
 def test_frame_rate_is_bounded(monkeypatch):
-    monkeypatch.setattr(demo, "FRAME_SECONDS", 1e9)
-    assert [frame.token for frame in demo.draw(MAIN, "sea", 1)] == [1, 21]
-    monkeypatch.setattr(demo, "FRAME_SECONDS", 0)
-    assert [frame.token for frame in demo.draw(MAIN, "sea", 1)] == list(range(1, 22))
+    monkeypatch.setattr(drawing, "FRAME_SECONDS", 1e9)
+    assert [frame.token for frame in drawing.draw(MAIN, "sea", 1)] == [1, 21]
+    monkeypatch.setattr(drawing, "FRAME_SECONDS", 0)
+    assert [frame.token for frame in drawing.draw(MAIN, "sea", 1)] == list(range(1, 22))
 
 
 def test_closing_stops_and_frees_the_model(monkeypatch):
     drawn = []
-    real = sampling._draw
-    monkeypatch.setattr(sampling, "_draw", lambda *args: drawn.append(1) or real(*args))
-    frames = demo.draw(MAIN, "sea", 1, slow=True)
+    real = sampling.draw_codes
+    monkeypatch.setattr(sampling, "draw_codes", lambda *args: drawn.append(1) or real(*args))
+    frames = drawing.draw(MAIN, "sea", 1, slow=True)
     next(frames), next(frames)
-    assert not demo._running.locked() and not torch.is_inference_mode_enabled()  # a paused drawing holds nothing
-    other = last(demo.draw(BASELINE, "cat", 1))
+    assert not models._running.locked() and not torch.is_inference_mode_enabled()  # a paused drawing holds nothing
+    other = last(drawing.draw(BASELINE, "cat", 1))
     assert other.done
     count = len(drawn)
     frames.close()
-    assert len(drawn) == count == 2 + other.tokens and not demo._running.locked()
+    assert len(drawn) == count == 2 + other.tokens and not models._running.locked()
     assert next(frames, None) is None
 
 
 def test_partial_pictures_of_a_causal_decoder():
-    model = demo.get_model(MAIN)
+    model = models.get_model(MAIN)
     tokenizer, config = model.tokenizer, model.tokenizer.config
     ids = torch.randint(0, config.codebook_size, (2, config.tokens), generator=torch.Generator().manual_seed(0))
     full, aux = tokenizer.decode(ids, 1, return_aux=True)
@@ -285,7 +290,7 @@ def test_partial_pictures_of_a_causal_decoder():
         return pixels[:, :, y * side : (y + 1) * side, x * side : (x + 1) * side]
 
     for known in (1, 3, 5, 6, 11, 20):
-        shown = demo.partial_pixels(tokenizer, ids[:, :known])
+        shown = drawing.partial_pixels(tokenizer, ids[:, :known])
         for index in range(config.grid**2):
             part = patch(shown, index)
             if index < known - config.prefix_tokens:
@@ -295,26 +300,26 @@ def test_partial_pictures_of_a_causal_decoder():
                 assert torch.allclose(part, (pale + aux[:, 1 + index]) / 2, atol=1e-5)
             else:
                 assert part.std() < 1e-6 and 0.89 < part.mean() < 0.94
-    assert torch.equal(demo.partial_pixels(tokenizer, ids), tokenizer.decode(ids, 2))
+    assert torch.equal(drawing.partial_pixels(tokenizer, ids), tokenizer.decode(ids, 2))
 
 
 def test_without_a_causal_decoder_partial_pictures_are_previews():
-    frames = list(demo.draw(BASELINE, "cat", 3, slow=True))
+    frames = list(drawing.draw(BASELINE, "cat", 3, slow=True))
     assert [frame.preview for frame in frames] == [True] * 15 + [False]
-    assert not any(frame.preview for frame in demo.draw(MAIN, "sea", 3, slow=True))
-    tokenizer = demo.get_model(BASELINE).tokenizer
+    assert not any(frame.preview for frame in drawing.draw(MAIN, "sea", 3, slow=True))
+    tokenizer = models.get_model(BASELINE).tokenizer
     ids = torch.tensor([[3, 9]])
     filled = torch.tensor([[3] + [9] * 15])
-    assert torch.equal(demo.partial_pixels(tokenizer, ids), tokenizer.decode(filled))
+    assert torch.equal(drawing.partial_pixels(tokenizer, ids), tokenizer.decode(filled))
 
 
 def test_save_drawing_says_how_to_draw_it_again(tmp_path):
-    frame = last(demo.draw(BASELINE, "cat", 11, count=2))
-    path = demo.save_drawing(tmp_path, frame, BASELINE, "cat/../é", None, 1)
+    frame = last(drawing.draw(BASELINE, "cat", 11, count=2))
+    path = drawing.save_drawing(tmp_path, frame, BASELINE, "cat/../é", None, 1)
     assert path.parent == tmp_path and path.name == "cat-11.png"
     with Image.open(path) as image:
         text = {key: str(value) for key, value in image.text.items()}
-        assert image.tobytes() == demo.contact_sheet(frame.pictures).tobytes()
+        assert image.tobytes() == drawing.contact_sheet(frame.pictures).tobytes()
     assert text["class"] == "cat/../é" and text["seed"] == "11" and text["model"] == BASELINE
     assert (text["guidance"], text["temperature"], text["pictures"]) == ("2", "1", "2")
 
@@ -322,7 +327,7 @@ def test_save_drawing_says_how_to_draw_it_again(tmp_path):
 @pytest.mark.parametrize("size", [64, 96, 256])
 def test_contact_sheets_fit_the_page(size):
     for count in range(1, 17):
-        width, height = demo.contact_sheet([Image.new("RGB", (size, size))] * count).size
+        width, height = drawing.contact_sheet([Image.new("RGB", (size, size))] * count).size
         assert width >= height and (width <= 640 or size == 256)
 
 
@@ -341,7 +346,7 @@ def app(checkpoints):
     """app.py as a module; importing it builds the page."""
     forget()
     module = load_app()
-    assert demo._load.cache_info().currsize == 0  # the page needs no weights
+    assert models._load.cache_info().currsize == 0  # the page needs no weights
     return module
 
 
@@ -365,8 +370,8 @@ def test_draw_over_the_network(client):
     picture, board, status, download, script = job.result(timeout=60)
     with Image.open(download["value"] if isinstance(download, dict) else download) as image:
         text = dict(image.text)
-        wanted = last(demo.draw(MAIN, "fish", 7, 3.0, 0.5, 2))
-        assert image.tobytes() == demo.contact_sheet(wanted.pictures).tobytes()
+        wanted = last(drawing.draw(MAIN, "fish", 7, 3.0, 0.5, 2))
+        assert image.tobytes() == drawing.contact_sheet(wanted.pictures).tobytes()
     assert (text["class"], text["seed"], text["model"], text["guidance"]) == ("fish", "7", MAIN, "3")
     assert "seed 7" in status and "21 tokens" in status
     assert board.count("<b ") == 21 and "blank" not in board and "model.stream([7] * 2, seed=7" in script
@@ -439,20 +444,23 @@ def test_gpu_is_borrowed_where_it_is_lent(monkeypatch):
     borrowed = []
     lender = SimpleNamespace(GPU=lambda duration: lambda function: borrowed.append(function.__name__) or function)
     monkeypatch.setitem(sys.modules, "spaces", lender)
+    monkeypatch.delitem(sys.modules, "alitok_lite.demo.page", raising=False)
     load_app()
     assert borrowed == BORROWERS
 
 
 def test_page_without_models(app, monkeypatch):
-    monkeypatch.setattr(app.engine, "models", dict)
+    monkeypatch.setattr("alitok_lite.demo.drawing.models", dict)
+    monkeypatch.setattr("alitok_lite.demo.models.models", dict)
     assert "No model found" in json.dumps(app.build().get_config_file(), default=str)
 
 
 def test_page_says_what_is_missing(app, monkeypatch):
-    cards = {name: card._replace(ar=None) for name, card in demo.models().items()}
-    monkeypatch.setattr(demo, "models", lambda: cards)
-    for module in ("demo_inside", "demo_predict", "demo_words"):
-        monkeypatch.setattr(f"alitok_lite.{module}.models", lambda: cards)
+    cards = {name: card._replace(ar=None) for name, card in models.models().items()}
+    monkeypatch.setattr(drawing, "models", lambda: cards)
+    monkeypatch.setattr(models, "models", lambda: cards)
+    for module in ("poke", "predict", "tour"):
+        monkeypatch.setattr(f"alitok_lite.demo.{module}.models", lambda: cards)
     text = json.dumps(app.build().get_config_file(), default=str)
     assert "No model here can draw" in text and "No model here foretells scenes" in text and "Reconstruct" in text
 
@@ -460,13 +468,15 @@ def test_page_says_what_is_missing(app, monkeypatch):
 @pytest.mark.parametrize("limit, within", [(10**12, 1), (1, 2)])
 def test_a_small_model_draws_with_one_thread(monkeypatch, limit, within):
     """And the number of threads is as it was between the frames, also where a thread began with another one."""
-    monkeypatch.setattr(demo, "THREADS", 2)
-    monkeypatch.setattr(demo, "SMALL", limit)
-    before, seen, shown = torch.get_num_threads(), [], demo.partial_pixels
-    monkeypatch.setattr(demo, "partial_pixels", lambda *args: seen.append(torch.get_num_threads()) or shown(*args))
+    monkeypatch.setattr(drawing, "THREADS", 2)
+    monkeypatch.setattr(drawing, "SMALL", limit)
+    before, seen, shown = torch.get_num_threads(), [], drawing.partial_pixels
+    monkeypatch.setattr(drawing, "partial_pixels", lambda *args: seen.append(torch.get_num_threads()) or shown(*args))
     torch.set_num_threads(1)
     try:
-        for _ in demo.draw(demo.drawing_models()[0], demo.get_model(demo.drawing_models()[0]).classes[0], seed=0):
+        for _ in drawing.draw(
+            models.drawing_models()[0], models.get_model(models.drawing_models()[0]).classes[0], seed=0
+        ):
             assert torch.get_num_threads() == 2
         assert set(seen) == {within}
     finally:

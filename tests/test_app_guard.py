@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import inspect
 import io
 import json
 import os
@@ -29,8 +30,11 @@ from PIL import Image
 from test_app import BASELINE, MAIN, app, ask, checkpoints, client, forget, load_app, no_rests  # noqa: F401 (fixtures)
 from test_app_server import post
 
-from alitok_lite import demo, demo_guard, demo_inside, demo_parts, demo_views
-from alitok_lite.demo_guard import FAILED, FOREIGN, LIMIT, LIMITS, Limit, limited, opened, plain_errors
+from alitok_lite.demo import components, drawing, guard, look, models, reconstruct
+from alitok_lite.demo import examples as demo_views
+from alitok_lite.demo.guard import FAILED, FOREIGN, LIMIT, LIMITS, Limit, limited, opened, plain_errors
+from alitok_lite.measure import metrics
+from alitok_lite.model import AliTok
 
 ROOT = Path(__file__).parents[1]
 META = {"meta": {"_type": "gradio.FileData"}}
@@ -82,7 +86,7 @@ def bad_paths(tmp_path, monkeypatch) -> list[str]:
     (inside / "link.png").symlink_to(secret)
     (inside / "away").symlink_to(tmp_path)
     (inside / "large.png").write_bytes(b"")
-    os.truncate(inside / "large.png", demo_guard.MAX_UPLOAD + 1)
+    os.truncate(inside / "large.png", guard.MAX_UPLOAD + 1)
     (inside / "sub").mkdir()
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(os.path.relpath(inside / "socket.png"))
@@ -132,7 +136,7 @@ def shapes(path: str, url: str) -> list:
 def test_nothing_but_uploads_reaches_the_loader(client, bad_paths, web, monkeypatch):
     """Every endpoint of the API that takes a file, every path, every shape: one and the same sentence."""
     read, places, sentences = [], with_files(client), set()
-    monkeypatch.setattr(demo_views, "load_picture", lambda file, _: read.append(file.name))
+    monkeypatch.setattr("alitok_lite.demo.examples.load_picture", lambda file, _: read.append(file.name))
     assert {name for name, _, _ in places} >= {"reconstruct", "look", "poke"}
     for name, data, place in places:
         odd = shapes(bad_paths[0], web) if name == places[0][0] else []
@@ -170,10 +174,10 @@ def test_no_other_argument_is_taken_for_a_file(client, bad_paths, web, capfd):
 
 def test_uploads_are_read(client, tmp_path):
     """With and without `meta`."""
-    demo_views.AliTok.to_pil(demo_views.scene_pixels("house", 100))[0].save(tmp_path / "mine.png")
+    AliTok.to_pil(demo_views.scene_pixels("house", 100))[0].save(tmp_path / "mine.png")
     base = f"{client.src.rstrip('/')}/gradio_api"
     (path,) = httpx.post(f"{base}/upload", files={"files": ("mine.png", (tmp_path / "mine.png").read_bytes())}).json()
-    wanted = demo_views.reconstruct(MAIN, None, tmp_path / "mine.png").html
+    wanted = reconstruct.reconstruct(MAIN, None, tmp_path / "mine.png").html
     for value in ({"path": path}, {"path": path, **META}, {"path": path, "url": f"{base}/file={path}", **META}):
         text = post(client, "reconstruct", json.dumps([MAIN, None, value]))
         assert json.loads(text.rsplit("data: ", 1)[1])[0] == wanted
@@ -304,7 +308,7 @@ def test_requests_for_what_there_is_not(client, capfd, path, body):
 def test_slow_is_true_or_false():
     for value in ("yes", 1, None, [True]):
         with pytest.raises(ValueError, match="slow is .*; it must be true or false"):
-            demo.draw(MAIN, "sea", slow=value)
+            drawing.draw(MAIN, "sea", slow=value)
 
 
 @pytest.mark.slow
@@ -322,11 +326,11 @@ def test_errors_of_other_kinds_are_told_and_logged(client, monkeypatch, caplog):
     def broken(*_: object) -> None:
         raise KeyError("/home/somebody/secret")
 
-    monkeypatch.setattr(demo_views, "reconstruct", broken)
+    monkeypatch.setattr(reconstruct, "reconstruct", broken)
     assert error(post(client, "reconstruct", json.dumps([MAIN, "sea", None]))) == FAILED
     assert "KeyError: '/home/somebody/secret'" in caplog.text
     caplog.clear()
-    monkeypatch.setattr(demo_guard.gr.Blocks, "postprocess_data", broken)  # Gradio's own part
+    monkeypatch.setattr(gr.Blocks, "postprocess_data", broken)  # Gradio's own part
     assert error(post(client, "predict", '["sea"]')) == FAILED and "KeyError" in caplog.text
 
 
@@ -337,8 +341,8 @@ def test_errors_of_other_kinds_are_told_and_logged(client, monkeypatch, caplog):
 def stuck(monkeypatch):
     """An event that is set at the end: what waits for it is stuck until then. Calls are given up early."""
     end = threading.Event()
-    monkeypatch.setattr(demo_guard, "LIMIT", Limit(0.3, 0.3))
-    monkeypatch.setattr(demo_guard, "LIMITS", {"draw": Limit(0.3, 3000)})
+    monkeypatch.setattr(guard, "LIMIT", Limit(0.3, 0.3))
+    monkeypatch.setattr(guard, "LIMITS", {"draw": Limit(0.3, 3000)})
     yield end
     end.set()
 
@@ -355,20 +359,20 @@ def test_a_stuck_call_is_given_up(client, stuck, monkeypatch):
     """And who comes next is served: the queue has one place."""
     client.predict("sea", api_name="/predict")  # loaded
     before = threading.active_count()
-    monkeypatch.setattr(demo_views, "reconstruct", lambda *_: stuck.wait(20))
+    monkeypatch.setattr(reconstruct, "reconstruct", lambda *_: stuck.wait(20))
     for _ in range(2):
         with pytest.raises(AppError, match="took too long and was given up"):
             client.predict(api_name="/reconstruct")
-        monkeypatch.setattr(demo_guard, "LIMIT", LIMIT)
+        monkeypatch.setattr(guard, "LIMIT", LIMIT)
         assert client.predict("sea", api_name="/predict")
-        monkeypatch.setattr(demo_guard, "LIMIT", Limit(0.3, 0.3))
+        monkeypatch.setattr(guard, "LIMIT", Limit(0.3, 0.3))
     stuck.set()
     wait_for(lambda: threading.active_count() <= before + 1)  # what was left behind has ended too
 
 
 @pytest.mark.parametrize("frames", [0, 2])
 def test_a_stuck_drawing_is_given_up(client, stuck, monkeypatch, frames):
-    closed, real = threading.Event(), demo.draw
+    closed, real = threading.Event(), drawing.draw
 
     def hangs(*args: object):
         try:
@@ -381,12 +385,12 @@ def test_a_stuck_drawing_is_given_up(client, stuck, monkeypatch, frames):
 
     ask(client)
     with monkeypatch.context() as patch:
-        patch.setattr(demo, "draw", hangs)
+        patch.setattr(drawing, "draw", hangs)
         job = client.submit(MAIN, "fish", "1", 1, 1, 1, True, api_name="/draw")
         with pytest.raises(AppError, match="took too long and was given up"):
             job.result(timeout=60)
         assert len(job.outputs()) >= frames
-    monkeypatch.setattr(demo_guard, "LIMITS", LIMITS)
+    monkeypatch.setattr(guard, "LIMITS", LIMITS)
     assert "seed 7" in ask(client)[2]
     assert not closed.is_set()
     stuck.set()
@@ -395,8 +399,8 @@ def test_a_stuck_drawing_is_given_up(client, stuck, monkeypatch, frames):
 
 def test_an_endless_drawing_is_given_up(client, monkeypatch):
     """Each frame comes in time, but they do not come to an end."""
-    monkeypatch.setattr(demo_guard, "LIMITS", {"draw": Limit(60, 0.5)})
-    drawn, real = [], demo.draw
+    monkeypatch.setattr(guard, "LIMITS", {"draw": Limit(60, 0.5)})
+    drawn, real = [], drawing.draw
 
     def endless(*args: object):
         frame, late = next(real(*args)), time.monotonic() + 20
@@ -406,10 +410,10 @@ def test_an_endless_drawing_is_given_up(client, monkeypatch):
             yield frame
 
     with monkeypatch.context() as patch:
-        patch.setattr(demo, "draw", endless)
+        patch.setattr(drawing, "draw", endless)
         with pytest.raises(AppError, match="took too long"):
             ask(client)
-    monkeypatch.setattr(demo_guard, "LIMITS", LIMITS)
+    monkeypatch.setattr(guard, "LIMITS", LIMITS)
     assert "seed 7" in ask(client)[2]
     count = len(drawn)
     time.sleep(0.2)
@@ -419,9 +423,9 @@ def test_an_endless_drawing_is_given_up(client, monkeypatch):
 @pytest.mark.parametrize("lock", ["_running", "_loading"])
 def test_a_lock_that_is_never_freed_is_told(client, monkeypatch, lock):
     """Whatever keeps a model for good: each visitor gets a sentence, and those who need no model are served."""
-    monkeypatch.setattr(demo, "PATIENCE", 0.1)
+    monkeypatch.setattr(models, "PATIENCE", 0.1)
     forget()
-    with getattr(demo, lock):
+    with getattr(models, lock):
         for name, endpoint in listed(client).items():
             assert "busy for too long" in error(post(client, name, json.dumps(arguments(endpoint))))
         assert "no class" in error(post(client, "draw", json.dumps([MAIN, "x", "", 1, 1, 1, False])))
@@ -430,23 +434,23 @@ def test_a_lock_that_is_never_freed_is_told(client, monkeypatch, lock):
 
 
 def test_a_stuck_call_that_holds_the_model_does_not_hold_the_others(client, stuck, monkeypatch):
-    monkeypatch.setattr(demo, "PATIENCE", 0.1)
-    real = demo_views.psnr
+    monkeypatch.setattr(models, "PATIENCE", 0.1)
+    real = metrics.psnr
 
     def hangs(*_: object) -> None:
-        with demo.running():
+        with models.running():
             stuck.wait(20)
 
     client.predict("sea", api_name="/predict")
-    monkeypatch.setattr(demo_inside, "look", hangs)
-    monkeypatch.setattr(demo_views, "psnr", real)
+    monkeypatch.setattr(look, "look", hangs)
+    monkeypatch.setattr(reconstruct, "psnr", real)
     with pytest.raises(AppError, match="took too long"):
         client.predict(api_name="/look")
-    monkeypatch.setattr(demo_guard, "LIMIT", LIMIT)
+    monkeypatch.setattr(guard, "LIMIT", LIMIT)
     with pytest.raises(AppError, match="busy for too long"):
         client.predict(api_name="/reconstruct")
     stuck.set()
-    wait_for(lambda: not demo._running.locked())
+    wait_for(lambda: not models._running.locked())
     assert client.predict(api_name="/reconstruct")
 
 
@@ -459,10 +463,10 @@ def join(client: Client, name: str, data: list, session: str) -> None:
 
 def test_visitors_that_are_forgotten_do_not_stop_the_queue(app, client, monkeypatch, caplog):
     """Gradio remembers the last 2,000; the place of another one may still be in the queue."""
-    go, begun, real = threading.Event(), threading.Event(), demo_views.reconstruct
+    go, begun, real = threading.Event(), threading.Event(), reconstruct.reconstruct
     waits = lambda *given: begun.set() or go.wait(20) and real(*given)  # noqa: E731
     with monkeypatch.context() as patch:
-        patch.setattr(demo_views, "reconstruct", waits)
+        patch.setattr(reconstruct, "reconstruct", waits)
         join(client, "reconstruct", [MAIN, "sea", None], "first")
         assert begun.wait(20)
         for session in ("gone", "gone too"):
@@ -529,7 +533,7 @@ def test_limited_functions(monkeypatch):
     numbers = count(10**9)
     assert next(numbers) == 0
     numbers.close()
-    assert demo_guard.inspect.isgeneratorfunction(count) and not demo_guard.inspect.isgeneratorfunction(divide)
+    assert inspect.isgeneratorfunction(count) and not inspect.isgeneratorfunction(divide)
     wait_for(lambda: threading.active_count() <= before)
     timeout = limited(lambda: (_ for _ in ()).throw(TimeoutError("its own")))
     with pytest.raises(TimeoutError, match="its own"):
@@ -571,7 +575,7 @@ def test_every_event_has_a_limit(app):
 def test_plain_errors_in_a_decorator():
     @plain_errors()
     def check(value: object) -> object:
-        return demo.number("x", value, 0, 1)
+        return models.number("x", value, 0, 1)
 
     assert check(1) == 1
     with pytest.raises(gr.Error, match="x is 2; it must be"):
@@ -623,7 +627,7 @@ def test_bad_entries_are_left_out_and_told(app, checkpoints, entries, monkeypatc
     monkeypatch.setenv("ALITOK_MODELS", ",".join([str(checkpoints / MAIN), *entries]))
     forget()
     try:
-        assert list(demo.models()) == [MAIN, "good"]  # a folder with one bad checkpoint gives the others
+        assert list(models.models()) == [MAIN, "good"]  # a folder with one bad checkpoint gives the others
         app.check()
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == len(entries)
@@ -638,7 +642,7 @@ def test_bad_entries_are_left_out_and_told(app, checkpoints, entries, monkeypatc
 def test_without_bad_entries_nothing_is_told(app, capsys):
     forget()
     app.check()
-    assert capsys.readouterr().err == "" and demo.LEFT_OUT == []
+    assert capsys.readouterr().err == "" and models.LEFT_OUT == []
     assert "Not every model" not in json.dumps(app.build().get_config_file(), default=str)
 
 
@@ -681,7 +685,7 @@ def test_a_cache_of_ones_own(checkpoints, monkeypatch, tmp_path):
     assert folder.parent == tmp_path and Path(get_upload_folder()) == folder
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700 and folder.stat().st_uid == os.getuid()
     assert ((shutil.rmtree, str(folder)), {"ignore_errors": True}) in registered
-    assert demo_parts.new_folder().parent == folder
+    assert components.new_folder().parent == folder
     load_app()  # what is set stays
     assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
 

@@ -19,7 +19,8 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from test_app import MAIN, app, checkpoints, client, last, no_rests  # noqa: F401 (fixtures)
 
-from alitok_lite import demo, demo_views
+from alitok_lite import model
+from alitok_lite.demo import drawing, examples
 
 WEB = httpx.Client(verify=False, timeout=60)
 CLIENTS, SECONDS = 20, float(os.environ.get("LOAD_SECONDS", "3"))  # 120 for the whole of it
@@ -63,7 +64,7 @@ def drawn(client: Client, seed: int) -> Image.Image | str:
 @pytest.mark.slow
 def test_many_clients_at_once(client):
     """Each client's pictures are those drawn alone; the only other answer is that the queue is full."""
-    wanted = [demo.contact_sheet(last(demo.draw(MAIN, "fish", seed)).pictures) for seed in range(CLIENTS)]
+    wanted = [drawing.contact_sheet(last(drawing.draw(MAIN, "fish", seed)).pictures) for seed in range(CLIENTS)]
     counts, refused, wrong = [0] * CLIENTS, [], []
 
     def go(seed: int) -> None:
@@ -97,7 +98,7 @@ def test_many_clients_at_once(client):
 @pytest.fixture
 def slowly(monkeypatch):
     """A drawing takes over ten seconds, unless it is stopped."""
-    monkeypatch.setattr(demo, "SLOW_SECONDS", 12.0)
+    monkeypatch.setattr(drawing, "SLOW_SECONDS", 12.0)
 
 
 def test_a_cancelled_drawing_frees_the_model(client, slowly):
@@ -126,8 +127,8 @@ def test_a_dropped_drawing_frees_the_model(client, slowly):
 
 def test_a_model_loads_without_the_compiler():
     """Which would take seconds, of the two that a visitor waits for the first picture."""
-    code = "import sys; from alitok_lite import demo; name = next(iter(demo.models())); demo.get_model(name)\n"
-    code += "list(demo.draw(name, demo.models()[name].classes[0])); print('torch._dynamo' in sys.modules)"
+    code = "import sys; from alitok_lite.demo import drawing, models; name = next(iter(models.models()))\n"
+    code += "list(drawing.draw(name, models.models()[name].classes[0])); print('torch._dynamo' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert result.stdout == "False\n", result.stderr
 
@@ -173,8 +174,8 @@ def test_foreign_files_and_wrong_shapes_are_refused(client, data):
 
 def picture(folder: Path, name: str) -> Path:
     """A file of some awkward kind."""
-    path, scene = folder / f"picture.{name.split('.')[-1]}", demo_views.scene_pixels("sea", 64)
-    scene = demo_views.AliTok.to_pil(scene)[0]
+    path, scene = folder / f"picture.{name.split('.')[-1]}", examples.scene_pixels("sea", 64)
+    scene = model.AliTok.to_pil(scene)[0]
     if name == "empty.png":
         path.write_bytes(b"")
     elif name == "text.png":
@@ -227,6 +228,6 @@ def test_unusual_uploads(client, tmp_path, name):
     shown = base64.b64decode(re.findall('class="over"[^>]*base64,([^"]+)', html)[0])
     with Image.open(io.BytesIO(shown)) as image:
         found = np.asarray(image.convert("RGB"), int)
-    wanted = np.asarray(demo_views.AliTok.to_pil(demo_views.scene_pixels("sea", 64))[0], int)
+    wanted = np.asarray(model.AliTok.to_pil(examples.scene_pixels("sea", 64))[0], int)
     wanted = np.full_like(wanted, round(40000 / 257)) if name == "deep.png" else wanted
     assert np.abs(found - wanted).mean() < 12  # upright, its first frame, in its own colours

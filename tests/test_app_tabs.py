@@ -14,19 +14,15 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from test_app import BASELINE, MAIN, app, checkpoints, client, forget, last, no_rests, same  # noqa: F401 (fixtures)
 
-from alitok_lite import (
-    ablation,
-    demo,
-    demo_boards,
-    demo_inside,
-    demo_predict,
-    demo_views,
-    demo_words,
-    imagenet,
-    probe,
-    scenes,
-)
-from alitok_lite.images import load_picture, sheet
+from alitok_lite import scenes
+from alitok_lite.core import config
+from alitok_lite.data.images import load_picture, sheet
+from alitok_lite.demo import boards, drawing, examples, look, models, poke, predict, reconstruct, tour
+from alitok_lite.demo import words as demo_words
+from alitok_lite.measure import probe
+from alitok_lite.model import AliTok
+from alitok_lite.store import imagenet
+from alitok_lite.study.rows import RESULTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 def upload(tmp_path) -> Path:
     """A picture of one's own."""
     path = tmp_path / "mine.png"
-    demo_views.AliTok.to_pil(demo_views.scene_pixels("house", 100))[0].save(path)
+    AliTok.to_pil(examples.scene_pixels("house", 100))[0].save(path)
     return path
 
 
@@ -44,9 +40,9 @@ def cells(html: str) -> list[str]:
     return re.findall(r"<b [^>]*>([^<]*)</b>", html)
 
 
-def run(view: demo_views.View, checkpoints: Path, monkeypatch) -> dict:
+def run(view: examples.View, checkpoints: Path, monkeypatch) -> dict:
     """What the lines that a tab prints compute."""
-    monkeypatch.setattr("alitok_lite.model.CHECKPOINTS", checkpoints)  # where they find the models by name
+    monkeypatch.setattr("alitok_lite.store.find.CHECKPOINTS", checkpoints)  # where they find the models by name
     space = {}
     exec(view.code.removeprefix("```python\n").removesuffix("\n```"), space)
     return space
@@ -56,11 +52,11 @@ def run(view: demo_views.View, checkpoints: Path, monkeypatch) -> dict:
 
 
 def test_subjects(upload):
-    asked = demo_views.subject(MAIN, "fish", None)
+    asked = examples.subject(MAIN, "fish", None)
     assert torch.equal(asked.pixels, scenes.render([7], scenes.TEST_SEED + 7, 64)) and asked.label == 7
-    asked = demo_views.subject(MAIN, "fish", upload)
+    asked = examples.subject(MAIN, "fish", upload)
     assert torch.equal(asked.pixels, load_picture(upload, 64)) and asked.label is asked.scene is None
-    assert demo_views.subject(BASELINE, "fish", "").label is None
+    assert examples.subject(BASELINE, "fish", "").label is None
 
 
 @pytest.mark.parametrize(
@@ -76,15 +72,15 @@ def test_subjects(upload):
     ],
 )
 def test_no_picture(model, scene, picture, words):
-    for function in (demo_views.reconstruct, lambda *asked: demo_inside.look(*asked, "encoder", 0, 0, 0)):
+    for function in (reconstruct.reconstruct, lambda *asked: look.look(*asked, "encoder", 0, 0, 0)):
         with pytest.raises(ValueError, match=words) as caught:
             function(model, scene, picture)
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 250
 
 
 def test_classes_are_shown_as_pictures_words_or_a_list(tmp_path):
-    card = demo.models()[MAIN]
-    tiles, found, style = demo_views.class_choice(card)
+    card = models.models()[MAIN]
+    tiles, found, style = examples.class_choice(card)
     assert (
         tiles["choices"] == [(name, name) for name in card.classes]
         and tiles["visible"] is True
@@ -92,37 +88,37 @@ def test_classes_are_shown_as_pictures_words_or_a_list(tmp_path):
     )
     assert style["value"].count("nth-of-type") == 14 and "data:image/webp" in style["value"]
     other = card._replace(classes=["cat", "red_fox"], source=str(tmp_path))
-    assert demo_views.class_choice(other)[0]["choices"] == [("cat", "cat"), ("red fox", "red_fox")]
-    assert "nth-of-type" not in demo_views.class_choice(other)[2]["value"]  # no picture of them: words
+    assert examples.class_choice(other)[0]["choices"] == [("cat", "cat"), ("red fox", "red_fox")]
+    assert "nth-of-type" not in examples.class_choice(other)[2]["value"]  # no picture of them: words
     sheet([Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")] * 2, 2).save(tmp_path / "samples.png")
-    with Image.open(io.BytesIO(demo_views.class_strip(other))) as strip:
+    with Image.open(io.BytesIO(examples.class_strip(other))) as strip:
         red, blue = strip.convert("RGB").getpixel((30, 30)), strip.convert("RGB").getpixel((100, 30))
     assert red[0] > 200 > 50 > red[2] and blue[2] > 200 > 50 > blue[0]
-    tiles, found, style = demo_views.class_choice(card._replace(classes=imagenet.names()))
+    tiles, found, style = examples.class_choice(card._replace(classes=imagenet.names()))
     assert tiles["visible"] == "hidden" and found["visible"] and len(found["choices"]) == 1000
 
 
 def test_imagenet_classes_are_found():
-    card = demo.models()[MAIN]._replace(classes=imagenet.names())
+    card = models.models()[MAIN]._replace(classes=imagenet.names())
     for text in ("golden retriever", "Golden Retriever", "207", 207, "n02099601"):
-        assert demo.find_class(card, text) == 207
+        assert drawing.find_class(card, text) == 207
     for text in ("crane", "", None, 1000, "x" * 1000):
         with pytest.raises(ValueError):
-            demo.find_class(card, text)
+            drawing.find_class(card, text)
 
 
 def test_first_pictures_need_no_model(tmp_path):
     forget()
-    card = demo.models()[MAIN]
-    picture, text = demo_views.first_drawing(card)
-    assert "not drawn by this model" in text and demo_views.first_reconstruction(card).html == ""
+    card = models.models()[MAIN]
+    picture, text = examples.first_drawing(card)
+    assert "not drawn by this model" in text and examples.first_reconstruction(card).html == ""
     sheet([Image.new("RGB", (64, 64), (i, 0, 0)) for i in range(45)], 15).save(tmp_path / "samples.png")
     sheet([Image.new("RGB", (64, 64), (i, 0, 0)) for i in range(45)], 15).save(tmp_path / "reconstructions.png")
     card = card._replace(source=str(tmp_path))
-    picture, text = demo_views.first_drawing(card)
+    picture, text = examples.first_drawing(card)
     assert "Drawn earlier" in text and abs(picture.getpixel((picture.width - 40, picture.height // 2))[0] - 18) < 2
-    assert "alt=" in demo_views.first_reconstruction(card).html
-    assert demo._load.cache_info().currsize == 0
+    assert "alt=" in examples.first_reconstruction(card).html
+    assert models._load.cache_info().currsize == 0
 
 
 # ---------------------------------------------------------------- boards
@@ -131,35 +127,35 @@ def test_first_pictures_need_no_model(tmp_path):
 def test_boards():
     picture = Image.new("RGB", (8, 8))
     values = np.array([0.0, 1.0, np.nan, 2.0])
-    html = demo_boards.board(demo_boards.heat(values, 2), 2, 'say "hi"', demo_boards.Look(picture, marked=3))
+    html = boards.board(boards.heat(values, 2), 2, 'say "hi"', boards.Look(picture, marked=3))
     assert cells(html) == ["0.0", "1.0", "", "2.0"] and 'aria-label="say &quot;hi&quot;"' in html
     assert "rgb(68 1 84/1.00)" in html and "rgb(253 231 37/1.00)" in html and html.count(" here") == 1
-    seven = demo_boards.board(demo_boards.heat(np.arange(7.0), 6), 2, "", demo_boards.Look())
+    seven = boards.board(boards.heat(np.arange(7.0), 6), 2, "", boards.Look())
     assert re.findall(r"grid-area:(\d/\d)", seven) == ["1/1", "1/2", "1/3", "2/2", "2/3", "3/2", "3/3"]
-    assert cells(demo_boards.board(demo_boards.heat(values, 2, "{:.0f}", least=0.5), 2, "")) == ["", "1", "", "2"]
-    assert demo_boards.gradient_colour(-1) == (68, 1, 84) and demo_boards.gradient_colour(9) == (253, 231, 37)
+    assert cells(boards.board(boards.heat(values, 2, "{:.0f}", least=0.5), 2, "")) == ["", "1", "", "2"]
+    assert boards.gradient_colour(-1) == (68, 1, 84) and boards.gradient_colour(9) == (253, 231, 37)
 
 
 def test_slider_and_bars():
     a, b = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
-    html = demo_boards.compare(a, b, ("left & one", "right"))
+    html = boards.compare(a, b, ("left & one", "right"))
     assert 'type="range"' in html and "left &amp; one" in html and html.count("data:image/png") == 2
-    html = demo_boards.bars({"a": 1.0, "b": 4.0}, "bits")
+    html = boards.bars({"a": 1.0, "b": 4.0}, "bits")
     assert "* 0.2500" in html and "* 1.0000" in html and 'aria-label="a 1 bits, b 4 bits"' in html
 
 
 def test_ids_have_colours():
-    shown = demo_views.id_cells([7, 8, 7], 2)
-    assert shown[0] == demo_boards.Cell("7", demo_boards.id_colour(7)) and shown[2] == demo_boards.Cell()
-    assert demo_boards.id_colour(7) != demo_boards.id_colour(8)
+    shown = reconstruct.id_cells([7, 8, 7], 2)
+    assert shown[0] == boards.Cell("7", boards.id_colour(7)) and shown[2] == boards.Cell()
+    assert boards.id_colour(7) != boards.id_colour(8)
 
 
 # ---------------------------------------------------------------- Reconstruct
 
 
 def test_reconstruct(upload, checkpoints, monkeypatch):
-    view = demo_views.reconstruct(MAIN, "fish", upload)
-    model, pixels = demo.get_model(MAIN), load_picture(upload, 64)
+    view = reconstruct.reconstruct(MAIN, "fish", upload)
+    model, pixels = models.get_model(MAIN), load_picture(upload, 64)
     ids = model.tokenizer.encode(pixels)
     assert (
         view.numbers["prefix"] + sum(view.numbers["grid"], []) == ids[0].tolist() == [int(x) for x in cells(view.html)]
@@ -168,7 +164,7 @@ def test_reconstruct(upload, checkpoints, monkeypatch):
         decoded = model.tokenizer.decode(ids, stage)
         quality = -10 * math.log10(((decoded - pixels) ** 2).mean())
         assert view.numbers["psnr"][name] == pytest.approx(quality, abs=0.01) and f"{quality:.1f} dB" in view.html
-        assert demo_boards.data_uri(model.to_pil(decoded)[0]) in view.html
+        assert boards.data_uri(model.to_pil(decoded)[0]) in view.html
     assert "21 tokens (27 bytes)" in view.status and view.html.count('type="range"') == 2
     monkeypatch.chdir(upload.parent)
     upload.rename("picture.png")
@@ -176,7 +172,7 @@ def test_reconstruct(upload, checkpoints, monkeypatch):
 
 
 def test_reconstruct_with_one_decoder():
-    view = demo_views.reconstruct(BASELINE, "sea", None)
+    view = reconstruct.reconstruct(BASELINE, "sea", None)
     assert view.html.count('type="range"') == 1 and view.numbers["prefix"] == [] and len(view.numbers["psnr"]) == 1
 
 
@@ -185,9 +181,9 @@ def test_reconstruct_with_one_decoder():
 
 @pytest.mark.parametrize("part, stage", [("encoder", 1), ("causal", 1), ("bidirectional", 2), ("ar", 1)])
 def test_look(checkpoints, monkeypatch, part, stage):
-    model, token = demo.get_model(MAIN), 12
-    pixels = demo_views.scene_pixels("fish", 64)
-    view = demo_inside.look(MAIN, "fish", None, part, 1, 2, token)
+    model, token = models.get_model(MAIN), 12
+    pixels = examples.scene_pixels("fish", 64)
+    view = look.look(MAIN, "fish", None, part, 1, 2, token)
     weights = probe.attention_of(model, pixels, 7)[part][1][2]
     wanted = probe.split(weights[probe.position(model.tokenizer.config, part, token)], model.tokenizer.config, part)
     assert view.numbers["attention"].keys() == wanted.keys()
@@ -203,11 +199,11 @@ def test_look(checkpoints, monkeypatch, part, stage):
 
 
 def test_look_at_prefix_and_mean_of_heads():
-    view = demo_inside.look(MAIN, "fish", None, "causal", 0, -1, 2)
+    view = look.look(MAIN, "fish", None, "causal", 0, -1, 2)
     assert len(view.numbers["dependency"]) == 16 and "Prefix token 2" in view.status
     total = sum(sum(values) for values in view.numbers["attention"].values())
     assert total == pytest.approx(100, abs=0.1)
-    assert len(demo_inside.look(BASELINE, "fish", None, "ar", 0, 0, 0).numbers["dependency"]) == 16
+    assert len(look.look(BASELINE, "fish", None, "ar", 0, 0, 0).numbers["dependency"]) == 16
 
 
 @pytest.mark.parametrize(
@@ -227,22 +223,22 @@ def test_look_at_prefix_and_mean_of_heads():
 def test_look_refuses(changes, words):
     arguments = {"part": "causal", "layer": 0, "head": 0, "token": 0} | changes
     with pytest.raises(ValueError, match=re.escape(words)):
-        demo_inside.look(MAIN, "fish", None, **arguments)
+        look.look(MAIN, "fish", None, **arguments)
 
 
 def test_large_decoders_have_no_dependency_map_on_a_cpu(monkeypatch):
-    monkeypatch.setattr(demo_inside, "_WORK", 1)
-    view = demo_inside.look(MAIN, "fish", None, "causal", 0, 0, 12)
+    monkeypatch.setattr(look, "_WORK", 1)
+    view = look.look(MAIN, "fish", None, "causal", 0, 0, 12)
     assert view.numbers["dependency"] is None and "without a GPU" in view.html
 
 
 def test_controls_fit_the_model():
-    part, layer, head, token = demo_inside.look_controls(BASELINE, "causal", 2, 3, 20)
+    part, layer, head, token = look.look_controls(BASELINE, "causal", 2, 3, 20)
     assert part["value"] == "bidirectional" and layer["maximum"] == 0 and head["value"] == -1 and token["value"] < 16
     assert [name for name, _ in part["choices"]] == ["Encoder", "Bidirectional decoder", "AR model"]
-    kept = demo_inside.look_controls(MAIN, "ar", 1, 2, 20)
+    kept = look.look_controls(MAIN, "ar", 1, 2, 20)
     assert [control["value"] for control in kept] == ["ar", 1, 2, 20]
-    token, code_id, count, other = demo_inside.poke_controls(BASELINE, "keep", 20, 1000, 3)
+    token, code_id, count, other = poke.poke_controls(BASELINE, "keep", 20, 1000, 3)
     assert (token["value"], code_id["maximum"], count["value"]) == (8, 63, 3)
     assert [control["visible"] for control in (token, code_id, count, other)] == [False, False, True, False]
 
@@ -251,9 +247,9 @@ def test_controls_fit_the_model():
 
 
 def test_change_token(checkpoints, monkeypatch):
-    view = demo_inside.poke(MAIN, "fish", None, "change", 13, 9)
-    model = demo.get_model(MAIN)
-    ids = model.tokenizer.encode(demo_views.scene_pixels("fish", 64))
+    view = poke.poke(MAIN, "fish", None, "change", 13, 9)
+    model = models.get_model(MAIN)
+    ids = model.tokenizer.encode(examples.scene_pixels("fish", 64))
     assert view.numbers["old"] == ids[0, 13]
     for stage, name in ((1, "causal"), (2, "bidirectional")):
         before, after = (model.tokenizer.decode(x, stage) for x in (ids, probe.replace_tokens(ids, 13, 9)))
@@ -263,36 +259,36 @@ def test_change_token(checkpoints, monkeypatch):
     assert max(view.numbers["change"]["bidirectional"][:8]) > 0 and "0 of them before" in view.status
     change = run(view, checkpoints, monkeypatch)["change"]
     assert np.allclose(change.flatten(), view.numbers["change"]["bidirectional"], atol=1e-4)
-    same_id = demo_inside.poke(MAIN, "fish", None, "change", 13, view.numbers["old"])
+    same_id = poke.poke(MAIN, "fish", None, "change", 13, view.numbers["old"])
     assert "nothing moves" in same_id.status and max(same_id.numbers["change"]["causal"]) == 0
 
 
 def test_keep_tokens(checkpoints, monkeypatch):
-    model = demo.get_model(MAIN)
-    ids = model.tokenizer.encode(demo_views.scene_pixels("fish", 64))
+    model = models.get_model(MAIN)
+    ids = model.tokenizer.encode(examples.scene_pixels("fish", 64))
     filler = probe.keep_first(model.tokenizer, ids, 0)[0, 0]
     count = int((ids[0] != filler).nonzero()[-1])  # one more would make a difference
-    view = demo_inside.poke(MAIN, "fish", None, "keep", count=count)
+    view = poke.poke(MAIN, "fish", None, "keep", count=count)
     kept = probe.keep_first(model.tokenizer, ids, count)
     assert view.numbers["ids"] == kept[0].tolist() != ids[0].tolist()
     assert sum(map(bool, cells(view.html))) == count > 5
     for stage in (1, 2):
-        assert demo_boards.data_uri(model.to_pil(model.tokenizer.decode(kept, stage))[0]) in view.html
+        assert boards.data_uri(model.to_pil(model.tokenizer.decode(kept, stage))[0]) in view.html
     assert f"5 of the prefix and {count - 5} of the patches" in view.status
     assert torch.equal(run(view, checkpoints, monkeypatch)["kept"], kept)
 
 
 def test_swap_prefix(checkpoints, monkeypatch):
-    view = demo_inside.poke(MAIN, "fish", None, "swap", other="face")
-    model = demo.get_model(MAIN)
-    ids = torch.cat([model.tokenizer.encode(demo_views.scene_pixels(name, 64)) for name in ("fish", "face")])
+    view = poke.poke(MAIN, "fish", None, "swap", other="face")
+    model = models.get_model(MAIN)
+    ids = torch.cat([model.tokenizer.encode(examples.scene_pixels(name, 64)) for name in ("fish", "face")])
     swapped = probe.swap_prefix(ids, 5)
     for stage, name in ((1, "causal"), (2, "bidirectional")):
         change = probe.patch_change(model.tokenizer.decode(ids, stage), model.tokenizer.decode(swapped, stage), 16)
         assert np.allclose(view.numbers["change"][name], change[0].flatten(), atol=1e-3)
     assert torch.equal(run(view, checkpoints, monkeypatch)["swapped"], swapped)
     with pytest.raises(ValueError, match=f"no prefix tokens to swap; those that do are {MAIN}"):
-        demo_inside.poke(BASELINE, "fish", None, "swap", other="face")
+        poke.poke(BASELINE, "fish", None, "swap", other="face")
 
 
 @pytest.mark.parametrize(
@@ -310,16 +306,16 @@ def test_swap_prefix(checkpoints, monkeypatch):
 def test_poke_refuses(changes, words):
     arguments = {"experiment": "change", "token": 0, "code_id": 0, "count": 0, "other": "sea"} | changes
     with pytest.raises(ValueError, match=re.escape(words)):
-        demo_inside.poke(MAIN, "fish", None, **arguments)
+        poke.poke(MAIN, "fish", None, **arguments)
 
 
 # ---------------------------------------------------------------- Predictability
 
 
 def test_predict(checkpoints, monkeypatch):
-    view = demo_predict.predict("fish")
-    model = demo.get_model(MAIN)
-    nats = probe.predictability(model, demo_views.scene_pixels("fish", 64), torch.tensor([7])).nats[0]
+    view = predict.predict("fish")
+    model = models.get_model(MAIN)
+    nats = probe.predictability(model, examples.scene_pixels("fish", 64), torch.tensor([7])).nats[0]
     assert list(view.numbers) == [MAIN]  # the other model knows no scenes
     assert np.allclose(view.numbers[MAIN]["nats"], nats, atol=0.01)
     assert view.numbers[MAIN]["bits"] == pytest.approx(float(nats.sum()) / math.log(2), abs=0.02)
@@ -328,39 +324,39 @@ def test_predict(checkpoints, monkeypatch):
     assert torch.allclose(result.nats[0], nats, atol=1e-4)
     for wrong in ("dragon", None, 3):
         with pytest.raises(ValueError, match="no scene|choose a picture"):
-            demo_predict.predict(wrong)
+            predict.predict(wrong)
 
 
 def test_predict_says_what_is_missing(monkeypatch):
-    monkeypatch.setattr(demo_predict, "models", lambda: {BASELINE: demo.models()[BASELINE]})
+    monkeypatch.setattr(predict, "models", lambda: {BASELINE: models.models()[BASELINE]})
     with pytest.raises(ValueError, match="no model here foretells scenes"):
-        demo_predict.predict("fish")
+        predict.predict("fish")
 
 
 def test_tokenizers_are_compared_in_order(monkeypatch):
-    card = demo.models()[MAIN]
-    plain = card._replace(config=demo_views.TokenizerConfig(prefix=False, aligned=False))
-    causal = card._replace(config=demo_views.TokenizerConfig(prefix=False))
-    monkeypatch.setattr(demo_predict, "models", lambda: {"full": card, "causal": causal, "plain": plain})
-    assert list(demo_predict.comparable()) == ["plain", "causal", "full"]
-    assert [demo_predict.kind_of(c) for c in (plain, causal, card)] == ["conventional", "causal", "causal, with prefix"]
+    card = models.models()[MAIN]
+    plain = card._replace(config=config.TokenizerConfig(prefix=False, aligned=False))
+    causal = card._replace(config=config.TokenizerConfig(prefix=False))
+    monkeypatch.setattr(predict, "models", lambda: {"full": card, "causal": causal, "plain": plain})
+    assert list(predict.comparable()) == ["plain", "causal", "full"]
+    assert [predict.kind_of(c) for c in (plain, causal, card)] == ["conventional", "causal", "causal, with prefix"]
 
 
 def test_a_measured_ablation_is_shown(monkeypatch, tmp_path):
-    rows = json.loads((ablation.RESULTS / "scenes" / "results.json").read_text())["rows"]
-    shown = "".join(demo_predict.ablation_chart())
+    rows = json.loads((RESULTS / "scenes" / "results.json").read_text())["rows"]
+    shown = "".join(predict.ablation_chart())
     assert (
         f"{100 * rows['B']['mean']['top1']:.1f} %" in shown
         and f"B: causal decoder ({len(rows['B']['seeds'])})" in shown
     )
-    monkeypatch.setattr(ablation, "RESULTS", tmp_path)
+    monkeypatch.setattr("alitok_lite.study.rows.RESULTS", tmp_path)
     path = tmp_path / "scenes" / "results.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"rows": {"A": {"title": "x", "seeds": [3], "mean": {"top1": 0.123}, "spread": {}}}}))
-    assert "12.3 %" in "".join(demo_predict.ablation_chart())
+    assert "12.3 %" in "".join(predict.ablation_chart())
     for broken in ("[1]", "{", '{"A": 3}', '{"rows": {"A": 3}}'):
         path.write_text(broken)
-        assert "measured here" not in "".join(demo_predict.ablation_chart())
+        assert "measured here" not in "".join(predict.ablation_chart())
 
 
 # ---------------------------------------------------------------- words
@@ -372,33 +368,33 @@ def test_tabs_name_notebooks_that_exist():
 
 
 def test_drawing_prints_its_code(checkpoints, monkeypatch):
-    frame = last(demo.draw(MAIN, "fish", 7, 3.0, 0.8, 2))
-    view = demo_views.View("", "", {}, demo_views.draw_script(MAIN, "fish", frame, 3.0, 0.8))
+    frame = last(drawing.draw(MAIN, "fish", 7, 3.0, 0.8, 2))
+    view = examples.View("", "", {}, examples.draw_script(MAIN, "fish", frame, 3.0, 0.8))
     assert same(run(view, checkpoints, monkeypatch)["pictures"], frame.pictures)
-    assert "guidance=2" in demo_views.draw_script(BASELINE, "cat", last(demo.draw(BASELINE, "cat", 1)), None, 1.0)
+    assert "guidance=2" in examples.draw_script(BASELINE, "cat", last(drawing.draw(BASELINE, "cat", 1)), None, 1.0)
 
 
 def test_the_tour_visits_every_tab_and_sets_what_is_there(app):
-    steps = demo_words.tour()
+    steps = tour.tour()
     assert [step.tab for step in steps] == sorted((step.tab for step in steps), key=list(demo_words.TABS).index)
     assert {step.tab for step in steps} == set(demo_words.TABS)
-    assert demo_words.tour_text(steps, 1).startswith(f"**Stop 2 of {len(steps)}.** ")
+    assert tour.tour_text(steps, 1).startswith(f"**Stop 2 of {len(steps)}.** ")
     for step in steps:  # each stop's settings are ones that the tab's function takes
         told = step.settings
         if step.tab == "look":
             arguments = [told[key] for key in ("look_model", "look_scene")] + [None]
-            demo_inside.look(*arguments, told["part"], told["layer"], told["head"], told["token"])
+            look.look(*arguments, told["part"], told["layer"], told["head"], told["token"])
         if step.tab == "poke":
             arguments = [told["poke_model"], told["poke_scene"], None, told["experiment"]]
-            demo_inside.poke(*arguments, told.get("poke_token", 0), 5, told.get("keep", 0))
+            poke.poke(*arguments, told.get("poke_token", 0), 5, told.get("keep", 0))
 
 
 def test_the_tour_leaves_out_what_is_not_there(monkeypatch):
-    cards = {BASELINE: demo.models()[BASELINE]._replace(ar=None)}
-    monkeypatch.setattr(demo_words, "models", lambda: cards)
-    assert [step.tab for step in demo_words.tour()] == ["reconstruct", "look"]
-    monkeypatch.setattr(demo_words, "models", dict)
-    assert demo_words.tour() == []
+    cards = {BASELINE: models.models()[BASELINE]._replace(ar=None)}
+    monkeypatch.setattr(tour, "models", lambda: cards)
+    assert [step.tab for step in tour.tour()] == ["reconstruct", "look"]
+    monkeypatch.setattr(tour, "models", dict)
+    assert tour.tour() == []
 
 
 # ---------------------------------------------------------------- over the network
@@ -413,10 +409,10 @@ def test_endpoints(client, upload):
         "predict": client.predict("fish", api_name="/predict"),
     }
     wanted = {
-        "reconstruct": demo_views.reconstruct(MAIN, None, upload),
-        "look": demo_inside.look(MAIN, "fish", None, "causal", 0, -1, 9),
-        "poke": demo_inside.poke(MAIN, "fish", upload, "swap", other="sea"),
-        "predict": demo_predict.predict("fish"),
+        "reconstruct": reconstruct.reconstruct(MAIN, None, upload),
+        "look": look.look(MAIN, "fish", None, "causal", 0, -1, 9),
+        "poke": poke.poke(MAIN, "fish", upload, "swap", other="sea"),
+        "predict": predict.predict("fish"),
     }
     for name, (html, status, numbers, code) in answers.items():
         assert (html, status, code) == (wanted[name].html, wanted[name].status, wanted[name].code), name

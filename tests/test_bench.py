@@ -7,10 +7,10 @@ import torch
 from conftest import small_ar, small_tokenizer
 from test_data import complete
 
-from alitok_lite import bench, techniques
 from alitok_lite.__main__ import main
-from alitok_lite.config import PRESETS, Preset
-from alitok_lite.tokenizer import Tokenizer
+from alitok_lite.core.config import PRESETS, Preset
+from alitok_lite.core.tokenizer import Tokenizer
+from alitok_lite.study import bench, techniques
 
 TOKENIZER = small_tokenizer()
 PRESET = Preset(TOKENIZER, small_ar(TOKENIZER))
@@ -32,7 +32,7 @@ def test_work_counts_what_the_model_multiplies():
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from alitok_lite.ar import ARModel
+    from alitok_lite.core.ar import ARModel
 
     config = PRESET.ar
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
@@ -64,7 +64,7 @@ def test_caching_encodes_all_crops(tmp_path, monkeypatch):
     complete(tmp_path, {"a": 3, "b": 2}, TOKENIZER.image_size)
     encoded, encode = [], Tokenizer.encode
     monkeypatch.setattr(Tokenizer, "encode", lambda self, pixels: encoded.append(len(pixels)) or encode(self, pixels))
-    monkeypatch.setattr(bench, "_seconds", lambda work, device, repeats: [work() or 2.0])
+    monkeypatch.setattr(bench, "timed", lambda work, device, repeats: [work() or 2.0])
     assert bench.caching(PRESET, str(tmp_path), torch.device("cpu"), torch.float32) == 25
     assert sum(encoded) == 50
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from test_app import BASELINE, MAIN, app, checkpoints, client, load_app  # noqa: F401 (fixtures)
 
-from alitok_lite import demo, demo_views, demo_words
+from alitok_lite import model
+from alitok_lite.demo import drawing, examples, tour
+from alitok_lite.demo import words as demo_words
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -103,7 +105,7 @@ def test_every_tab(visit, shoot, size, theme):
 
 
 def test_drawing_stops(visit, monkeypatch):
-    monkeypatch.setattr(demo, "SLOW_SECONDS", 30)
+    monkeypatch.setattr(drawing, "SLOW_SECONDS", 30)
     page = visit()
     page.get_by_role("button", name="Draw", exact=True).click()
     wait_for(page, "^Token 3 of")
@@ -129,7 +131,7 @@ def test_stop_leaves_a_finished_drawing(visit):
 
 def test_another_model_ends_a_drawing(visit, monkeypatch):
     """What is drawn by one model does not go on under the name of another."""
-    monkeypatch.setattr(demo, "SLOW_SECONDS", 30)
+    monkeypatch.setattr(drawing, "SLOW_SECONDS", 30)
     page = visit()
     page.get_by_role("button", name="Draw", exact=True).click()
     wait_for(page, "^Token 3 of")
@@ -178,7 +180,7 @@ def test_upload_and_slider(visit, tmp_path):
     wait_for(page, "became 21 tokens")
     page.get_by_text("picture of your own").first.click()
     path = tmp_path / "house.png"
-    demo_views.AliTok.to_pil(demo_views.scene_pixels("house", 200))[0].save(path)
+    model.AliTok.to_pil(examples.scene_pixels("house", 200))[0].save(path)
     before = page.locator(".al-compare .over").first.get_attribute("src")
     page.locator("input[type=file]").first.set_input_files(path)
     page.wait_for_function("old => document.querySelector('.al-compare .over').src !== old", arg=before)
@@ -198,7 +200,7 @@ def test_upload_and_slider(visit, tmp_path):
 
 
 def test_the_tour(visit, shoot):
-    page, steps = visit(), demo_words.tour()
+    page, steps = visit(), tour.tour()
     page.get_by_role("button", name="Guided tour").click()
     for number, step in enumerate(steps, 1):
         wait_for(page, f"^Stop {number} of {len(steps)}")

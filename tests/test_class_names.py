@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from alitok_lite import imagenet
-from alitok_lite.class_names import label_of, read_list, write_list
+from alitok_lite.store import imagenet
+from alitok_lite.store.class_names import label_of, read_list, write_list
 
 NUMBERED = sorted(str(i) for i in range(12))  # 0, 1, 10, 11, 2, ...
 NAMES = ["crane, bird", "sea", 'a "nice" tree', "x y"]

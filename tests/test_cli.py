@@ -15,11 +15,14 @@ from PIL import Image
 from test_files import device
 
 import alitok_lite
-from alitok_lite import AliTok, bench, metrics, report, scenes
-from alitok_lite.__main__ import _trainable, main
-from alitok_lite.ar import ARModel
+from alitok_lite import AliTok, scenes
+from alitok_lite.__main__ import main
+from alitok_lite.core.ar import ARModel
+from alitok_lite.core.config import PRESETS
 from alitok_lite.data import PictureFolder
-from alitok_lite.metrics import nats_per_token
+from alitok_lite.measure import judge, report
+from alitok_lite.measure.metrics import nats_per_token
+from alitok_lite.study import bench
 from alitok_lite.train import SETTINGS
 
 
@@ -54,6 +57,7 @@ def test_sample_draws_many_in_parts(folder, tmp_path, monkeypatch, dtype):
     assert main(arguments) == 0
     together = out.read_bytes()
     monkeypatch.setattr("alitok_lite.__main__.AT_ONCE", 2)
+    monkeypatch.setattr("alitok_lite.options.AT_ONCE", 2)
     assert main(arguments) == 0
     assert out.read_bytes() == together
 
@@ -121,7 +125,7 @@ def test_evaluate_keeps_the_judge_for_the_next_call(scenes_model, tmp_path, monk
     for name in "ab":
         kept = ["--judge", str(tmp_path / "judge"), "--json", str(tmp_path / name)]
         assert main([*arguments, *kept]) == 0
-        monkeypatch.setattr(metrics, "train_judge", lambda *args: pytest.fail("trained again"))
+        monkeypatch.setattr(judge, "train_judge", lambda *args: pytest.fail("trained again"))
     monkeypatch.undo()
     assert main([*arguments, "--json", str(tmp_path / "c")]) == 0
     a, b, c = (json.loads((tmp_path / name).read_text()) for name in "abc")
@@ -321,7 +325,7 @@ def test_evaluate_says_that_a_tokenizer_collapsed(tmp_path, capsys):
 @pytest.mark.parametrize("count", [1, 2])
 def test_evaluate_wants_two_test_pictures_before_it_trains_a_judge(pictures, tmp_path, capsys, monkeypatch, count):
     judged = []
-    monkeypatch.setattr(metrics, "train_judge", lambda *_: judged.append(1) or 1 / 0)
+    monkeypatch.setattr(judge, "train_judge", lambda *_: judged.append(1) or 1 / 0)
     for picture in sorted((pictures / "test").glob("*/*.png"))[count:]:
         picture.unlink()
     for folder in (pictures / "test").iterdir():
@@ -453,7 +457,7 @@ def test_help_lists_what_exists(capsys):
 
 
 def test_presets_on_offer_are_those_with_settings():
-    assert set(_trainable()) == set(SETTINGS)
+    assert set(PRESETS) == set(SETTINGS)
 
 
 def test_as_a_program():
@@ -467,6 +471,7 @@ def test_as_a_program():
 def test_keep_best_reaches_the_settings(monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr("alitok_lite.train.train", lambda *args: calls.append(args))
+    monkeypatch.setattr("alitok_lite.train.run.train", lambda *args: calls.append(args))
     assert main(["train", "ar", "--preset", "tiny", "--out", str(tmp_path), "--keep-best", "--steps", "7"]) == 0
     assert main(["train", "ar", "--preset", "tiny", "--out", str(tmp_path)]) == 0
     assert calls[0][4] == [("steps", 7), ("keep_best", True)] and calls[1][4] == []

@@ -6,10 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from alitok_lite import PRESETS, train
-from alitok_lite.ar import ARModel
-from alitok_lite.lookahead import MaskedModel
-from alitok_lite.tokenizer import Tokenizer
+from alitok_lite import PRESETS
+from alitok_lite.core.ar import ARModel
+from alitok_lite.core.tokenizer import Tokenizer
+from alitok_lite.study.lookahead import MaskedModel
+from alitok_lite.train import run
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -46,7 +47,7 @@ def assert_alike(ours, plain, again, least):
 
 def compiled(network):
     """As training compiles it."""
-    return train._accelerator().prepare(network)
+    return run.accelerator_front().prepare(network)
 
 
 @on_gpu

@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from test_files import device
 from test_parity import close, group
 
-from alitok_lite import PRESETS, AliTok, ARConfig, TokenizerConfig, official
+from alitok_lite import PRESETS, AliTok, ARConfig, TokenizerConfig
 from alitok_lite.__main__ import main
-from alitok_lite.config import Preset
-from alitok_lite.model import CheckpointError, save_part
+from alitok_lite.core.config import Preset
+from alitok_lite.store import official
+from alitok_lite.store.folder import CheckpointError, save_part
 
 SMALL = TokenizerConfig(
     codebook_size=128,
@@ -39,8 +40,8 @@ def files(fixture, tmp_path, monkeypatch):
     ar = ARConfig(128, classes=10, width=64, depth=2, heads=4, hidden=hidden)
     large = ARConfig(128, classes=10, width=64, depth=3, heads=4, hidden=hidden)
     presets = {"alitok-b": Preset(SMALL, ar, 16.0, 1.8), "alitok-l": Preset(SMALL, large, 6.0, 0.7)}
-    monkeypatch.setattr("alitok_lite.convert.PRESETS", presets | {"alitok-xl": PRESETS["alitok-xl"]})
-    monkeypatch.setattr("alitok_lite.imagenet.names", lambda: [f"class {i}" for i in range(10)])
+    monkeypatch.setattr("alitok_lite.store.convert.PRESETS", presets | {"alitok-xl": PRESETS["alitok-xl"]})
+    monkeypatch.setattr("alitok_lite.store.imagenet.names", lambda: [f"class {i}" for i in range(10)])
     monkeypatch.chdir(tmp_path)
     torch.save(group(fixture, "tokenizer.weights."), "AliTok.pth")
     weights = group(fixture, "ar.weights.")
@@ -397,7 +398,7 @@ def test_a_full_disk_leaves_all_as_it_was(files, capsys, monkeypatch, force):
             raise OSError(28, "No space left on device")
         return save_part(folder, part, module, dtype, exact)
 
-    monkeypatch.setattr("alitok_lite.convert.save_part", full)
+    monkeypatch.setattr("alitok_lite.store.convert.save_part", full)
     assert convert("--ar", "alitok_b.bin", *["--force"] * force) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert sorted(files.rglob("*")) == before
@@ -426,7 +427,9 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 COMPARE = """
 import torch
-from alitok_lite import AliTok, PRESETS, official
+from alitok_lite import AliTok
+from alitok_lite import PRESETS
+from alitok_lite.store import official
 model = AliTok.from_pretrained("b", "cpu")
 assert (model.tokenizer.config, model.ar.config) == (PRESETS["alitok-b"].tokenizer, PRESETS["alitok-b"].ar)
 assert len(model.classes) == 1000

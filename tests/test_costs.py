@@ -6,12 +6,14 @@ import pytest
 import torch
 from conftest import small_ar, small_tokenizer
 
-from alitok_lite import PRESETS, costs, loop
+from alitok_lite import PRESETS
 from alitok_lite.__main__ import main
-from alitok_lite.config import Preset, resized
-from alitok_lite.costs import training_cost
-from alitok_lite.losses import LossWeights
-from alitok_lite.settings import TrainSettings
+from alitok_lite.core import ar
+from alitok_lite.core.config import Preset, resized
+from alitok_lite.core.losses import LossWeights
+from alitok_lite.study.costs import training_cost
+from alitok_lite.train import loop
+from alitok_lite.train.settings import TrainSettings
 
 pytest.importorskip("accelerate")
 
@@ -28,14 +30,14 @@ def preset(**changes):
 @pytest.mark.parametrize("kind", ["tokenizer", "decoder", "ar"])
 def test_a_step_of_each_kind_is_taken_and_counted(kind, monkeypatch):
     settings = TrainSettings(steps=5, batch=4, losses=LossWeights(adversarial=0.5))
-    seen, backward = [], loop._backward
+    seen, backward = [], loop.backward
 
     def counted(task, *args):
         terms = backward(task, *args)
         seen.append((task, terms))
         return terms
 
-    monkeypatch.setattr(loop, "_backward", counted)
+    monkeypatch.setattr(loop, "backward", counted)
     cost = training_cost(kind, preset(), settings, steps=2)
     assert len(seen) == 5  # three that warm up
     task, terms = seen[0]
@@ -56,6 +58,6 @@ def test_command_line(capsys):
     assert main(["cost", "ar", "--preset", "tiny", "--batch", "2", "--steps", "1", "--set", "codebook_size=64"]) == 0
     out = capsys.readouterr().out
     wanted = replace(PRESETS["tiny"].ar, codebook_size=64)
-    assert f"parameters {sum(p.numel() for p in costs.ARModel(wanted).parameters()):,.4g}, batch 2," in out
+    assert f"parameters {sum(p.numel() for p in ar.ARModel(wanted).parameters()):,.4g}, batch 2," in out
     assert main(["cost", "ar", "--preset", "tiny", "--steps", "0"]) == 2
     assert "steps is 0" in capsys.readouterr().err

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
-from alitok_lite import data, layout
-from alitok_lite.data import PictureFolder, UnfitPictures, augment, fingerprint
+from alitok_lite.data import PictureFolder, fingerprint, folders
+from alitok_lite.data import pictures as data_pictures
+from alitok_lite.data.augment import augment
+from alitok_lite.data.pictures import UnfitPictures
 
 
 def noise(side: int | tuple[int, int], seed: int = 0) -> Image.Image:
@@ -97,7 +100,7 @@ def test_some_of_every_class_on_both_sides():
     for count, first in itertools.product((2, 3, 40), range(200)):
         files = [f"{first * 100 + number}.png" for number in range(count)]
         entries = [(file, f"a/{file}") for file in files]
-        train, test = (layout._share("a", entries, split) for split in ("train", "test"))
+        train, test = (folders._share("a", entries, split) for split in ("train", "test"))
         assert train and test and sorted(train + test) == sorted(entries)
 
 
@@ -265,7 +268,7 @@ def test_every_picture_comes_up_with_its_label(tmp_path):
     train, seen = load(tmp_path), torch.zeros(16)
     plain = train.whole(slice(None)).mean((1, 2, 3))
     for step in range(20):
-        rows, _ = data._draw(16, step, 16, 0)
+        rows, _ = data_pictures._draw(16, step, 16, 0)
         pixels, labels = train.batch(step, 16, 0)
         assert torch.equal(labels, train.labels[rows])
         assert ((pixels.mean((1, 2, 3)) - plain[rows]).abs() <= 0.11 * plain[rows]).all()
@@ -276,7 +279,7 @@ def test_every_picture_comes_up_with_its_label(tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_on_demand_equals_in_memory(tmp_path, workers, monkeypatch):
     fill(tmp_path, {"a": 6, "b": 5}, 20)
-    monkeypatch.setattr(data, "BLOCK", 4)  # several blocks
+    monkeypatch.setattr("alitok_lite.data.pictures.BLOCK", 4)  # several blocks
     kept, files = load(tmp_path, workers=workers), load(tmp_path, memory=0, workers=workers)
     assert kept.pool is not None and files.pool is None and fingerprint(kept) == fingerprint(files)
     for step, batch, seed in ((0, 5, 0), (1, 5, 0), (2, 5, 0), (7, 5, 0), (8, 5, 1), (9, 3, 1), (0, 5, 0)):
@@ -291,10 +294,12 @@ def test_on_demand_equals_in_memory(tmp_path, workers, monkeypatch):
 
 def test_a_pass_gives_every_crop_and_decodes_once(tmp_path, monkeypatch):
     fill(tmp_path, {"a": 6, "b": 5}, 20)
-    monkeypatch.setattr(data, "BLOCK", 4)
+    monkeypatch.setattr("alitok_lite.data.pictures.BLOCK", 4)
     decoded = []
-    decode = data._Files._decode
-    monkeypatch.setattr(data._Files, "_decode", lambda self, place: decoded.append(place) or decode(self, place))
+    decode = data_pictures._Files._decode
+    monkeypatch.setattr(
+        data_pictures._Files, "_decode", lambda self, place: decoded.append(place) or decode(self, place)
+    )
     train = load(tmp_path, memory=0)
     found = list(train.ten_crops())
     assert sorted(decoded) == sorted(tmp_path / name for name in train.names)
@@ -312,8 +317,10 @@ def test_memory_limit(tmp_path):
 
 def test_steps_in_order_share_one_loader(tmp_path, monkeypatch):
     fill(tmp_path, {"a": 3, "b": 3})
-    started, real = [], data.DataLoader
-    monkeypatch.setattr(data, "DataLoader", lambda *args, **options: started.append(1) or real(*args, **options))
+    started, real = [], DataLoader
+    monkeypatch.setattr(
+        "alitok_lite.data.pictures.DataLoader", lambda *args, **options: started.append(1) or real(*args, **options)
+    )
     files = load(tmp_path, memory=0)
     for step in range(5):
         files.batch(step, 4, 1)
@@ -544,7 +551,7 @@ def test_damage_found_on_demand(tmp_path, workers):
     Image.effect_noise((64, 64), 50).save(path)
     path.write_bytes(path.read_bytes()[:2000])
     files = load(tmp_path, memory=0, workers=workers)
-    damaged = [2 in data._draw(3, step, 2, 0)[0] for step in range(30)]
+    damaged = [2 in data_pictures._draw(3, step, 2, 0)[0] for step in range(30)]
     good = next(step for step in range(29) if not damaged[step] and damaged[step + 1])
     for _ in range(2):
         files.batch(good, 2, 0)

@@ -5,7 +5,8 @@ import os
 import pytest
 from conftest import small_model
 
-from alitok_lite import convert, demo
+from alitok_lite.demo import drawing, models
+from alitok_lite.store import convert
 
 
 def test_a_failed_replacement_leaves_the_old_checkpoint(tmp_path, monkeypatch):
@@ -31,9 +32,9 @@ def test_a_drawing_holds_the_lock_for_each_step_and_lets_go_between_them():
 
     def steps():
         for step in model.stream(["sea"], seed=1):
-            held.append(demo._running.locked())
+            held.append(models._running.locked())
             yield step
 
-    for _ in demo._frames(model, steps(), 1, False):
-        assert not demo._running.locked()
+    for _ in drawing._frames(model, steps(), 1, False):
+        assert not models._running.locked()
     assert held == [True] * model.tokenizer.config.tokens

@@ -8,10 +8,11 @@ import pytest
 import torch
 from conftest import small_ar, small_tokenizer
 
-from alitok_lite import fast, techniques
-from alitok_lite.ar import ARModel
-from alitok_lite.sampling import Sampling
-from alitok_lite.sampling import generate as generate_plainly
+from alitok_lite.core.ar import ARModel
+from alitok_lite.core.sampling import Sampling
+from alitok_lite.core.sampling import generate as generate_plainly
+from alitok_lite.fast import steps as fast_steps
+from alitok_lite.study import techniques
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 SETTINGS = [Sampling(), Sampling(3.0, 1.5), Sampling(1.0, temperature=0), Sampling(2.0, top_k=5, top_p=0.8)]
@@ -33,37 +34,37 @@ def drawn(generate, ar, labels, sampling, prompt=None):
 
 def both(ar, *arguments):
     """Pairs of steps, from recorded steps and from the plain path."""
-    return list(zip(*(drawn(f, ar, *arguments) for f in (fast.generate, generate_plainly)), strict=True))
+    return list(zip(*(drawn(f, ar, *arguments) for f in (fast_steps.generate, generate_plainly)), strict=True))
 
 
 def test_a_cpu_draws_plainly():
     ar = model("cpu")
-    assert not fast.applies(ar, 2)
+    assert not fast_steps.applies(ar, 2)
     assert all(torch.equal(ours.ids, plain.ids) for ours, plain in both(ar, [1, 2], Sampling(2.0)))
 
 
 def test_a_failure_draws_plainly_with_one_warning(monkeypatch):
     ar = model("cpu")
-    monkeypatch.setattr(fast, "applies", lambda ar, rows: ar not in fast._broken)
-    monkeypatch.setattr(fast, "_drawer", lambda *_: 1 / 0)
+    monkeypatch.setattr("alitok_lite.fast.steps.applies", lambda ar, rows: ar not in fast_steps._broken)
+    monkeypatch.setattr("alitok_lite.fast.steps._drawer", lambda *_: 1 / 0)
     with pytest.warns(RuntimeWarning, match="drawing plainly.*division"):
-        first = drawn(fast.generate, ar, [1], Sampling())
+        first = drawn(fast_steps.generate, ar, [1], Sampling())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        second = drawn(fast.generate, ar, [1], Sampling())
+        second = drawn(fast_steps.generate, ar, [1], Sampling())
     assert torch.equal(first[-1].ids, second[-1].ids)
 
 
 def stand_in(ar, pictures, guided):
     """A step in plain PyTorch in place of the recorded one."""
-    return fast._Drawer(ar, pictures, guided, fast.joined_weights(ar), techniques.PLAIN, graph=False)
+    return fast_steps.Drawer(ar, pictures, guided, fast_steps.joined_weights(ar), techniques.PLAIN, graph=False)
 
 
 @pytest.mark.parametrize("sampling", SETTINGS)
 @pytest.mark.parametrize("prompted", [0, 3])
 def test_same_tokens_with_kernels_in_plain_pytorch(device, monkeypatch, sampling, prompted):
     ar = model(device)
-    monkeypatch.setattr(fast, "_claim", lambda ar, pictures, guided: claimed[0])
+    monkeypatch.setattr("alitok_lite.fast.steps._claim", lambda ar, pictures, guided: claimed[0])
     with torch.inference_mode():
         claimed = [stand_in(ar, 4, sampling.guidance != 1)]
     prompt = torch.randint(ar.config.codebook_size, (3, prompted), device=device)
@@ -102,9 +103,10 @@ def test_same_tokens_behind_every_prompt():
 def test_steps_stay_what_they_were():
     ar, labels = model(), torch.tensor([1, 2, 3], device="cuda")
     kept = [
-        (step, step.ids.clone(), step.entropy.clone()) for step in fast.generate(ar, labels, [0, 1, 2], SETTINGS[1])
+        (step, step.ids.clone(), step.entropy.clone())
+        for step in fast_steps.generate(ar, labels, [0, 1, 2], SETTINGS[1])
     ]
-    drawn(fast.generate, ar, [4, 0, 1], SETTINGS[3])  # with the same recorded steps
+    drawn(fast_steps.generate, ar, [4, 0, 1], SETTINGS[3])  # with the same recorded steps
     assert all(torch.equal(step.ids, ids) and torch.equal(step.entropy, entropy) for step, ids, entropy in kept)
 
 
@@ -116,13 +118,13 @@ def test_one_recording_serves_all_settings():
     for labels in ([1, 4, 2], [3, 0, 1, 2]):
         for sampling in guided:
             assert all(torch.equal(ours.ids, plain.ids) for ours, plain in both(ar, labels, sampling))
-    assert list(fast._recorded[ar].drawers) == [(4, True)]
+    assert list(fast_steps._recorded[ar].drawers) == [(4, True)]
 
 
 @on_gpu
 @pytest.mark.parametrize("tiles", [(2, 1, 1), (4, 2, 2), (16, 1, 1), (64, 2, 3)])
 def test_tiles_do_not_matter(monkeypatch, tiles):
-    monkeypatch.setattr(fast._kernels(), "tiles", lambda rows, size: tiles)
+    monkeypatch.setattr(fast_steps._kernels(), "tiles", lambda rows, size: tiles)
     steps = both(model(heads=2, size=48), [1, 2], SETTINGS[1])
     assert all(torch.equal(ours.ids, plain.ids) for ours, plain in steps)
 
@@ -135,7 +137,7 @@ def test_logits(dtype, tolerance):
     ids, labels = torch.randint(ar.config.codebook_size, (3, ar.config.tokens), device="cuda"), torch.arange(3).cuda()
     with torch.inference_mode():
         wanted = ar(ids, labels).float()
-        drawer = fast._drawer(ar, 3, False)
+        drawer = fast_steps._drawer(ar, 3, False)
         drawer.begin(labels, ids[:, :0], Sampling())
         found = []
         for token in ids.unbind(1):
@@ -148,7 +150,7 @@ def test_logits(dtype, tolerance):
 @on_gpu
 def test_other_weights_are_noticed():
     ar = model()
-    before = drawn(fast.generate, ar, [1], Sampling())[-1].ids
+    before = drawn(fast_steps.generate, ar, [1], Sampling())[-1].ids
     with torch.no_grad():
         ar.blocks[0].mlp.gate.weight.mul_(-3)
         ar.output.weight.mul_(-1)
@@ -160,12 +162,12 @@ def test_other_weights_are_noticed():
 def test_threads_and_dropped_streams():
     ar, labels = model(), torch.tensor([1, 2], device="cuda")
     wanted = drawn(generate_plainly, ar, [1, 2], SETTINGS[1])[-1].ids
-    dropped = fast.generate(ar, labels, [0, 1], SETTINGS[1])
+    dropped = fast_steps.generate(ar, labels, [0, 1], SETTINGS[1])
     next(dropped)  # holds the recorded steps: whoever comes now draws plainly
     results = []
 
     def draw():
-        results.append(drawn(fast.generate, ar, [1, 2], SETTINGS[1])[-1].ids)
+        results.append(drawn(fast_steps.generate, ar, [1, 2], SETTINGS[1])[-1].ids)
 
     threads = [threading.Thread(target=draw) for _ in range(4)]
     for thread in threads:
@@ -174,30 +176,30 @@ def test_threads_and_dropped_streams():
         thread.join(60)
     assert len(results) == 4 and all(torch.equal(ids, wanted) for ids in results)
     dropped.close()
-    drawer = fast._claim(ar, 2, True)
+    drawer = fast_steps._claim(ar, 2, True)
     assert drawer is not None
     drawer.busy.release()
 
 
 @on_gpu
 def test_memory_is_bounded_and_given_back(monkeypatch):
-    monkeypatch.setattr(fast, "MAX_ROWS", 8)
+    monkeypatch.setattr("alitok_lite.fast.steps.MAX_ROWS", 8)
     ar = model()
     for count in (1, 2, 3, 8):
-        drawn(fast.generate, ar, [1] * count, Sampling())
-        assert sum(drawer.rows for drawer in fast._recorded[ar].drawers.values()) <= 8
-    assert not fast.applies(ar, 9)
-    count = len(fast._recorded)
+        drawn(fast_steps.generate, ar, [1] * count, Sampling())
+        assert sum(drawer.rows for drawer in fast_steps._recorded[ar].drawers.values()) <= 8
+    assert not fast_steps.applies(ar, 9)
+    count = len(fast_steps._recorded)
     del ar
     gc.collect()
-    assert len(fast._recorded) == count - 1
+    assert len(fast_steps._recorded) == count - 1
 
 
 @on_gpu
 def test_attention_maps_need_the_plain_path():
     ar = model()
     ar.blocks[0].attention.keep_maps = True
-    assert not fast.applies(ar, 2)
+    assert not fast_steps.applies(ar, 2)
 
 
 @on_gpu

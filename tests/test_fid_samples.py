@@ -13,9 +13,10 @@ import pytest
 import torch
 from conftest import small_model
 
-from alitok_lite import AliTok, fid_samples
+from alitok_lite import AliTok, machine
 from alitok_lite.__main__ import main
-from alitok_lite.fid_samples import Order, draw
+from alitok_lite.measure import fid
+from alitok_lite.measure.fid import Order, draw
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_picture_i_has_class_i_and_seed_plus_i(run, folder, tmp_path, capsys):
 
 def test_options_reach_the_sampler(run, folder):
     pictures = run("--classes", "tree, 0", "--guidance", "2", "--top-k", "3", "--dtype", "bfloat16")
-    model = AliTok.from_pretrained(folder, "cpu", fid_samples.DTYPES["bfloat16"])
+    model = AliTok.from_pretrained(folder, "cpu", machine.DTYPES["bfloat16"])
     expected = model.sample(["tree", 0, "tree", 0], seed=3, guidance=2.0, top_k=3)
     assert np.array_equal(pictures[:4], pixels(expected))
 
@@ -110,7 +111,7 @@ def test_files_of_others_are_left_alone(run, capsys):
         return 1 / 0
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(fid_samples, "_assemble", add)
+        patch.setattr(fid, "_assemble", add)
         run(out="b.npz")
     assert len(run(out="b.npz")) == 10
     assert [path.name for path in Path("b.npz.parts").iterdir()] == ["mine"]
@@ -153,7 +154,7 @@ def test_numbers_of_numpy_and_torch_make_the_same_order(folder, tmp_path):
 
 
 def test_another_order_does_not_mix_with_what_is_there(run, folder, capsys, monkeypatch):
-    monkeypatch.setattr(fid_samples, "_assemble", lambda *_: 1 / 0)
+    monkeypatch.setattr(fid, "_assemble", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run()
     for options, key in (

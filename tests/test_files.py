@@ -156,10 +156,10 @@ def test_the_first_of_several_processes_decides(tmp_path, monkeypatch, links):
 def test_no_other_module_writes_files():
     """All go through `writing`; convert moves whole folders, and the .npz is an archive in a file of `writing`."""
     way = re.compile(r"os\.(?:replace|rename|link)\(|open\([^)\n]*\"[wax]b?\"|write_bytes|write_text|save_file\(|savez")
-    found = {path.name: way.findall(path.read_text()) for path in PACKAGE.glob("*.py")}
+    found = {path.name: way.findall(path.read_text()) for path in PACKAGE.rglob("*.py")}
     assert {name: set(calls) for name, calls in found.items() if calls and name != "files.py"} == {
         "convert.py": {"os.replace("},
-        "fid_samples.py": {'open("arr_0.npy", "w"'},
+        "fid.py": {'open("arr_0.npy", "w"'},
     }
 
 

@@ -13,9 +13,11 @@ import pytest
 import torch
 from conftest import CLASSES, small_model
 
-from alitok_lite import AliTok, demo, hub
+from alitok_lite import AliTok
 from alitok_lite.__main__ import main
-from alitok_lite.model import CheckpointError
+from alitok_lite.demo import models
+from alitok_lite.store import hub
+from alitok_lite.store.folder import CheckpointError
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -184,14 +186,14 @@ def test_local_mistakes_stay_local(server, name):
 
 def test_the_app_takes_a_repository(server, monkeypatch):
     monkeypatch.setenv("ALITOK_MODELS", "me/small")
-    for cached in (demo.models, demo._load):
+    for cached in (models.models, models._load):
         cached.cache_clear()
     try:
-        assert list(demo.models()) == ["small"]
+        assert list(models.models()) == ["small"]
         server.stop()  # from here on the cache serves
-        assert demo.get_model("small").classes == CLASSES
+        assert models.get_model("small").classes == CLASSES
     finally:
-        for cached in (demo.models, demo._load):
+        for cached in (models.models, models._load):
             cached.cache_clear()
 
 

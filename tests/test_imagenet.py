@@ -4,9 +4,9 @@ import pytest
 import torch
 from conftest import small_ar, small_model
 
-from alitok_lite import imagenet
 from alitok_lite.__main__ import main
-from alitok_lite.ar import ARModel
+from alitok_lite.core.ar import ARModel
+from alitok_lite.store import imagenet
 
 
 def test_there_are_a_thousand_names_each_once():

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
-from alitok_lite import images
-from alitok_lite.images import load_picture, save_png, sheet
+from alitok_lite.data import images
+from alitok_lite.data.images import load_picture, save_png, sheet
 
 
 def colours(pixels: torch.Tensor) -> list[tuple[int, int, int]]:
@@ -209,7 +209,7 @@ def special(path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device", "block device"])
 @pytest.mark.parametrize("linked", [False, True])
 def test_pipes_sockets_and_devices_are_refused_unopened(tmp_path, monkeypatch, kind, linked):
-    monkeypatch.setattr(images.os, "open", lambda *_: pytest.fail("opened"))
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("opened"))
     special(tmp_path / "a.png", kind)
     path = tmp_path / "b.png" if linked else tmp_path / "a.png"
     if linked:
@@ -226,7 +226,7 @@ def test_a_file_that_turns_into_a_pipe(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     quarters().save(tmp_path / "a.png")
     opened, real = [], os.open
-    monkeypatch.setattr(images.os, "open", lambda _, flags: opened.append(real(tmp_path / "pipe", flags)) or opened[0])
+    monkeypatch.setattr(os, "open", lambda _, flags: opened.append(real(tmp_path / "pipe", flags)) or opened[0])
     refused(tmp_path / "a.png", "a pipe")
     with pytest.raises(OSError):
         os.fstat(opened[0])  # closed
@@ -389,7 +389,7 @@ def test_every_orientation(tmp_path, value):
     exif[0x0112] = value
     quarters().save(tmp_path / "a.png", exif=exif)
     with Image.open(tmp_path / "a.png") as image:
-        images.ImageOps.exif_transpose(image).save(tmp_path / "upright.png")
+        ImageOps.exif_transpose(image).save(tmp_path / "upright.png")
     assert torch.equal(load_picture(tmp_path / "a.png", 32), load_picture(tmp_path / "upright.png", 32))
 
 
@@ -449,7 +449,7 @@ def test_save_png(tmp_path):
 def test_save_png_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     save_png(quarters(), tmp_path / "a.png", {})
     before = (tmp_path / "a.png").read_bytes()
-    monkeypatch.setattr("alitok_lite.model.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
         save_png(Image.new("RGB", (9, 9)), tmp_path / "a.png", {})
     assert (tmp_path / "a.png").read_bytes() == before and len(list(tmp_path.iterdir())) == 1

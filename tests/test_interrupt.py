@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file
 from test_train import add_presets
 
-from alitok_lite import AliTok, __main__, interrupt, loop, state, tasks, train
+from alitok_lite import AliTok, interrupt, train
 from alitok_lite.__main__ import main
 from alitok_lite.interrupt import Stop, Stopped, on_signals
-from alitok_lite.weights import Weights
+from alitok_lite.train import loop, run, state, tasks
+from alitok_lite.train.average import Weights
 
 pytest.importorskip("accelerate")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -52,9 +53,9 @@ def at(monkeypatch, place, name, count, number=signal.SIGINT):
 
 # Where the signal comes, at the how-manieth call, and the steps that are saved then; saves are planned at 2 and 4.
 MOMENTS = [
-    (loop, "_optimizers", 1, 0),  # after the pictures are read, before the first step
-    (loop, "_backward", 1, 1),
-    (loop, "_backward", 3, 3),
+    (loop, "optimizers_of", 1, 0),  # after the pictures are read, before the first step
+    (loop, "backward", 1, 1),
+    (loop, "backward", 3, 3),
     (Weights, "follow", 2, 2),
     (tasks.TokenizerTask, "diagnose", 1, 2),  # during a save
     (AliTok, "save_pretrained", 1, 2),
@@ -97,7 +98,7 @@ def test_stop_while_ids_are_made_changes_nothing(tmp_path, monkeypatch):
 def test_stop_of_a_resumed_run_before_its_first_step_names_what_is_saved(tmp_path, monkeypatch):
     train.train("tokenizer", PRESET, tmp_path)
     with monkeypatch.context() as patch, pytest.raises(Stopped, match="stopped at step 4 of 8, which is saved"):
-        at(patch, train, "open_source", 1)
+        at(patch, run, "open_source", 1)
         train.train("tokenizer", PRESET, tmp_path, True, [("steps", 8)])
 
 
@@ -109,7 +110,7 @@ def test_stop_between_saves_does_not_change_which_weights_are_best(tmp_path, mon
         train.train("tokenizer", PRESET, tmp_path / name)
     whole = train.train("ar", PRESET, tmp_path / "whole", overrides=overrides)
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        at(patch, loop, "_backward", count)
+        at(patch, loop, "backward", count)
         train.train("ar", PRESET, tmp_path / "run", overrides=overrides)
     held, live = AliTok.from_pretrained(tmp_path / "run", "cpu"), load_file(tmp_path / "run/state/ar.safetensors")
     kept = "network" if count == 1 else "best"  # before the first save that judges, the weights as they are
@@ -188,13 +189,16 @@ def test_processes_ask_each_other_now_and_then():
 @pytest.mark.parametrize(
     ("moment", "further", "words"),
     [
-        ((loop, "_optimizers", 1), [], "before anything was saved; {out} is as it was; the same command starts again"),
-        ((loop, "_backward", 1), [], "step 1 of 4, which is saved in {out}; the same command with --resume goes on"),
+        (
+            (loop, "optimizers_of", 1),
+            [],
+            "before anything was saved; {out} is as it was; the same command starts again",
+        ),
+        ((loop, "backward", 1), [], "step 1 of 4, which is saved in {out}; the same command with --resume goes on"),
         ((loop, "_save_sheet", 2), [], "stopped at step 4 of 4, which is saved in {out}"),
     ],
 )
 def test_command_line_says_how_to_go_on(tmp_path, monkeypatch, capsys, moment, further, words):
-    monkeypatch.setattr(__main__, "_trainable", lambda: [PRESET])
     command = ["train", "tokenizer", "--preset", PRESET, "--out", str(tmp_path / "run")]
     with monkeypatch.context() as patch:
         at(patch, *moment)
@@ -202,7 +206,7 @@ def test_command_line_says_how_to_go_on(tmp_path, monkeypatch, capsys, moment, f
     lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
     assert lines[-1].startswith("alitok_lite: ") and words.format(out=tmp_path / "run") in lines[-1]
     assert sum(line.startswith("alitok_lite: ") for line in lines) == 1
-    if moment[1] == "_backward":
+    if moment[1] == "backward":
         with monkeypatch.context() as patch:
             at(patch, *moment)
             assert main([*command, "--resume"]) == 130
@@ -266,7 +270,6 @@ import test_train
 from alitok_lite import __main__
 with pytest.MonkeyPatch.context() as patch:
     test_train.add_presets(patch)
-    patch.setattr(__main__, "_trainable", lambda: ["mini"])
     print("ready", flush=True)
     sys.exit(__main__.main(sys.argv[2:]))
 """

@@ -4,8 +4,8 @@ import pytest
 import torch
 from conftest import small_ar, small_tokenizer
 
-from alitok_lite.ar import ARModel
-from alitok_lite.layers import Attention, KVCache, causal_mask, manual_attention, rope_table, rotate
+from alitok_lite.core.ar import ARModel
+from alitok_lite.core.layers import Attention, KVCache, causal_mask, manual_attention, rope_table, rotate
 
 
 @pytest.mark.parametrize("causal", [False, True])

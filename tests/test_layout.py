@@ -8,12 +8,15 @@ import torch
 from PIL import Image
 from test_data import fill, noise
 from test_train import add_presets
+from tqdm import tqdm
 
-from alitok_lite import layout, machine, train
-from alitok_lite.data import PictureFolder, UnfitPictures
-from alitok_lite.layout import find
-from alitok_lite.settings import TrainSettings
-from alitok_lite.sources import FolderSource, open_source
+from alitok_lite import machine
+from alitok_lite.data import PictureFolder
+from alitok_lite.data.folders import find
+from alitok_lite.data.pictures import UnfitPictures
+from alitok_lite.data.sources import FolderSource, open_source
+from alitok_lite.train import run
+from alitok_lite.train.settings import TrainSettings
 
 SETTINGS = TrainSettings(steps=1, batch=2)
 
@@ -201,7 +204,7 @@ def test_folder_that_may_not_be_read(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", str(folder))
         return scan(folder)
 
-    monkeypatch.setattr(layout.os, "scandir", refused)
+    monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(ValueError, match="^the folder 'b' cannot be read: Permission denied$"):
         source(tmp_path / "set")
 
@@ -210,7 +213,7 @@ def test_picture_that_vanishes_is_named_without_its_folder(tmp_path, monkeypatch
     fill(tmp_path / "set", {"a": 3, "b": 3})
     found = find(tmp_path / "set", "train")
     (found.root / found.paths[0]).unlink()
-    monkeypatch.setattr("alitok_lite.data.find", lambda *args: found)
+    monkeypatch.setattr("alitok_lite.data.pictures.find", lambda *args: found)
     with pytest.raises(ValueError) as caught:
         PictureFolder(tmp_path / "set", 16, workers=0)
     name = found.paths[0].split("/")[1]
@@ -264,7 +267,7 @@ def refusal(folder, **options):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_all_unfit_pictures_are_named_at_once(tmp_path, workers, monkeypatch):
     """Of both splits: damaged headers, damaged data, too small; ten of them, and how many more."""
-    monkeypatch.setattr("alitok_lite.data.BLOCK", 4)
+    monkeypatch.setattr("alitok_lite.data.pictures.BLOCK", 4)
     for split, count in (("train", 9), ("test", 5)):
         fill(tmp_path / split, {"a": count, "b": count}, 24)
     for number in range(3):
@@ -300,7 +303,7 @@ def test_training_says_what_it_found(tmp_path, capsys, monkeypatch):
     fill(tmp_path / "set" / "train", {"a": 4, "b": 4}, 32)
     fill(tmp_path / "set" / "val", {"a": 1, "b": 1}, 32)
     (tmp_path / "set" / "train" / "a" / "x.bmp").write_text("")
-    train.train("tokenizer", "mini-plain", tmp_path / "run", data=str(tmp_path / "set"), workers=0)
+    run.train("tokenizer", "mini-plain", tmp_path / "run", data=str(tmp_path / "set"), workers=0)
     lines = capsys.readouterr().out.splitlines()
     assert "2 classes, 8 pictures to train on, 2 held out (in 'val')" in lines
     assert "left out in 'train': .bmp (1)" in lines
@@ -318,9 +321,9 @@ def test_changed_pictures_are_said_on_resuming(tmp_path, capsys, monkeypatch):
             noise(32).save(tmp_path / "set" / "a" / "new.png")
         options = {"data": str(tmp_path / "set"), "workers": 0}
         if not changed:
-            train.train("tokenizer", "mini-plain", tmp_path / "run", **options)
+            run.train("tokenizer", "mini-plain", tmp_path / "run", **options)
         capsys.readouterr()
-        train.train("tokenizer", "mini-plain", tmp_path / "run", True, [("steps", 5 + changed)], **options)
+        run.train("tokenizer", "mini-plain", tmp_path / "run", True, [("steps", 5 + changed)], **options)
         said = "the pictures have changed since this training began" in capsys.readouterr().out
         assert said is changed
 
@@ -333,7 +336,7 @@ def test_names_that_a_console_cannot_show_are_escaped(monkeypatch):
             raise UnicodeEncodeError("ascii", text, 0, 1, "ordinal not in range")
         written.append(text)
 
-    monkeypatch.setattr(machine.tqdm, "write", write)
+    monkeypatch.setattr(tqdm, "write", write)
     machine.say("left out: the folder 'é'")
     machine.say("plain")
     assert written == ["left out: the folder '\\xe9'", "plain"]

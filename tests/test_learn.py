@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from alitok_lite import learn
+from alitok_lite.learn import exercises
 
 EXERCISES = learn.EXERCISES.values()
 
@@ -351,7 +352,7 @@ def test_hint_and_solution_are_printed(capsys):
 
 
 def test_without_the_solutions_all_else_works(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(learn, "SOLUTIONS", tmp_path / "solutions.py")
+    monkeypatch.setattr(exercises, "SOLUTIONS", tmp_path / "solutions.py")
     learn.solution("1.1")
     assert "without the solution of 1.1" in capsys.readouterr().out
     assert learn.check("3.3", 10) and not learn.check("3.3", 4)

@@ -17,8 +17,10 @@ from torch.utils import backend_registration
 
 from alitok_lite import machine, scenes, train
 from alitok_lite.__main__ import main
+from alitok_lite.data.sources import SceneSource
 from alitok_lite.machine import allowed_workers, main_process, resize, sample_inside
-from alitok_lite.sources import SceneSource
+from alitok_lite.scenes import backdrops
+from alitok_lite.train import run
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
 
@@ -44,7 +46,7 @@ def test_scenes_are_what_they_were_with_border_padding(monkeypatch, size):
     for seed in (0, 77, scenes.TEST_SEED):
         now = scenes.render(labels, seed, size)
         with monkeypatch.context() as patch:
-            patch.setattr(scenes, "sample_inside", border)
+            patch.setattr(backdrops, "sample_inside", border)
             assert (scenes.render(labels, seed, size) - now).abs().max() < 1e-5
 
 
@@ -85,7 +87,7 @@ def test_scenes_are_drawn_from_by_the_cpu_unless_on_cuda():
 def accelerators(monkeypatch):
     pytest.importorskip("accelerate")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    yield train._accelerator
+    yield run.accelerator_front
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -99,7 +101,7 @@ def test_device_is_the_one_that_was_asked_for(accelerators, monkeypatch):
         with pytest.raises(ValueError, match=f"device is '{wrong}'; this machine has auto, cpu"):
             accelerators(wrong)
     monkeypatch.setattr(PartialState, "default_device", property(lambda state: torch.device("mps")))
-    monkeypatch.setattr(train, "choose_device", torch.device)
+    monkeypatch.setattr(run, "choose_device", torch.device)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert accelerators("auto").device.type == "mps"  # after a training on the CPU in the same process
     assert accelerators("mps").device.type == "mps"
@@ -112,6 +114,7 @@ def test_device_is_the_one_that_was_asked_for(accelerators, monkeypatch):
 def test_device_and_workers_reach_the_training(monkeypatch, tmp_path, capsys):
     calls = []
     monkeypatch.setattr("alitok_lite.train.train", lambda *args: calls.append(args))
+    monkeypatch.setattr("alitok_lite.train.run.train", lambda *args: calls.append(args))
     command = ["train", "ar", "--preset", "tiny", "--out", str(tmp_path)]
     assert main([*command, "--device", "cpu", "--workers", "0", "--replace"]) == 0
     assert main([*command, "--data", "pictures", "--pictures", "5"]) == 0
@@ -180,14 +183,14 @@ CALL = "from alitok_lite.machine import _guarded\ndef call():\n    print(_guarde
 )
 def test_guard_is_seen_in_the_script(tmp_path, monkeypatch, capsys, lines, wanted):
     """In this process, as if the script had been started."""
-    monkeypatch.setattr(machine.multiprocessing, "get_start_method", lambda allow_none: "spawn")
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda allow_none: "spawn")
     path = tmp_path / "script.py"
     path.write_text(CALL + lines)
     started = ModuleType("__main__")
     started.__file__ = str(path)
     monkeypatch.setitem(sys.modules, "__main__", started)
     frame = sys._getframe
-    monkeypatch.setattr(machine.sys, "_getframe", lambda: Frames(frame(1), path))
+    monkeypatch.setattr(sys, "_getframe", lambda: Frames(frame(1), path))
     runpy.run_path(str(path), run_name="__main__")
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:

@@ -8,11 +8,12 @@ import pytest
 import torch
 from conftest import small_ar, small_tokenizer
 
-from alitok_lite import PRESETS, matched, measures, readers, scenes
-from alitok_lite.config import ARConfig, Preset
-from alitok_lite.metrics import frechet_distance
-from alitok_lite.settings import TrainSettings
-from alitok_lite.tokenizer import Tokenizer
+from alitok_lite import PRESETS, scenes
+from alitok_lite.core.config import ARConfig, Preset
+from alitok_lite.core.tokenizer import Tokenizer
+from alitok_lite.measure.metrics import frechet_distance
+from alitok_lite.study import matched, measures, readers
+from alitok_lite.train.settings import TrainSettings
 
 
 def test_the_line_in_one_over_n_removes_the_bias():

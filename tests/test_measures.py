@@ -7,19 +7,25 @@ from conftest import small_ar, small_model, small_tokenizer
 from small_training import on_the_cpu  # noqa: F401
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from alitok_lite import ablation, lookahead, metrics, scenes
-from alitok_lite.config import Preset
-from alitok_lite.scan import scanned
-from alitok_lite.settings import AblationSettings, TrainSettings
-from alitok_lite.tokenizer import Decoder
+from alitok_lite import scenes
+from alitok_lite.core.config import Preset
+from alitok_lite.core.tokenizer import Decoder
+from alitok_lite.data import sources
+from alitok_lite.data.scan import scanned
+from alitok_lite.measure import evaluation
+from alitok_lite.measure.judge import Judge, train_judge
+from alitok_lite.study import ablation, claims, lookahead
+from alitok_lite.train.settings import AblationSettings, TrainSettings
 
 CPU = torch.device("cpu")
 
 
 def test_gradients_of_the_judge_are_those_of_its_step(monkeypatch):
     """Cross-entropy of this batch alone, smoothed by 0.05, downhill, with a norm of at most 1."""
-    made, judge = [], metrics.Judge
-    monkeypatch.setattr(metrics, "Judge", lambda *sizes: made.append(judge(*sizes)) or made[0])
+    made, judge = [], Judge
+    monkeypatch.setattr(evaluation, "Judge", lambda *sizes: made.append(judge(*sizes)) or made[0])
+    monkeypatch.setattr("alitok_lite.measure.judge.Judge", lambda *sizes: made.append(judge(*sizes)) or made[0])
+    monkeypatch.setattr(ablation, "Judge", lambda *sizes: made.append(judge(*sizes)) or made[0])
     pixels, labels, checked = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 1, 0]), []
 
     def check(optimizer, *_):
@@ -34,7 +40,7 @@ def test_gradients_of_the_judge_are_those_of_its_step(monkeypatch):
 
     handle = register_optimizer_step_pre_hook(check)
     try:
-        metrics.train_judge(lambda step: (pixels, labels), 2, 3, CPU)
+        train_judge(lambda step: (pixels, labels), 2, 3, CPU)
     finally:
         handle.remove()
     assert len(checked) == 3
@@ -72,7 +78,7 @@ def test_conventional_decoder_differs_from_a_causal_one_by_its_mask_alone():
 def test_claim_holds_beyond_two_standard_deviations_of_the_difference(difference, holds):
     """Spreads of 0.3 and 0.4 over four and sixteen seeds: deviation 0.5, standard error sqrt(0.09 / 4 + 0.16 / 16)."""
     row = lambda nats, spread, seeds: {"mean": {"nats": nats}, "spread": {"nats": spread}, "seeds": range(seeds)}  # noqa: E731
-    (entry,) = ablation.verdicts({"A": row(5.0 + difference, 0.3, 4), "B": row(5.0, 0.4, 16)})
+    (entry,) = claims.verdicts({"A": row(5.0 + difference, 0.3, 4), "B": row(5.0, 0.4, 16)})
     assert entry["holds"] is holds
     assert entry["difference"] == pytest.approx(difference) and entry["two_deviations"] == pytest.approx(1.0)
     assert entry["standard_errors"] == pytest.approx(difference / (0.0225 + 0.01) ** 0.5)
@@ -80,7 +86,7 @@ def test_claim_holds_beyond_two_standard_deviations_of_the_difference(difference
 
 def test_scanned_row_is_measured_in_its_order_by_a_judge_that_sees_pictures_as_they_are(tmp_path, monkeypatch):
     """Nothing is trained: the run holds random weights, and the numbers are zeros."""
-    seen, judge, sizes = [], metrics.Judge(len(scenes.CLASSES)).eval(), small_tokenizer()
+    seen, judge, sizes = [], Judge(len(scenes.CLASSES)).eval(), small_tokenizer()
     numbers = dict.fromkeys(("psnr_stage2", "ssim_stage2", "rfd_stage2", "row_ratio_stage2", "row_mse_stage2"), 0.0)
     part = TrainSettings(steps=1)
     settings = AblationSettings(part, part, part, judge_steps=1, pictures=4, lookahead=0)
@@ -92,10 +98,13 @@ def test_scanned_row_is_measured_in_its_order_by_a_judge_that_sees_pictures_as_t
         model.save_pretrained(run)
 
     monkeypatch.setattr(ablation, "train_part", train_part)
-    monkeypatch.setattr(metrics, "stored_judge", lambda *_: judge)
-    monkeypatch.setattr(metrics, "evaluate", lambda *args, **_: seen.append(args) or numbers)
+    monkeypatch.setattr("alitok_lite.train.run.train_part", train_part)
+    monkeypatch.setattr("alitok_lite.measure.judge.stored_judge", lambda *_: judge)
+    monkeypatch.setattr(ablation, "stored_judge", lambda *_: judge)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *args, **_: seen.append(args) or numbers)
+    monkeypatch.setattr(ablation, "evaluate", lambda *args, **_: seen.append(args) or numbers)
     ablation.run_row(study, "A-column", 0)
-    (_, its_judge, pictures), wanted = seen[0], next(metrics.unseen_scenes(4, ablation.TEST_SEED, 32, CPU))
+    (_, its_judge, pictures), wanted = seen[0], next(sources.unseen_scenes(4, ablation.TEST_SEED, 32, CPU))
     pixels, labels = next(iter(pictures))
     assert torch.equal(pixels, scanned(wanted[0], "column", 16)) and torch.equal(labels, wanted[1])
     assert not torch.equal(pixels, wanted[0])

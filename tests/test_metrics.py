@@ -1,5 +1,6 @@
 """PSNR, SSIM, rows, codes, nats, Frechet distances, a judge that learns, and all of it together."""
 
+import hashlib
 import math
 import socket
 import sys
@@ -11,8 +12,10 @@ import torch
 from conftest import small_model
 from PIL import Image
 
-from alitok_lite import metrics, scenes
-from alitok_lite.data import PictureFolder
+from alitok_lite import scenes
+from alitok_lite.data import PictureFolder, sources
+from alitok_lite.measure import evaluation, metrics
+from alitok_lite.measure.judge import Judge, stored_judge, train_judge
 
 
 def test_psnr_of_a_known_error():
@@ -91,7 +94,7 @@ def test_frechet_distance_equals_the_formula():
 
 def test_predictability_is_that_of_the_logits(model, device):
     ids, labels = torch.randint(16, (5, 7), device=device), torch.randint(3, (5,), device=device)
-    nats, top1, top5 = metrics.predictability(model.ar, ids, labels, batch=2)
+    nats, top1, top5, _ = metrics.predictability(model.ar, ids, labels, batch=2)
     probabilities = model.ar(ids, labels).softmax(-1)
     own = probabilities.gather(-1, ids[..., None])  # (5, 7, 1)
     torch.testing.assert_close(nats, -own[..., 0].log().detach().cpu(), atol=1e-4, rtol=1e-4)
@@ -110,7 +113,7 @@ def test_judge_learns(device):
     def batches(step):
         return scenes.render(labels * 8, step, 32, device), labels.to(device)  # sea and planet
 
-    judge, again = (metrics.train_judge(batches, 2, 25, device) for _ in range(2))
+    judge, again = (train_judge(batches, 2, 25, device) for _ in range(2))
     pixels, wanted = batches(scenes.TEST_SEED)
     assert (judge(pixels).argmax(1) == wanted).float().mean() >= 0.9
     assert all(torch.equal(a, b) for a, b in zip(judge.parameters(), again.parameters(), strict=True))
@@ -123,48 +126,50 @@ def test_a_stored_judge_is_trained_once(tmp_path, device, monkeypatch):
         return scenes.render(labels * 8, step, 32, device), labels.to(device)
 
     path = tmp_path / "judge.safetensors"
-    judge = metrics.stored_judge(path, batches, ["sea", "planet"], 2, device)
+    judge = stored_judge(path, batches, ["sea", "planet"], 2, device)
     assert not judge.training and [file.name for file in tmp_path.iterdir()] == [path.name]
-    trained = metrics.train_judge(batches, 2, 2, device)
+    trained = train_judge(batches, 2, 2, device)
     assert all(torch.equal(a, b) for a, b in zip(judge.parameters(), trained.parameters(), strict=True))
 
     def first_come(*arguments):
         """While this process trains, another one has finished."""
         (tmp_path / "theirs").rename(path)
-        return metrics.Judge(2).to(device)
+        return Judge(2).to(device)
 
     path.rename(tmp_path / "theirs")
-    monkeypatch.setattr(metrics, "train_judge", first_come)
+    monkeypatch.setattr("alitok_lite.measure.judge.train_judge", first_come)
     for _ in range(2):  # the second time nothing is trained, or the renaming would fail
-        again = metrics.stored_judge(path, batches, ["sea", "planet"], 2, device)
+        again = stored_judge(path, batches, ["sea", "planet"], 2, device)
         assert all(torch.equal(a, b) for a, b in zip(judge.parameters(), again.parameters(), strict=True))
     for classes, steps in ((["planet", "sea"], 2), (["sea", "planet", "fish"], 2), (["sea", "planet"], 3)):
         with pytest.raises(ValueError, match="not hold a judge of these"):
-            metrics.stored_judge(path, batches, classes, steps, device)
+            stored_judge(path, batches, classes, steps, device)
     for damage in (b"", path.read_bytes()[:-100]):
         path.write_bytes(damage)
         with pytest.raises(ValueError, match="does not hold a judge: "):
-            metrics.stored_judge(path, batches, ["sea", "planet"], 2, device)
+            stored_judge(path, batches, ["sea", "planet"], 2, device)
 
 
 def test_unseen_scenes_are_test_scenes_in_batches(monkeypatch):
+    monkeypatch.setattr(sources, "BATCH", 4)
     monkeypatch.setattr(metrics, "BATCH", 4)
-    batches = list(metrics.unseen_scenes(10, 1, 16, torch.device("cpu")))
+    batches = list(sources.unseen_scenes(10, 1, 16, torch.device("cpu")))
     assert [labels.tolist() for _, labels in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     pixels = torch.cat([pixels for pixels, _ in batches])
     assert torch.equal(pixels[4:8], scenes.render([4, 5, 6, 7], scenes.TEST_SEED + 1_000_003 + 4, 16))
     assert len(pixels.flatten(1).unique(dim=0)) == 10  # the batches differ
-    again, other = (next(metrics.unseen_scenes(10, seed, 16, torch.device("cpu"))) for seed in (1, 2))
+    again, other = (next(sources.unseen_scenes(10, seed, 16, torch.device("cpu"))) for seed in (1, 2))
     assert torch.equal(again[0], pixels[:4])
     assert not torch.equal(other[0], pixels[:4])
     seeds = []
     monkeypatch.setattr(scenes, "render", lambda labels, seed, size, device: seeds.append(seed))
     for seed in (0, 2**32 - 1):
-        list(metrics.unseen_scenes(10, seed, 16, torch.device("cpu")))
+        list(sources.unseen_scenes(10, seed, 16, torch.device("cpu")))
     assert len(set(seeds)) == 6 and min(seeds) >= scenes.TEST_SEED and max(seeds) < 2**63
 
 
 def test_whole_pictures_are_spread_over_the_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "BATCH", 3)
     monkeypatch.setattr(metrics, "BATCH", 3)
     for number, name in enumerate(("a", "b", "c", "d")):
         for split in ("train", "test"):
@@ -172,19 +177,19 @@ def test_whole_pictures_are_spread_over_the_classes(tmp_path, monkeypatch):
             for i in range(5):
                 Image.new("RGB", (16, 16), (60 * number, 20 * i, 0)).save(tmp_path / split / name / f"{i}.png")
     folder = PictureFolder(tmp_path, 16, "test", workers=0)
-    batches = list(metrics.whole_pictures(folder, 8))
+    batches = list(sources.whole_pictures(folder, 8))
     assert [len(labels) for _, labels in batches] == [3, 3, 2]
     labels = torch.cat([labels for _, labels in batches])
     assert labels.bincount().tolist() == [2, 2, 2, 2]
     pixels = torch.cat([pixels for pixels, _ in batches])
     assert torch.equal((pixels[:, 0, 0, 0] * 255 / 60).round().long(), labels)
-    assert sum(len(labels) for _, labels in metrics.whole_pictures(folder, 100)) == 20
+    assert sum(len(labels) for _, labels in sources.whole_pictures(folder, 100)) == 20
 
 
 @pytest.fixture
 def judge(device):
     torch.manual_seed(1)
-    return metrics.Judge(3).to(device).eval()
+    return Judge(3).to(device).eval()
 
 
 @pytest.fixture
@@ -207,7 +212,7 @@ def test_evaluate_of_identical_pictures_is_perfect(device, judge, monkeypatch):
     ids = torch.arange(140, device=device).view(20, 7) % 8
     monkeypatch.setattr(model.tokenizer, "encode", lambda p: ids)
     monkeypatch.setattr(model.tokenizer, "decode", lambda i, stage: pixels)
-    results = metrics.evaluate(model, judge, [(pixels, labels)])
+    results = evaluation.evaluate(model, judge, [(pixels, labels)])
     assert results["pictures"] == 20
     assert results["psnr_stage2"] == pytest.approx(100)
     assert results["ssim_stage2"] == pytest.approx(1)
@@ -229,7 +234,7 @@ def test_evaluate_reports_each_decoder(model, judge, pictures, monkeypatch):
         return pixels + errors[stage or 2].to(pixels.device).repeat_interleave(16).view(1, 1, 32, 1)
 
     monkeypatch.setattr(model.tokenizer, "decode", decode)
-    results = metrics.evaluate(model, judge, [(pixels, labels)])
+    results = evaluation.evaluate(model, judge, [(pixels, labels)])
     assert results["row_mse_stage1"] == pytest.approx([0.04, 0.01], rel=1e-3)
     assert results["row_ratio_stage1"] == pytest.approx(4, rel=1e-3)
     assert results["row_ratio_stage2"] == pytest.approx(0, abs=1e-3)
@@ -245,8 +250,8 @@ def test_evaluate_reports_each_decoder(model, judge, pictures, monkeypatch):
 
 def test_evaluate_reports_tokens(model, judge, pictures):
     pixels, labels = pictures
-    results = metrics.evaluate(model, judge, [(pixels, labels)])
-    nats, top1, top5 = metrics.predictability(model.ar, model.tokenizer.encode(pixels), labels)
+    results = evaluation.evaluate(model, judge, [(pixels, labels)])
+    nats, top1, top5, _ = metrics.predictability(model.ar, model.tokenizer.encode(pixels), labels)
     for name, values in (("nats", nats), ("top1", top1), ("top5", top5)):
         assert results[name] == pytest.approx(values.mean().item(), rel=1e-4)
         assert results[f"{name}_prefix"] == pytest.approx(values[:, :3].mean().item(), rel=1e-4)
@@ -259,31 +264,31 @@ def test_evaluate_reports_tokens(model, judge, pictures):
 def test_evaluate_reports_samples(model, judge, pictures, device):
     """Samples have the labels of the pictures; another seed draws others."""
     pixels, labels = pictures
-    results = metrics.evaluate(model, judge, [(pixels, labels)])
+    results = evaluation.evaluate(model, judge, [(pixels, labels)])
     drawn = judge.features(model.sample(labels.tolist(), seed=0))
     assert results["gfd"] == pytest.approx(metrics.frechet_distance(judge.features(pixels), drawn), rel=1e-3)
     assert results["generation_gap"] == pytest.approx(results["gfd"] - results["rfd_stage2"])
     assert results["judge_samples"] == pytest.approx((judge.output(drawn).argmax(1) == labels).float().mean().item())
-    assert metrics.evaluate(model, judge, [(pixels, labels)]) == results
-    other = metrics.evaluate(model, judge, [(pixels, labels)], seed=1)
+    assert evaluation.evaluate(model, judge, [(pixels, labels)]) == results
+    other = evaluation.evaluate(model, judge, [(pixels, labels)], seed=1)
     assert {key for key in results if other[key] != results[key]} <= {"gfd", "generation_gap", "judge_samples"}
     assert other["gfd"] != results["gfd"]
 
 
 def test_evaluate_in_batches_gives_the_same(model, judge, pictures, monkeypatch):
     pixels, labels = pictures
-    whole = metrics.evaluate(model, judge, [(pixels, labels)])
+    whole = evaluation.evaluate(model, judge, [(pixels, labels)])
     monkeypatch.setattr(metrics, "LOGITS", 5 * 7 * 16)  # five pictures at once for the AR model
     at_once = []
     model.ar.norm.register_forward_hook(lambda norm, inputs, output: at_once.append(len(output)))
     batches = zip(pixels.split(7), labels.split(7), strict=True)  # an iterator: the pictures are gone over once
-    assert close(metrics.evaluate(model, judge, batches), whole)
+    assert close(evaluation.evaluate(model, judge, batches), whole)
     assert max(at_once) == 5
 
 
 def test_evaluate_without_prefix_or_causal_decoder(device, judge, pictures):
     model = small_model((2,), aligned=False, prefix=False).to(device)
-    results = metrics.evaluate(model, judge, [pictures])
+    results = evaluation.evaluate(model, judge, [pictures])
     assert len(results["nats_positions"]) == 4
     assert results["nats_image"] == results["nats"]
     assert "nats_prefix" not in results
@@ -294,8 +299,8 @@ def test_evaluate_without_prefix_or_causal_decoder(device, judge, pictures):
 def test_evaluate_on_training_pictures_too(model, judge, pictures, device):
     pixels, labels = pictures
     training = scenes.render([3, 4, 6] * 5, 1, 32, device), torch.tensor([0, 1, 2] * 5, device=device)
-    results = metrics.evaluate(model, judge, [(pixels, labels)], [training])
-    swapped = metrics.evaluate(model, judge, [training], [(pixels, labels)])
+    results = evaluation.evaluate(model, judge, [(pixels, labels)], [training])
+    swapped = evaluation.evaluate(model, judge, [training], [(pixels, labels)])
     assert results["pictures"] == 24
     for name, unseen in (("nats_train", "nats"), ("top1_train", "top1"), ("judge_train", "judge_real")):
         assert results[name] == pytest.approx(swapped[unseen])
@@ -307,10 +312,10 @@ def test_the_floor_is_the_distance_of_real_pictures_to_others(model, judge, pict
     pixels, labels = pictures
     more = scenes.render([0, 5, 9] * 8, scenes.TEST_SEED + 100, 32, device), labels
     features, others = judge.features(pixels), judge.features(more[0])
-    given = metrics.evaluate(model, judge, [pictures], others=[more])
+    given = evaluation.evaluate(model, judge, [pictures], others=[more])
     assert given["fd_floor"] == pytest.approx(metrics.frechet_distance(features, others), rel=1e-3)
     assert given["fd_floor_pictures"] == 24
-    halves = metrics.evaluate(model, judge, [pictures])
+    halves = evaluation.evaluate(model, judge, [pictures])
     order = [i for c in range(3) for i in range(c, 24, 3)]  # eight of each class: four of each in a half
     expected = metrics.frechet_distance(features[order[::2]], features[order[1::2]])
     assert halves["fd_floor"] == pytest.approx(expected, rel=1e-3) and halves["fd_floor_pictures"] == 12
@@ -321,13 +326,13 @@ def test_the_floor_is_the_distance_of_real_pictures_to_others(model, judge, pict
 
 @pytest.mark.parametrize(("count", "halves"), [(2, None), (3, None), (4, 2), (5, 2)])
 def test_few_pictures_have_no_floor(model, judge, pictures, count, halves):
-    results = metrics.evaluate(model, judge, [(pictures[0][:count], pictures[1][:count])])
+    results = evaluation.evaluate(model, judge, [(pictures[0][:count], pictures[1][:count])])
     assert results.get("fd_floor_pictures") == halves and ("fd_floor" in results) == (halves is not None)
 
 
 def test_chance_is_the_share_of_the_largest_class(model, judge, pictures):
     labels = torch.tensor([0] * 12 + [1] * 8 + [2] * 4, device=pictures[1].device)
-    assert metrics.evaluate(model, judge, [(pictures[0], labels)])["judge_chance"] == 0.5
+    assert evaluation.evaluate(model, judge, [(pictures[0], labels)])["judge_chance"] == 0.5
 
 
 def test_a_stored_judge_lies_behind_links_too(tmp_path, device):
@@ -337,7 +342,7 @@ def test_a_stored_judge_lies_behind_links_too(tmp_path, device):
         return scenes.render(labels * 8, step, 32, device), labels.to(device)
 
     (tmp_path / "link").symlink_to("judge")
-    metrics.stored_judge(tmp_path / "link", batches, ["sea", "planet"], 2, device)
+    stored_judge(tmp_path / "link", batches, ["sea", "planet"], 2, device)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["judge", "link"]
     assert (tmp_path / "link").is_symlink()
 
@@ -345,7 +350,7 @@ def test_a_stored_judge_lies_behind_links_too(tmp_path, device):
 def test_evaluate_refuses_a_broken_model(model, judge, pictures):
     model.ar.output.weight.data.fill_(float("nan"))
     with pytest.raises(ValueError, match="logits are not finite"):
-        metrics.evaluate(model, judge, [pictures])
+        evaluation.evaluate(model, judge, [pictures])
 
 
 @pytest.fixture
@@ -411,13 +416,13 @@ def test_inception_says_when_torchvision_does_not_fit(device, offline, monkeypat
 def test_inception_measures_beside_the_judge(weights, model, judge, pictures, device, offline, monkeypatch):
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"weights")
-    monkeypatch.setattr(metrics, "INCEPTION_SHA256", metrics.hashlib.sha256(b"weights").hexdigest())
+    monkeypatch.setattr(metrics, "INCEPTION_SHA256", hashlib.sha256(b"weights").hexdigest())
     inception = metrics.inception_features(device)
     half = torch.full((1, 3, 4, 4), 0.5, device=device)
     assert inception(half * 2.2).tolist() == [[255.0] * 3]  # clamped
     assert inception(half).tolist() == [[128.0] * 3]  # rounded, not cut off
-    results = metrics.evaluate(model, judge, [pictures], inception=inception)
-    plain = metrics.evaluate(model, judge, [pictures])
+    results = evaluation.evaluate(model, judge, [pictures], inception=inception)
+    plain = evaluation.evaluate(model, judge, [pictures])
     names = ("rfd_stage1", "rfd_stage2", "gfd", "generation_gap", "fd_floor")
     extra = {f"inception_{name}" for name in names}
     assert results.keys() - plain.keys() == extra

@@ -10,10 +10,11 @@ from conftest import CLASSES, small_ar, small_model, small_tokenizer
 from test_files import device as device_node
 
 from alitok_lite import AliTok
-from alitok_lite.ar import ARModel
-from alitok_lite.model import CheckpointError, write_atomically
-from alitok_lite.sampling import Sampling
-from alitok_lite.tokenizer import Tokenizer
+from alitok_lite.core.ar import ARModel
+from alitok_lite.core.sampling import Sampling
+from alitok_lite.core.tokenizer import Tokenizer
+from alitok_lite.files import write_atomically
+from alitok_lite.store.folder import CheckpointError
 
 
 def test_a_checkpoint_comes_back(folder, device):
@@ -90,7 +91,7 @@ def test_a_save_that_breaks_off_leaves_the_old_checkpoint(folder, monkeypatch):
             raise OSError(28, "No space left on device")
         write_atomically(path, data)
 
-    monkeypatch.setattr("alitok_lite.model.write_atomically", full_disk)
+    monkeypatch.setattr("alitok_lite.store.folder.write_atomically", full_disk)
     with pytest.raises(OSError, match="No space left"):
         model.save_pretrained(folder)
     assert torch.equal(AliTok.from_pretrained(folder, "cpu").ar.output.weight, old)

@@ -14,7 +14,7 @@ SAMPLE = """
 import sys
 from mutants import Mutant
 from mutate import main
-scan = lambda old, new, harmless="": Mutant(("scan.py",), old, new, "", ("scan",), harmless)
+scan = lambda old, new, harmless="": Mutant(("data/scan.py",), old, new, "", ("scan",), harmless)
 sys.exit(main([
     scan("if number % 2", "if number % 3"),
     scan("row.flip(0)", "row"),

@@ -10,8 +10,7 @@ from conftest import small_model
 from small_training import Grey, on_the_cpu, tokenizer_task  # noqa: F401
 from torch import nn
 
-from alitok_lite import train
-from alitok_lite.losses import (
+from alitok_lite.core.losses import (
     LossWeights,
     PatchCritic,
     adversarial_loss,
@@ -20,8 +19,9 @@ from alitok_lite.losses import (
     prefix_target,
     reconstruction_losses,
 )
-from alitok_lite.settings import TrainSettings
-from alitok_lite.tokenizer import TokenizerOutput
+from alitok_lite.core.tokenizer import TokenizerOutput
+from alitok_lite.train import run, tasks
+from alitok_lite.train.settings import TrainSettings
 
 OFF = LossWeights(mse=0, perceptual=0, l1=0, edges=0, aux=0, vq=0, adversarial=0)
 # One picture of 2 x 2 pixels, the same in each channel, patches of one pixel: G = 2, K = 3.
@@ -312,7 +312,7 @@ def test_first_stage_trains_against_the_causal_decoder_and_a_conventional_one_ag
     for changes, stages, wanted in (({}, (1,), 1), ({"aligned": False, "prefix": False}, (2,), 2)):
         settings, asked = TrainSettings(steps=1, batch=4), []
         model = small_model(stages, **changes)
-        task = train.TokenizerTask("tokenizer", model, settings, train._accelerator(), Grey())
+        task = tasks.TokenizerTask("tokenizer", model, settings, run.accelerator_front(), Grey())
         network = lambda pixels, stage, asked=asked, task=task: asked.append(stage) or task.network(pixels, stage)  # noqa: E731
         task.loss(network, task.batch(0), 0)
         assert asked == [wanted]
@@ -359,12 +359,12 @@ def test_codebook_follows_the_latents_of_a_step():
 # ---------------------------------------------------------------- several processes
 
 
-def task_of(reduce=lambda value, how: value, gather=lambda value: value) -> train.TokenizerTask:
+def task_of(reduce=lambda value, how: value, gather=lambda value: value) -> tasks.TokenizerTask:
     """A task in one of several processes, which these two functions stand for."""
     accelerator = SimpleNamespace(device=torch.device("cpu"), autocast=nullcontext, reduce=reduce, gather=gather)
     settings = TrainSettings(steps=1, batch=4, losses=LossWeights(adversarial=1.0, adversarial_start=0.0))
     torch.manual_seed(0)
-    return train.TokenizerTask("tokenizer", small_model((1,)), settings, accelerator, Grey())
+    return tasks.TokenizerTask("tokenizer", small_model((1,)), settings, accelerator, Grey())
 
 
 def test_critic_learns_from_the_mean_gradient_of_all_processes():

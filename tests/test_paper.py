@@ -8,13 +8,13 @@ import torch
 from conftest import small_ar, small_model, small_tokenizer
 from torch import nn
 
-from alitok_lite.ar import ARModel
-from alitok_lite.config import PRESETS, ARConfig, TokenizerConfig
-from alitok_lite.layers import Attention, Block, KVCache, RMSNorm
-from alitok_lite.quantizer import VectorQuantizer
-from alitok_lite.sampling import Sampling, generate, guidance_ramp, truncate
-from alitok_lite.settings import TrainSettings
-from alitok_lite.tokenizer import Tokenizer
+from alitok_lite.core.ar import ARModel
+from alitok_lite.core.config import PRESETS, ARConfig, TokenizerConfig
+from alitok_lite.core.layers import Attention, Block, KVCache, RMSNorm
+from alitok_lite.core.quantizer import VectorQuantizer
+from alitok_lite.core.sampling import Sampling, generate, guidance_ramp, truncate
+from alitok_lite.core.tokenizer import Tokenizer
+from alitok_lite.train.settings import TrainSettings
 
 # ---------------------------------------------------------------- constants
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from alitok_lite import PRESETS, AliTok, official
-from alitok_lite.sampling import Sampling, generate, guidance_ramp, gumbel_noise
+from alitok_lite import PRESETS, AliTok
+from alitok_lite.core.sampling import Sampling, generate, guidance_ramp, gumbel_noise
+from alitok_lite.store import official
 
 KEYS = json.loads((Path(__file__).parent / "data" / "checkpoint_keys.json").read_text())
 

@@ -11,8 +11,8 @@ from test_train import add_presets
 
 from alitok_lite import train
 from alitok_lite.__main__ import main
-from alitok_lite.losses import LossWeights
-from alitok_lite.perceptual import MEAN, PerceptualLoss
+from alitok_lite.core.losses import LossWeights
+from alitok_lite.train.perceptual import MEAN, PerceptualLoss
 
 transformers = pytest.importorskip("transformers")
 

@@ -4,7 +4,7 @@ import pytest
 from conftest import small_tokenizer
 
 from alitok_lite import TokenizerConfig
-from alitok_lite.report import table, warnings
+from alitok_lite.measure.report import table, warnings
 
 SOUND = {
     "model": "m",

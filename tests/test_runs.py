@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file
 from test_train import add_presets
 
-from alitok_lite import PRESETS, AliTok, loop, train
-from alitok_lite.model import CheckpointError
-from alitok_lite.settings import SETTINGS
-from alitok_lite.sources import SceneSource
+from alitok_lite import PRESETS, AliTok, train
+from alitok_lite.data.sources import SceneSource
+from alitok_lite.store.folder import CheckpointError
+from alitok_lite.train import loop
+from alitok_lite.train.settings import SETTINGS
 
 pytest.importorskip("accelerate")
 
@@ -143,7 +144,7 @@ def test_what_is_replaced_stays_until_the_first_save(runs, tmp_path, monkeypatch
         (folder / "sheets" / name).write_bytes(b"old")
     files = contents(folder)
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(loop, "_backward", lambda *_: 1 / 0)
+        patch.setattr(loop, "backward", lambda *_: 1 / 0)
         train.train("tokenizer", PRESET, folder, replace=True)
     assert contents(folder) == files
     train.train("tokenizer", PRESET, folder, replace=True)
@@ -184,7 +185,7 @@ def test_part_on_an_unfinished_tokenizer_is_warned_of(runs, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_lengthened_training_follows_the_longer_schedule(runs, tmp_path, capsys, monkeypatch):
-    rates, real = [], loop.learning_rate
+    rates, real = [], train.learning_rate
     monkeypatch.setattr(loop, "learning_rate", lambda *args: rates.append(real(*args)) or rates[-1])
     long = [("steps", 40)]
     train.train("tokenizer", PRESET, tmp_path / "whole", overrides=long)

@@ -12,8 +12,8 @@ from conftest import CLASSES, small_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alitok_lite.layers import KVCache
-from alitok_lite.sampling import Sampling, _next_logits, guidance_ramp, gumbel_noise, seed_of_each, truncate
+from alitok_lite.core.layers import KVCache
+from alitok_lite.core.sampling import Sampling, guidance_ramp, gumbel_noise, next_logits, seed_of_each, truncate
 
 
 def last_ids(model, *args, **kwargs):
@@ -29,7 +29,7 @@ def test_cached_logits_equal_uncached_for_every_prompt_length(model, device, bat
     for start in range(tokens):
         caches = [KVCache(tokens) for _ in model.ar.blocks]
         for length in range(start, tokens):  # first a chunk of `start` ids, then one at a time
-            logits = _next_logits(model.ar, rows, ids[:, :length], caches)
+            logits = next_logits(model.ar, rows, ids[:, :length], caches)
             torch.testing.assert_close(logits, whole[:, length], atol=1e-4, rtol=1e-4)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from alitok_lite.scan import SCANS, path, scanned, unscanned
+from alitok_lite.data.scan import SCANS, path, scanned, unscanned
 
 
 def places(name, grid):

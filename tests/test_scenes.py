@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as fn
 
 from alitok_lite import scenes
-from alitok_lite.scenes import CLASSES, FACTORS, FREE, TEST_SEED, factor_table, render
+from alitok_lite.scenes import CLASSES, FACTORS, FREE, TEST_SEED, factor_table, render, rendering
 
 ALL = list(range(len(CLASSES)))
 
@@ -74,7 +74,7 @@ def test_every_class_has_at_least_ten_visible_factors(label):
     for j in range(FACTORS):  # row 0 is the original; row j + 1 moves factor j by half its range
         rows[:, j + 1, j] = (rows[:, j + 1, j] + 0.5) % 1
     labels = torch.full((len(rows) * (FACTORS + 1),), label)
-    pictures = scenes._paint(labels, rows.flatten(0, 1), 32).unflatten(0, (len(rows), FACTORS + 1))
+    pictures = rendering._paint(labels, rows.flatten(0, 1), 32).unflatten(0, (len(rows), FACTORS + 1))
     change = (pictures[:, 1:] - pictures[:, :1]).abs().flatten(2).mean(2).amax(0)
     assert (change > 0.01).sum() >= 10
     assert change[-1] == 0  # the table is wide enough: no painter reads its last column

@@ -11,15 +11,19 @@ from conftest import small_ar, small_tokenizer
 from PIL import Image
 from small_training import Grey, Numbered, ar_task, digits, on_the_cpu, tokenizer_task  # noqa: F401
 
-from alitok_lite import PRESETS, AliTok, ablation, metrics, scenes, train
+from alitok_lite import PRESETS, AliTok, scenes
 from alitok_lite.__main__ import main
-from alitok_lite.ar import ARModel
-from alitok_lite.config import Preset
-from alitok_lite.data import PictureFolder
-from alitok_lite.losses import LossWeights
-from alitok_lite.settings import ABLATIONS, AblationSettings, TrainSettings
-from alitok_lite.sources import FolderSource, SceneSource
-from alitok_lite.tokenizer import Tokenizer
+from alitok_lite.core.ar import ARModel
+from alitok_lite.core.config import Preset
+from alitok_lite.core.losses import LossWeights
+from alitok_lite.core.tokenizer import Tokenizer
+from alitok_lite.data import PictureFolder, sources
+from alitok_lite.data.sources import FolderSource, SceneSource
+from alitok_lite.measure import evaluation as evaluation_module
+from alitok_lite.measure import judge as judge_module
+from alitok_lite.study import ablation
+from alitok_lite.train import tasks
+from alitok_lite.train.settings import ABLATIONS, AblationSettings, TrainSettings
 
 CPU = torch.device("cpu")
 SETTINGS = TrainSettings(steps=2, batch=16, warmup=1, pictures=8, save_every=100)
@@ -152,7 +156,7 @@ def test_training_scenes_and_unseen_ones_have_other_seeds(painted, seed):
     source.unseen(4)
     assert min(painted) > scenes.TEST_SEED + 2**32 * 1_000_003 + 10**6  # no evaluation measures what chose the weights
     for evaluation in (0, seed, 54_321):
-        for _ in metrics.unseen_scenes(300, evaluation, 8, CPU):
+        for _ in sources.unseen_scenes(300, evaluation, 8, CPU):
             pass
     assert min(painted) >= scenes.TEST_SEED and max(painted) < 2**63
 
@@ -247,7 +251,11 @@ def test_held_out_pictures_are_those_of_the_hash(tmp_path):
 @pytest.fixture
 def watched(monkeypatch):
     """Pictures that the judge learns from, those measured on, and those of training that `evaluate` may compare."""
-    seen, judge, evaluate = {"judge": [], "measured": [], "training": []}, metrics.train_judge, metrics.evaluate
+    seen, judge, evaluate = (
+        {"judge": [], "measured": [], "training": []},
+        judge_module.train_judge,
+        evaluation_module.evaluate,
+    )
 
     def train_judge(batches, *args, **options):
         def watch(step):
@@ -263,8 +271,9 @@ def watched(monkeypatch):
         seen["training"] += [pixels for pixels, _ in training or []]
         return evaluate(model, its_judge, pictures, training, *args, **options)
 
-    monkeypatch.setattr(metrics, "train_judge", train_judge)
-    monkeypatch.setattr(metrics, "evaluate", measure)
+    monkeypatch.setattr("alitok_lite.measure.judge.train_judge", train_judge)
+    monkeypatch.setattr("alitok_lite.measure.evaluation.evaluate", measure)
+    monkeypatch.setattr(ablation, "evaluate", measure)
     return seen
 
 
@@ -301,7 +310,7 @@ def study_of(data, monkeypatch, tmp_path):
     monkeypatch.setitem(PRESETS, "mini", Preset(tokenizer, small_ar(tokenizer, classes=2)))
     part = replace(SETTINGS, batch=4)
     monkeypatch.setitem(ABLATIONS, "mini", AblationSettings(part, part, part, judge_steps=2, pictures=6, lookahead=0))
-    monkeypatch.setattr(train.ARTask, "sheet", lambda task: [torch.zeros(1, 3, 8, 8)])
+    monkeypatch.setattr(tasks.ARTask, "sheet", lambda task: [torch.zeros(1, 3, 8, 8)])
     return ablation.open_study(tmp_path / "study", "mini", str(data))
 
 
@@ -316,7 +325,7 @@ def test_rows_of_an_ablation_have_one_judge_and_the_same_unseen_scenes(tmp_path,
         ablation.run_row(study, row, 0)
     first, second = watched["measured"]
     assert torch.equal(first, second)
-    assert torch.equal(first, next(metrics.unseen_scenes(6, ablation.TEST_SEED, 32, CPU))[0])
+    assert torch.equal(first, next(sources.unseen_scenes(6, ablation.TEST_SEED, 32, CPU))[0])
     assert len(watched["judge"]) == study.settings.judge_steps  # the second row reads it
     learned = torch.cat(watched["judge"])
     assert torch.cdist(learned.flatten(1), first.flatten(1)).min() > 1

@@ -9,11 +9,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_train import add_presets
 
-from alitok_lite import AliTok, loop, metrics, tasks, train
-from alitok_lite.model import CheckpointError
-from alitok_lite.settings import SETTINGS
-from alitok_lite.sources import SceneSource
-from alitok_lite.state import load_tensors, save_tensors
+from alitok_lite import AliTok, train
+from alitok_lite.data.sources import SceneSource
+from alitok_lite.measure import judge
+from alitok_lite.store.folder import CheckpointError
+from alitok_lite.train import loop, tasks
+from alitok_lite.train.settings import SETTINGS
+from alitok_lite.train.state import load_tensors, save_tensors
 
 pytest.importorskip("accelerate")
 PRESET = "mini-plain"
@@ -155,11 +157,11 @@ JUDGE = ["cut to 0", "cut to 7", "cut to 100", "cut to 300", "cut to -1", "text"
 @pytest.mark.parametrize("damage", [*JUDGE, "a folder", "no tensors", "other names", "other shapes"])
 def test_damaged_judge_is_one_sentence(tmp_path, damage):
     path, batches = tmp_path / "judge", lambda step: (torch.rand(4, 3, 32, 32), torch.arange(4) % 2)
-    metrics.stored_judge(path, batches, ["a", "b"], 2, torch.device("cpu"))
+    judge.stored_judge(path, batches, ["a", "b"], 2, torch.device("cpu"))
     save_file(load_file(path), path, metadata(path) | {"sha256": ""})  # what `change` takes away
     STATE[damage](path)
     with pytest.raises(ValueError) as caught:
-        metrics.stored_judge(path, batches, ["a", "b"], 2, torch.device("cpu"))
+        judge.stored_judge(path, batches, ["a", "b"], 2, torch.device("cpu"))
     assert str(caught.value).startswith(f"{path} does not hold a judge") and "\n" not in str(caught.value)
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from conftest import small_model, small_tokenizer
 
-from alitok_lite.losses import LossWeights, adversarial_loss, prefix_target, reconstruction_losses
-from alitok_lite.quantizer import VectorQuantizer
-from alitok_lite.tokenizer import Decoder, Tokenizer
+from alitok_lite.core.losses import LossWeights, adversarial_loss, prefix_target, reconstruction_losses
+from alitok_lite.core.quantizer import VectorQuantizer
+from alitok_lite.core.tokenizer import Decoder, Tokenizer
 
 
 def dependencies(decoder, config, device):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alitok_lite import toy
+from alitok_lite.study import toy
 
 
 @pytest.mark.parametrize(

@@ -20,15 +20,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from alitok_lite import PRESETS, AliTok, loop, metrics, scenes, tasks, train
+from alitok_lite import PRESETS, AliTok, scenes, train
 from alitok_lite.__main__ import main
-from alitok_lite.ar import ARModel
-from alitok_lite.config import Preset
-from alitok_lite.losses import LossWeights
-from alitok_lite.metrics import nats_per_token
-from alitok_lite.model import CheckpointError
-from alitok_lite.settings import SETTINGS, TrainSettings, learning_rate, shortened
-from alitok_lite.sources import SceneSource
+from alitok_lite.core.ar import ARModel
+from alitok_lite.core.config import Preset
+from alitok_lite.core.losses import LossWeights, PatchCritic, critic_loss
+from alitok_lite.data.sources import SceneSource
+from alitok_lite.measure import evaluation, metrics
+from alitok_lite.measure.judge import Judge
+from alitok_lite.measure.metrics import nats_per_token
+from alitok_lite.store.folder import CheckpointError, parts_of
+from alitok_lite.train import loop, tasks
+from alitok_lite.train import run as train_run
+from alitok_lite.train.settings import SETTINGS, TrainSettings, learning_rate, shortened
 
 pytest.importorskip("accelerate")
 NAN = LossWeights(mse=float("nan"))
@@ -87,7 +91,7 @@ def test_three_parts_make_a_checkpoint_that_draws(run):
 
 def test_second_decoder_starts_as_the_causal_one_without_its_mask(run):
     tokenizer = AliTok.from_pretrained(run, "cpu").tokenizer
-    one, two = tokenizer.decoder1, train._second_decoder(tokenizer)
+    one, two = tokenizer.decoder1, train_run.second_decoder(tokenizer)
     assert two.aux_head is None and len(two.extra_tokens) == tokenizer.config.buffer_tokens
     for key, value in two.state_dict().items():
         if key not in ("extra_tokens", "positions"):
@@ -210,15 +214,15 @@ def test_parts_of_a_step_add_up(tmp_path, part, steps):
 
 
 def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
-    accelerator, found = train._accelerator(), {}
+    accelerator, found = train_run.accelerator_front(), {}
     for parts in (1, 2):
         settings = replace(SETTINGS["mini-plain"]["tokenizer"], accumulate=parts)
         source, drawn = SceneSource(32, settings, torch.device("cpu")), []
-        model = train._build("tokenizer", PRESETS["mini-plain"], tmp_path, source, 0, torch.device("cpu"))
-        task = train.TokenizerTask("tokenizer", model, settings, accelerator, source)
+        model = train_run._build("tokenizer", PRESETS["mini-plain"], tmp_path, source, 0, torch.device("cpu"))
+        task = tasks.TokenizerTask("tokenizer", model, settings, accelerator, source)
         source.batch = lambda step, source=source, drawn=drawn: drawn.append(step) or SceneSource.batch(source, step)
         codebook = model.tokenizer.quantizer.codebook.detach().clone()
-        terms = loop._backward(task, model.tokenizer, settings, 7, accelerator)
+        terms = loop.backward(task, model.tokenizer, settings, 7, accelerator)
         assert drawn == [7]
         assert torch.equal(model.tokenizer.quantizer.codebook, codebook)  # until all parts are there
         task.before_update()
@@ -233,7 +237,7 @@ def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
 
 @pytest.mark.parametrize(("processes", "parts"), [(1, 1), (1, 3), (2, 1), (2, 3)])
 def test_codebook_sees_a_batch_in_its_order_however_it_is_dealt_out(processes, parts):
-    """As `_backward` deals it out; the codebook's random choices then fall on the same latents."""
+    """As `backward` deals it out; the codebook's random choices then fall on the same latents."""
     batch, dealt = torch.arange(12 * 7 * 2).view(12, 7, 2), []
     for rank in range(processes):
         firsts = [part * processes + rank for part in range(parts)]
@@ -272,12 +276,12 @@ def test_gradients_are_clipped_once_all_parts_are_there(tmp_path, part, parts):
 
 def test_critic_learns_from_all_parts(tmp_path, monkeypatch):
     """Its pictures of a step are the whole batch, each once, and the two kinds are not mixed up."""
-    seen, drawn, real_loss, batch = [], [], tasks.critic_loss, SceneSource.batch
-    monkeypatch.setattr(tasks.PatchCritic, "forward", lambda self, x: seen.append(x.detach()) or x.mean((2, 3)))
-    monkeypatch.setattr(tasks.PatchCritic, "parameters", lambda self: iter([torch.nn.Parameter(torch.zeros(1))]))
+    seen, drawn, real_loss, batch = [], [], critic_loss, SceneSource.batch
+    monkeypatch.setattr(PatchCritic, "forward", lambda self, x: seen.append(x.detach()) or x.mean((2, 3)))
+    monkeypatch.setattr(PatchCritic, "parameters", lambda self: iter([torch.nn.Parameter(torch.zeros(1))]))
     monkeypatch.setattr(tasks, "critic_loss", lambda *scores: real_loss(*scores).requires_grad_())
     monkeypatch.setattr(SceneSource, "batch", lambda self, step: drawn.append(batch(self, step)) or drawn[-1])
-    monkeypatch.setattr(train.TokenizerTask, "_average", lambda self, value: value)
+    monkeypatch.setattr(tasks.TokenizerTask, "_average", lambda self, value: value)
     train.train("tokenizer", "mini", tmp_path / "run", overrides=[("accumulate", 2), ("steps", 2)])
     fakes, (a, fake_a, b, fake_b) = seen[:2], seen[2:]
     pixels = drawn[1][0]
@@ -288,8 +292,8 @@ def test_critic_learns_from_all_parts(tmp_path, monkeypatch):
 def test_gradients_of_the_critic_add_up(tmp_path, monkeypatch):
     settings, found = SETTINGS["mini"]["tokenizer"], []
     source = SceneSource(32, settings, torch.device("cpu"))
-    model = train._build("tokenizer", PRESETS["mini"], tmp_path, source, 0, torch.device("cpu"))
-    task = train.TokenizerTask("tokenizer", model, settings, train._accelerator(), source)
+    model = train_run._build("tokenizer", PRESETS["mini"], tmp_path, source, 0, torch.device("cpu"))
+    task = tasks.TokenizerTask("tokenizer", model, settings, train_run.accelerator_front(), source)
     task.critic.eval()  # spectral norm refines its estimate at every call in training
     gradients = lambda: found.append([value.grad.clone() for value in task.critic.parameters()])  # noqa: E731
     monkeypatch.setattr(task.critic_optimizer, "step", gradients)
@@ -318,7 +322,7 @@ def watch(monkeypatch, kind, method):
 @pytest.mark.parametrize("part", ["tokenizer", "decoder", "ar"])
 def test_run_holds_the_average_and_training_goes_on_from_the_live_weights(tmp_path, monkeypatch, part):
     """`average` in the RUN, in the diagnosis, on the sheet and in the returned model; `network` as without it."""
-    runs, kind = {}, train.ARTask if part == "ar" else train.TokenizerTask
+    runs, kind = {}, tasks.ARTask if part == "ar" else tasks.TokenizerTask
     seen = [watch(monkeypatch, kind, method) for method in ("diagnose", "sheet")]
     for name, ema in (("plain", 0.0), ("average", 0.9)):
         if part != "tokenizer":
@@ -354,7 +358,7 @@ def judged(monkeypatch, nats):
         seen.append({key: value.clone() for key, value in task.model.ar.state_dict().items()})
         return {"train nats": 1.0, "test nats": nats[len(seen) - 1], "top1": 0.0}
 
-    monkeypatch.setattr(train.ARTask, "diagnose", diagnose)
+    monkeypatch.setattr(tasks.ARTask, "diagnose", diagnose)
     return seen
 
 
@@ -404,7 +408,7 @@ def test_train_nats_are_those_of_training_pictures_without_dropout(run):
     source = SceneSource(32, settings, torch.device("cpu"))
     model.ar = ARModel(small_ar(model.tokenizer.config, classes=14, dropout=0.9))
     torch.nn.init.normal_(model.ar.output.weight)
-    task = train.ARTask(model, settings, train._accelerator(), source, run)
+    task = tasks.ARTask(model, settings, train_run.accelerator_front(), source, run)
     assert len(task.seen_ids) == len(task.probe_ids) == 512
     ids, labels = tasks.cached_ids(model, source, run)
     rows = {(*row, label) for row, label in zip(ids.tolist(), labels.tolist(), strict=True)}
@@ -502,7 +506,8 @@ def test_a_folder_of_pictures_becomes_a_model_that_draws(pictures, tmp_path):
 
 def test_photos_may_be_shipped():
     with torch.device("meta"):
-        parts = AliTok.from_preset(PRESETS["photos"])._parts()
+        whole = AliTok.from_preset(PRESETS["photos"])
+        parts = parts_of(whole.tokenizer, whole.ar)
     assert sum(value.numel() for part in parts.values() for value in part.state_dict().values()) * 2 <= 27.5e6
     assert PRESETS["photos"].tokenizer.tokens == 73
 
@@ -527,6 +532,7 @@ def test_published_schedules_stay(monkeypatch, preset, part):
     """The paper's warm-ups of an eighth and a quarter too, unless somebody trains for less long."""
     calls, published = [], SETTINGS[preset][part]
     monkeypatch.setattr(train, "train_part", lambda *args: calls.append(args[2]))
+    monkeypatch.setattr("alitok_lite.train.run.train_part", lambda *args: calls.append(args[2]))
     train.train(part, preset, "run", overrides=[("seed", 3)])
     train.train(part, preset, "run", overrides=[("steps", 200)])
     assert calls == [replace(published, seed=3), replace(published, steps=200, warmup=20)]
@@ -534,7 +540,8 @@ def test_published_schedules_stay(monkeypatch, preset, part):
 
 @pytest.mark.slow
 def test_shortened_warm_up_is_said_and_used(tmp_path, capsys, monkeypatch):
-    rates, real = [], loop.learning_rate
+    rates, real = [], train.learning_rate
+    monkeypatch.setattr(train, "learning_rate", lambda *args: rates.append(real(*args)) or rates[-1])
     monkeypatch.setattr(loop, "learning_rate", lambda *args: rates.append(real(*args)) or rates[-1])
     overrides = [("steps", 30), ("warmup", 12), ("save_every", 30)]
     train.train("tokenizer", "mini-plain", tmp_path / "run", overrides=overrides)
@@ -608,12 +615,12 @@ def test_codebook_usage_is_that_of_evaluate(run, capsys):
     """The same share of the codes, in the log, in config.json, and on the same pictures from `evaluate`."""
     model = AliTok.from_pretrained(run, "cpu")
     source = SceneSource(32, SETTINGS["mini"]["tokenizer"], torch.device("cpu"))
-    task = tasks.TokenizerTask("tokenizer", model, source.settings, train._accelerator(), source)
+    task = tasks.TokenizerTask("tokenizer", model, source.settings, train_run.accelerator_front(), source)
     found = task.diagnose()["codebook usage"]
     pixels, labels = source.unseen(8 * 16 // 7 + 1)
     assert sum(len(part) for part in task.tokens) * 7 >= 8 * 16  # enough tokens to see every code
-    judge = metrics.Judge(14)
-    assert metrics.evaluate(model, judge, [(pixels, labels)])["active_codes"] == found
+    judge = Judge(14)
+    assert evaluation.evaluate(model, judge, [(pixels, labels)])["active_codes"] == found
     assert model.info["training"]["tokenizer"]["codebook usage"] == pytest.approx(found, abs=0.07)  # half precision
     assert "active" not in model.info["training"]["tokenizer"]
 
@@ -639,11 +646,11 @@ def test_few_codes_in_use_are_said(run, used, said, monkeypatch):
     model, settings = AliTok.from_pretrained(run, "cpu"), SETTINGS["mini"]["tokenizer"]
     model.tokenizer.quantizer = Collapsed(model.tokenizer.quantizer, used)
     source = SceneSource(32, settings, torch.device("cpu"))
-    task = tasks.TokenizerTask("tokenizer", model, settings, train._accelerator(), source)
+    task = tasks.TokenizerTask("tokenizer", model, settings, train_run.accelerator_front(), source)
     assert task.diagnose()["codebook usage"] == used / 16
     model.ar = ARModel(small_ar(model.tokenizer.config, classes=14))
     wanted = f"only {used} of 16 codes are in use: PSNR, nats and top-1 say little so far" if said else ""
-    for one in (task, tasks.ARTask(model, settings, train._accelerator(), source, run)):
+    for one in (task, tasks.ARTask(model, settings, train_run.accelerator_front(), source, run)):
         assert one.caution() == wanted
 
 
@@ -685,6 +692,8 @@ import pytest, torch
 sys.path.insert(0, sys.argv[1])
 import test_train
 from alitok_lite import train
+from alitok_lite.store.folder import parts_of
+from alitok_lite.train import tasks
 with pytest.MonkeyPatch.context() as patch:
     test_train.add_presets(patch)
     out, preset, parts = sys.argv[2:]
@@ -697,7 +706,7 @@ with pytest.MonkeyPatch.context() as patch:
     torch.save(model.tokenizer.state_dict(), f"{out}/rank{rank}.pt")
     train.train("decoder", preset, out, overrides=common)
     nats = iter([2.0, 1.0, 3.0, 4.0])  # the second save is the best
-    patch.setattr(train.ARTask, "diagnose", lambda task: {"train nats": 0.0, "test nats": next(nats)})
+    patch.setattr(tasks.ARTask, "diagnose", lambda task: {"train nats": 0.0, "test nats": next(nats)})
     model = train.train("ar", preset, out, overrides=[*common, ("keep_best", True), ("save_every", 1)])
     torch.save(model.ar.state_dict(), f"{out}/rank{rank}-ar.pt")
 """
@@ -747,6 +756,7 @@ import pytest
 sys.path.insert(0, sys.argv[1])
 import test_train
 from alitok_lite import train
+from alitok_lite.store.folder import parts_of
 with pytest.MonkeyPatch.context() as patch:
     test_train.add_presets(patch)
     resume = Path(sys.argv[2], "state", "tokenizer.safetensors").exists()
@@ -797,9 +807,8 @@ def test_full_disk_keeps_the_last_good_checkpoint(run, monkeypatch, capsys):
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("alitok_lite.state.write_atomically", full)
+        patch.setattr("alitok_lite.train.state.write_atomically", full)
         patch.setitem(SETTINGS["mini"], "ar", replace(SETTINGS["mini"]["ar"], pictures=8))
-        patch.setattr("alitok_lite.__main__._trainable", lambda: ["mini"])
         assert main(["train", "ar", "--preset", "mini", "--out", str(run)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "No space left on device" in error

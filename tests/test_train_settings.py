@@ -11,11 +11,13 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from alitok_lite import AliTok, scenes, train
-from alitok_lite.config import Preset
-from alitok_lite.losses import LossWeights
-from alitok_lite.scan import scanned
-from alitok_lite.settings import TrainSettings, learning_rate
-from alitok_lite.sources import SceneSource
+from alitok_lite.core.config import Preset
+from alitok_lite.core.losses import LossWeights
+from alitok_lite.data.scan import scanned
+from alitok_lite.data.sources import SceneSource
+from alitok_lite.train import run as train_run
+from alitok_lite.train import tasks
+from alitok_lite.train.settings import TrainSettings, learning_rate
 
 COVERED: dict[str, list[str]] = {}
 BASE = TrainSettings(
@@ -264,7 +266,7 @@ SHORT = TrainSettings(steps=2, batch=4, lr=1e-3, warmup=1, pictures=8, save_ever
 @pytest.fixture(autouse=True)
 def no_sheets(monkeypatch):
     """Drawing them takes most of the time of so short a training."""
-    monkeypatch.setattr(train.ARTask, "sheet", lambda task: [torch.zeros(1, 3, 8, 8)])
+    monkeypatch.setattr(tasks.ARTask, "sheet", lambda task: [torch.zeros(1, 3, 8, 8)])
 
 
 def weights(model: AliTok) -> torch.Tensor:
@@ -310,7 +312,7 @@ def test_ar_model_knows_as_many_pictures_and_draws_batches_of_them(tmp_path):
     settings = replace(SHORT, pictures=11, batch=6)
     source = SceneSource(32, settings, torch.device("cpu"))
     model.ar = small_model().ar
-    task = train.ARTask(model, settings, train._accelerator(), source, tmp_path)
+    task = tasks.ARTask(model, settings, train_run.accelerator_front(), source, tmp_path)
     assert len(task.ids) == len(task.labels) == 11
     assert [len(rows) for rows in task.batch(0)] == [6, 6]
 
@@ -318,8 +320,8 @@ def test_ar_model_knows_as_many_pictures_and_draws_batches_of_them(tmp_path):
 @about("batch", "scan")
 @pytest.mark.parametrize("scan", ["raster", "column"])
 def test_tokenizer_learns_from_batches_in_the_order_of_the_scan(tmp_path, monkeypatch, scan):
-    seen, batch = [], train.TokenizerTask.batch
-    monkeypatch.setattr(train.TokenizerTask, "batch", lambda task, step: seen.append(batch(task, step)) or seen[-1])
+    seen, batch = [], tasks.TokenizerTask.batch
+    monkeypatch.setattr(tasks.TokenizerTask, "batch", lambda task, step: seen.append(batch(task, step)) or seen[-1])
     settings = replace(SHORT, scan=scan, batch=6)
     train.train_part("tokenizer", PRESET, settings, tmp_path)
     source = SceneSource(32, settings, torch.device("cpu"))

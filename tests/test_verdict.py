@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import permutation_test as scipy_permutation
 from scipy.stats import ttest_ind
 
-from alitok_lite import verdict
+from alitok_lite.study import verdict
 
 A, B = [5.1, 5.4, 5.2, 5.6, 5.3], [4.6, 4.9, 4.7, 5.2]
 

@@ -18,8 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from alitok_lite import TokenizerConfig, panels, probe, viz
-from alitok_lite.layers import causal_mask, rope_table
+from alitok_lite import TokenizerConfig, viz
+from alitok_lite.core.layers import causal_mask, rope_table
+from alitok_lite.measure import probe
+from alitok_lite.viz import explorer
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,6 @@ FIGURES = ATTENTION | {
     "masks of 16 x 16": lambda g: viz.masks(
         {"causal": probe.mask(TokenizerConfig(), "causal")}, {"causal": probe.sequence(TokenizerConfig(), "causal")}
     ),
-    "attention_matrix": lambda g: viz.attention_matrix(g.maps["bidirectional"][0], g.config, "bidirectional"),
     "dependency_maps": lambda g: viz.dependency_maps(g.dependency),
     "position_maps": lambda g: viz.position_maps({"with prefix": g.values, "without": g.values[5:]}, "nats"),
     "position_maps of 8 x 8": lambda g: viz.position_maps({"photos": torch.rand(73)}, "nats"),
@@ -141,7 +142,7 @@ def test_paper_axes_and_ink_are_the_house_s_own(given):
     (axes,) = figure.axes
     assert to_hex(figure.get_facecolor()) == to_hex(axes.get_facecolor()) == "#ffffff"
     texts = [axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels(), *figure.findobj(Text)]
-    assert {to_hex(text.get_color()) for text in texts if text.get_text()} == {panels.INK.lower()}
+    assert {to_hex(text.get_color()) for text in texts if text.get_text()} == {viz.INK.lower()}
 
 
 def drawn_texts(figure, monkeypatch):
@@ -432,11 +433,7 @@ def test_token_grid_writes_each_id(given):
 def test_png_and_picture(given):
     figure = viz.two_stages()
     data = viz.to_png(figure)
-    assert (
-        Image.open(io.BytesIO(data)).size
-        == viz.to_picture(figure).size
-        == tuple(map(int, 100 * figure.get_size_inches()))
-    )
+    assert Image.open(io.BytesIO(data)).size == tuple(map(int, 100 * figure.get_size_inches()))
     assert figure._repr_png_() == data  # a notebook shows it without pyplot
 
 
@@ -445,7 +442,7 @@ def test_style_does_not_leak_and_pyplot_stays_out(given):
     viz.two_stages()
     assert dict(rcParams) == before and rcParams["font.size"] == rcParamsOrig["font.size"]
     code = (
-        "import sys, alitok_lite.probe, alitok_lite.learn\n"
+        "import sys, alitok_lite.measure.probe, alitok_lite.learn\n"
         "assert not {'matplotlib', 'ipywidgets'} & sys.modules.keys()\n"
         "from alitok_lite import viz\n"
         "viz.to_png(viz.two_stages())\n"
@@ -468,8 +465,8 @@ def test_explorer_shows_what_its_twin_shows(given, monkeypatch):
     buttons = [cell for row in rows.children for cell in row.children if isinstance(cell, widgets.Button)]
 
     shown = []
-    monkeypatch.setattr(viz, "attention", lambda *arguments: shown.append(arguments))
-    monkeypatch.setattr(viz, "to_png", lambda _: str(len(shown)).encode())
+    monkeypatch.setattr(explorer, "attention", lambda *arguments: shown.append(arguments))
+    monkeypatch.setattr(explorer, "to_png", lambda _: str(len(shown)).encode())
     buttons[20].click()
     assert token.value == 20 and shown[-1][4] == 20 and picture.value == b"1"
     part.value, layer.value, head.value, token.value = "ar", 1, 0, 3

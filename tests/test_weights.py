@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from alitok_lite.weights import Weights
+from alitok_lite.train.average import Weights
 
 
 def network():

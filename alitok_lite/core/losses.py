@@ -1,0 +1,127 @@
+"""What the tokenizer is trained on: pixels, the prefix's auxiliary target, and a patch critic late in training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+
+from .tokenizer import TokenizerOutput
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weight of each term; 0 leaves the term out."""
+
+    mse: float = 1.0  # mean over pixels, as the paper's code
+    perceptual: float = 0.0  # ConvNeXt-Small logits, see train/perceptual.py
+    l1: float = 0.0  # differs: an L1 term, for presets without the perceptual term, whose weights are a download
+    edges: float = 0.0  # differs: an L1 term on differences of neighbouring pixels, for crisp outlines
+    aux: float = 0.66  # differs: fixed; the official 10 K / (G*G) is 0.66 at 16x16 and ruins small grids
+    vq: float = 1.0
+    # differs: the weight of the hinge PatchGAN is the size of its gradient at the pixels, the other terms' being 1
+    adversarial: float = 0.0
+    adversarial_start: float = 0.5  # share of the training after which the critic joins
+
+
+def prefix_target(pixels: Tensor, patch: int) -> Tensor:
+    """What the K prefix outputs should show: the top-left patch, then the G patches of the first row.
+
+    Source: paper.md, auxiliary target.
+
+    Shape: prefix_target((2, 3, 32, 32), 16) -> (2, 3, 3, 16, 16)
+    """
+    row = rearrange(pixels[:, :, :patch], "b c h (g w) -> b g c h w", w=patch)  # (B, G, 3, p, p)
+    return torch.cat([row[:, :1], row], 1)
+
+
+def edge_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
+    """Mean absolute error of the differences between neighbouring pixels, both directions.
+
+    Shape: edge_loss((2, 3, 32, 32), (2, 3, 32, 32)) -> ()
+    """
+    error = decoded - pixels
+    return (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2
+
+
+def reconstruction_losses(output: TokenizerOutput, pixels: Tensor, weights: LossWeights) -> dict[str, Tensor]:
+    """The weighted terms that need no critic, by name; their sum is the loss.
+
+    `output` holds pixels (B, 3, S, S), aux (B, K, 3, p, p) or None, and the VQ loss; each term is a scalar.
+    """
+    decoded = output.pixels.float()
+    terms = {"mse": weights.mse * F.mse_loss(decoded, pixels)}
+    if weights.l1:
+        terms["l1"] = weights.l1 * F.l1_loss(decoded, pixels)
+    if weights.edges:
+        terms["edges"] = weights.edges * edge_loss(decoded, pixels)
+    if weights.aux and output.aux is not None:
+        target = prefix_target(pixels, output.aux.shape[-1])
+        terms["aux"] = weights.aux * F.mse_loss(output.aux.float(), target)
+    if weights.vq:
+        terms["vq"] = weights.vq * output.vq_loss
+    return terms
+
+
+def adversarial_loss(
+    scores: Tensor, decoded: Tensor, others: Tensor, weight: float, average: Callable[[Tensor], Tensor] = torch.clone
+) -> Tensor:
+    """The decoder's hinge term: raise the critic's scores (B, 1, h, w) of the decoded pictures.
+
+    Scaled so that its gradient at the pixels is `weight` times as large as that of the other terms (a scalar),
+    the adaptive weight of VQGAN taken at the pixels instead of at the last layer. `average` is over processes.
+    """
+    loss = -scores.mean()
+    (mine,) = torch.autograd.grad(loss, decoded, retain_graph=True)
+    (theirs,) = torch.autograd.grad(others, decoded, retain_graph=True)
+    ratio = average(theirs.square().mean()) / average(mine.square().mean()).clamp_min(1e-16)
+    return weight * ratio.sqrt() * loss
+
+
+class _SpectralNorm(parametrizations._SpectralNorm):
+    """torch's own spectral norm, without `vdot`, which Apple GPUs lack in torch 2.8.
+
+    Shape: _SpectralNorm(torch.rand(4, 3, 2, 2))((4, 3, 2, 2)) -> (4, 3, 2, 2)
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        matrix = weight.flatten(1)
+        if self.training:
+            self._power_method(matrix, self.n_power_iterations)
+        return weight / torch.dot(self._u.clone(), torch.mv(matrix, self._v.clone()))
+
+
+def _normed(layer: nn.Conv2d) -> nn.Conv2d:
+    """The layer with a spectral norm of 1."""
+    return parametrize.register_parametrization(layer, "weight", _SpectralNorm(layer.weight))
+
+
+class PatchCritic(nn.Module):
+    """PatchGAN: judges overlapping patches of a picture as real (high) or decoded (low).
+
+    Three strided convolutions with spectral norm, which keeps the hinge game stable without any other trick.
+
+    Shape: PatchCritic(8)((2, 3, 32, 32)) -> (2, 1, 4, 4)
+    """
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        widths = [3, width, 2 * width, 4 * width]
+        layers = []
+        for a, b in zip(widths, widths[1:], strict=False):
+            layers += [_normed(nn.Conv2d(a, b, 4, 2, 1)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, _normed(nn.Conv2d(widths[-1], 1, 3, 1, 1)))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.layers(2 * pixels - 1)
+
+
+def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Hinge loss of the critic's scores (B, 1, h, w) of real and decoded pictures.
+
+    Shape: critic_loss((2, 1, 4, 4), (2, 1, 4, 4)) -> ()
+    """
+    return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2

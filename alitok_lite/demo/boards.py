@@ -1,0 +1,225 @@
+"""What the app shows, as HTML: boards of tokens, rows of pictures, a slider between two pictures, bars.
+
+HTML follows the width of a phone, the dark theme and the keyboard, and needs no file for each frame. Nothing here
+takes a visitor's text: words come from the package, pictures go in as data URIs.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+_VIRIDIS = (  # nine samples of matplotlib's map, which is not worth importing for them
+    (68, 1, 84),
+    (71, 44, 122),
+    (59, 81, 139),
+    (44, 113, 142),
+    (33, 144, 141),
+    (39, 173, 129),
+    (92, 200, 99),
+    (170, 220, 50),
+    (253, 231, 37),
+)
+GRADIENT = ", ".join(f"rgb({r} {g} {b})" for r, g, b in _VIRIDIS)
+
+STYLE = Path(__file__).with_name("page.css").read_text("utf-8")
+
+
+def gradient_colour(share: float) -> tuple[int, int, int]:
+    """Viridis at 0..1, which is clipped; the darkest colour for NaN."""
+    place = (min(max(share, 0.0), 1.0) if share == share else 0.0) * (len(_VIRIDIS) - 1)
+    index = min(int(place), len(_VIRIDIS) - 2)
+    low, high, part = _VIRIDIS[index], _VIRIDIS[index + 1], place - index
+    return tuple(round(a + (b - a) * part) for a, b in zip(low, high, strict=True))
+
+
+def id_colour(id_: int) -> tuple[int, int, int]:
+    """A light colour for an id; neighbouring ids get distant hues."""
+    import colorsys
+
+    return tuple(round(255 * v) for v in colorsys.hls_to_rgb(id_ * 0.618034 % 1, 0.8, 0.55))
+
+
+def _on(colour: Sequence[int]) -> str:
+    """Black or white, whichever reads better on a colour."""
+    return "#111" if colour[0] * 0.299 + colour[1] * 0.587 + colour[2] * 0.114 > 125 else "#fff"
+
+
+def data_uri(picture: Image.Image) -> str:
+    """A picture as the address of itself."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+class Cell(NamedTuple):
+    """One token of a board."""
+
+    text: str = ""
+    colour: tuple[int, int, int] | None = None  # none: pale, or the picture beneath
+    alpha: float = 1.0
+
+
+class Look(NamedTuple):
+    """How a board is shown."""
+
+    picture: Image.Image | None = None  # beneath the image tokens
+    dim: bool = False  # the picture in dark grey, on which colours shine
+    marked: int | None = None  # the token with a red frame
+    asks: bool = False  # the frame is dashed: the token only belongs there
+    size: float = 0.3  # of the text, in cells
+
+
+def board(cells: Sequence[Cell], grid: int, alt: str, look: Look = Look()) -> str:  # noqa: B008 (a constant)
+    """Tokens where they stand: G x G image tokens, above them the prefix tokens if `cells` has 1 + G more.
+
+    Each prefix token stands over the column that it sketches, that of the corner at the left.
+    """
+    prefix = len(cells) - grid * grid
+    shift = 1 if prefix else 0
+    parts = [] if look.picture is None else [_beneath(look.picture, grid, shift)]
+    for token, cell in enumerate(cells):
+        row, column = (0, token) if token < prefix else divmod(token - prefix, grid)
+        if token >= prefix:
+            row, column = row + shift, column + shift
+        kind = "prefix" if token < prefix else "image"
+        if token == look.marked:
+            kind += " here" + " asks" * look.asks
+        style = f"grid-area:{row + 1}/{column + 1}"
+        if cell.colour is not None:
+            paint = "rgb({} {} {}/{:.2f})".format(*cell.colour, cell.alpha)
+            behind = token < prefix and cell.alpha < 1  # no picture lies there
+            style += f";background:linear-gradient({paint} 0 0),#3a3a3a" if behind else f";background:{paint}"
+            style += f";color:{_on(cell.colour) if cell.alpha > 0.5 else '#fff'}"
+        elif look.picture is None or token < prefix:
+            kind += " blank"
+        parts.append(f'<b class="{kind}" data-token="{token}" style="{style}">{escape(cell.text)}</b>')
+    shown = "al-board" + " overlay" * (look.picture is not None) + " dim" * look.dim
+    style = f"--n:{grid + shift};--size:{look.size}"
+    return f'<div class="{shown}" role="img" aria-label="{escape(alt)}" style="{style}">{"".join(parts)}</div>'
+
+
+def _beneath(picture: Image.Image, grid: int, shift: int) -> str:
+    area = f"{1 + shift}/{1 + shift}/{1 + shift + grid}/{1 + shift + grid}"
+    return f'<img alt="" src="{data_uri(picture)}" style="grid-area:{area}">'
+
+
+def heat(values: np.ndarray, top: float, form: str = "{:.1f}", over: bool = False, least: float = 0.0) -> list[Cell]:
+    """Values of tokens (T,) as cells, coloured from 0 to `top`; NaN is pale.
+
+    `over` lets a picture shine through low values. Numbers below `least` are not written.
+    """
+    cells = []
+    for value in values.tolist():
+        if math.isnan(value):
+            cells.append(Cell())
+            continue
+        share = value / top if top > 0 else 0.0
+        text = form.format(value) if value >= least else ""
+        cells.append(Cell(text, gradient_colour(share), 0.95 * min(max(share, 0), 1) ** 0.4 if over else 1.0))
+    return cells
+
+
+def scale(top: float, unit: str, form: str = "{:.1f}", low: str = "0") -> str:
+    """The legend of `heat`."""
+    bar = f'<i style="background:linear-gradient(90deg, {GRADIENT})"></i>'
+    return f'<div class="al-scale"><span>{low}</span>{bar}<span>{form.format(top)} {escape(unit)}</span></div>'
+
+
+def figure(content: str, caption: str = "", note: str = "") -> str:
+    """Content with a caption above it and a smaller note behind that."""
+    small = f"<small>{escape(note)}</small>" if note else ""
+    return f"<figure><figcaption>{escape(caption)}{small}</figcaption><div>{content}</div></figure>"
+
+
+def image(picture: Image.Image, alt: str, wide: bool = False) -> str:
+    """A picture, as wide as there is room."""
+    return f'<img class="picture{" wide" * wide}" alt="{escape(alt)}" src="{data_uri(picture)}">'
+
+
+def row(figures: Sequence[str], least: int = 190, most: int = 330) -> str:
+    """Figures side by side, or below each other where there is no room for `least` pixels each."""
+    return f'<div class="al-row" style="--least:{least}px;--most:{most}px">{"".join(figures)}</div>'
+
+
+def page(*parts: str) -> str:
+    """Parts below each other, in the app's style."""
+    return f'<div class="al">{"".join(parts)}</div>'
+
+
+def heading(text: str) -> str:
+    """A line above a row of figures."""
+    return f"<h4>{escape(text)}</h4>"
+
+
+def note(text: str) -> str:
+    """A sentence in small print."""
+    return f'<p class="al-note">{escape(text)}</p>'
+
+
+def compare(left: Image.Image, right: Image.Image, names: tuple[str, str]) -> str:
+    """A slider between two pictures of one size: it shows `left` up to the handle; works with arrow keys too."""
+    first, second = (escape(name) for name in names)
+    move = "this.parentNode.style.setProperty('--cut', this.value + '%')"
+    return (
+        f'<div class="al-compare" style="--cut:50%"><img alt="{second}" src="{data_uri(right)}">'
+        f'<img class="over" alt="{first}" src="{data_uri(left)}">'
+        f'<input type="range" min="0" max="100" value="50" oninput="{move}"'
+        f' aria-label="How much of the left picture is shown: {first} or {second}"></div>'
+        f'<div class="al-ends"><span>{first}</span><span>{second}</span></div>'
+    )
+
+
+def bars(named: dict[str, float], unit: str, form: str = "{:.0f}", colour: str = "#0072B2") -> str:
+    """Numbers from 0 up, one bar below the other."""
+    top, lines = max([*named.values(), 1e-9]), []
+    for name, value in named.items():
+        text = f"{form.format(value)} {escape(unit)}"
+        width = f"calc((100% - 84px) * {max(value, 0) / top:.4f})"
+        lines.append(f'<span>{escape(name)}</span><div><i style="width:{width};background:{colour}"></i>{text}</div>')
+    words = ", ".join(f"{name} {form.format(value)} {unit}" for name, value in named.items())
+    return f'<div class="al-bars" role="img" aria-label="{escape(words)}">{"".join(lines)}</div>'
+
+
+@lru_cache(maxsize=16)
+def thumbnail_style(selector: str, names: tuple[str, ...], strip: bytes, least: str = "max(58px, 12.5%)") -> str:
+    """A style element that turns the labels of a radio group into tiles with pictures.
+
+    strip: a WEBP of one square for each name, side by side; empty makes plain words. least: width of a tile in CSS,
+    by default such that seven fit on a desk and five on a phone.
+    """
+    if not strip:
+        return "<style></style>"
+    url = f"url(data:image/webp;base64,{base64.b64encode(strip).decode()})"
+    narrow = "@media (max-width: 500px)"
+    rules = [
+        f"{selector} .wrap {{display: grid; gap: 6px; grid-template-columns: repeat(auto-fill, minmax({least}, 1fr))}}",
+        f"{selector} label {{flex-direction: column; gap: 2px; padding: 3px 3px 5px; min-width: 0}}",
+        f"{selector} label span {{margin: 0; font-size: 11px; letter-spacing: -.02em; line-height: 1.15;"
+        " max-width: 100%; text-align: center; overflow-wrap: anywhere}",
+        f"{narrow} {{{selector} label {{padding: 2px 2px 4px}}",
+        f"{selector} label span {{font-size: 10px; letter-spacing: -.03em}}}}",
+        f"{selector} input {{position: absolute; opacity: 0}}",
+        f"{selector} label:focus-within {{outline: 3px solid var(--color-accent); outline-offset: 1px}}",
+        f"{selector} label::before {{content: ''; width: 100%; aspect-ratio: 1; border-radius: 6px;"
+        f" background: {url} 0 0 / {len(names)}00% 100%}}",
+    ]
+    for index in range(len(names)):
+        where = 100 * index / max(1, len(names) - 1)
+        rules.append(f"{selector} label:nth-of-type({index + 1})::before {{background-position-x: {where:.3f}%}}")
+    return "<style>" + "\n".join(rules) + "</style>"
+
+
+# For the component that shows a picker: a click on a cell, or an arrow key, gives its token.
+PICK = Path(__file__).with_name("pick.js").read_text("utf-8")
+
+# For the head of the page, so that it listens before anything can be pressed: arrow keys choose within a group of
+# radio buttons, as everywhere else on the web.
+KEYS = "<script>" + Path(__file__).with_name("page.js").read_text("utf-8") + "</script>"

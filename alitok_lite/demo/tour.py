@@ -1,0 +1,113 @@
+"""The guided tour: its stops, what each sets, and what it says."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .models import models
+
+
+class Step(NamedTuple):
+    """A stop of the tour: where it is, what it says, what it sets (names of the page's controls)."""
+
+    tab: str
+    text: str
+    settings: dict[str, object]
+
+
+def tour() -> list[Step]:
+    """The stops that the models on offer allow."""
+    steps = [*_drawing_steps(), *_looking_steps(), *_poking_steps()]
+    if any(card.knows_scenes and card.ar for card in models().values()):
+        steps.append(
+            Step(
+                "predict",
+                "Last stop. A language model for pictures can only be as good as its tokens are predictable. Here is "
+                "what each token of one scene cost: the first ones are dear, and then the picture explains itself.",
+                {"predict_scene": "lighthouse"},
+            )
+        )
+    return steps
+
+
+def _drawing_steps() -> list[Step]:
+    drawing = [(name, card) for name, card in models().items() if card.ar and card.classes]
+    if not drawing:
+        return []
+    name, card = next(((n, c) for n, c in drawing if c.knows_scenes), drawing[0])
+    kind = "face" if card.knows_scenes else card.classes[0]
+    common = {"draw_model": name, "kind": kind, "seed": "3", "count": 1, "slow": True}
+    return [
+        Step(
+            "draw",
+            "A picture is drawn like a sentence is written: one token after another, never looking ahead. Class and "
+            "seed are set; press **Draw** and follow both grids.",
+            common | {"temperature": 1},
+        ),
+        Step(
+            "draw",
+            "Now at temperature 0 the model always takes its favourite token. Press **Draw** again: no chance is left, "
+            "so every seed gives this one picture, and the entropy is shown as 0.",
+            common | {"temperature": 0},
+        ),
+    ]
+
+
+def _looking_steps() -> list[Step]:
+    names = list(models())
+    if not names:
+        return []
+    name = next((n for n, card in models().items() if card.knows_scenes), names[0])
+    card = models()[name]
+    grid, prefix = card.config.grid, card.config.prefix_tokens
+    middle = prefix + (grid // 2) * grid + grid // 2
+    common = {"look_model": name, "look_scene": "lighthouse", "token": middle, "layer": 0, "head": -1}
+    first = "causal" if 1 in card.stages else "bidirectional"
+    steps = [
+        Step(
+            "reconstruct",
+            "Before anything can be predicted, a picture must become tokens. Pull the handle in the middle: how much "
+            "of the scene survives in these few numbers?",
+            {"reconstruct_model": name, "reconstruct_scene": "sailboat"},
+        ),
+        Step(
+            "look",
+            "This is one token in the middle. Which tokens does it look at, and which ones do its pixels depend on? "
+            "Click other patches, and see the red frame move.",
+            common | {"part": first},
+        ),
+    ]
+    if 2 in card.stages and first == "causal":
+        text = (
+            "The same token in the bidirectional decoder: now it may look at later tokens too, and its pixels listen "
+            "to them. The ids have not changed, only who may read them."
+        )
+        steps.append(Step("look", text, common | {"part": "bidirectional"}))
+    return steps
+
+
+def _poking_steps() -> list[Step]:
+    names = [name for name, card in models().items() if card.knows_scenes and card.config.prefix_tokens]
+    if not names:
+        return []
+    card = models()[names[0]]
+    middle = card.config.prefix_tokens + card.config.grid * (card.config.grid // 2)
+    common = {"poke_model": names[0], "poke_scene": "balloon"}
+    return [
+        Step(
+            "poke",
+            "One token in the middle of this scene becomes another one. Compare the two rows: before its own place, "
+            "the causal decoder's picture stays as it was, to the last pixel.",
+            common | {"experiment": "change", "poke_token": middle},
+        ),
+        Step(
+            "poke",
+            "Half of the tokens are gone. Move the slider: the picture is told from top to bottom, and what is not "
+            "told yet is filled with the most ordinary token there is.",
+            common | {"experiment": "keep", "keep": middle},
+        ),
+    ]
+
+
+def tour_text(steps: Sequence[Step], index: int) -> str:
+    """What the tour says at a stop, in Markdown."""
+    return f"**Stop {index + 1} of {len(steps)}.** {steps[index].text}"

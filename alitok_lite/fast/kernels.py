@@ -1,0 +1,142 @@
+"""The GPU kernels of `steps.py`, in Triton; import this where Triton is (it comes with torch for CUDA).
+
+Each computes what lines of `core/layers.py` compute: in float32, rounded to the model's dtype where those round.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def read(address, inside):
+    """Numbers in float32, 0 where they are not inside."""
+    return tl.load(address, inside, 0.0).to(tl.float32)
+
+
+@triton.jit
+def rounded(x, address):
+    """x in float32, after rounding to the dtype that lies at the address."""
+    return x.to(address.dtype.element_ty).to(tl.float32)
+
+
+@triton.jit
+def add_norm(x, y, weight, out, width, WIDTH: tl.constexpr):
+    """x += y, out = RMSNorm(x). One program a row; WIDTH is the power of two that holds `width`."""
+    columns = tl.arange(0, WIDTH)
+    inside = columns < width
+    at = tl.program_id(0) * width + columns
+    total = rounded(read(x + at, inside) + read(y + at, inside), x)
+    tl.store(x + at, total, inside)
+    total *= tl.rsqrt(tl.sum(total * total, 0) / width + 1e-5)
+    tl.store(out + at, rounded(total, x) * read(weight + columns, inside), inside)
+
+
+@triton.jit
+def swiglu(both, out, hidden, BLOCK: tl.constexpr):
+    """silu(gate) * up, from rows of [gate, up]. One program a row and block of columns."""
+    row, columns = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = columns < hidden
+    gate = read(both + row * 2 * hidden + columns, inside)
+    up = read(both + row * 2 * hidden + hidden + columns, inside)
+    tl.store(out + row * hidden + columns, rounded(gate * tl.sigmoid(gate), both) * up, inside)
+
+
+@triton.jit
+def turned(x, weight, column, inside, cos, sin, SIZE: tl.constexpr):
+    """QK-norm and RoPE of one head in float32; sin has a minus where a number is the first of its pair."""
+    own, other = read(x + column, inside), read(x + (column ^ 1), inside)  # a number and the other one of its pair
+    scale = tl.rsqrt(tl.sum(own * own, 0) / SIZE + 1e-5)
+    own = rounded(rounded(own * scale, x) * read(weight + column, inside), x)
+    other = rounded(rounded(other * scale, x) * read(weight + (column ^ 1), inside), x)
+    return rounded(own * cos + other * sin, x)
+
+
+@triton.jit
+def attend(
+    qkv, q_weight, k_weight, rope, keys, values, out, position, room, scale,
+    HEADS: tl.constexpr, SIZE: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """QK-norm, RoPE, the cache's new entry, attention over all entries. One program a row and head.
+
+    COLUMNS is the power of two that holds SIZE; BLOCK entries are read at once. Each of the BLOCK places keeps a
+    running softmax of its own, and they are joined behind the loop: inside it no warp waits for another. Powers are
+    of 2, which the GPU has an instruction for. The new entry takes part from registers: other threads might not see
+    it in memory yet.
+    """
+    row, head, now = tl.program_id(0), tl.program_id(1), tl.load(position).to(tl.int32)
+    column = tl.arange(0, COLUMNS)
+    inside = column < SIZE
+    turn = rope + now * SIZE + (column // 2) * 2
+    cos, sin = read(turn, inside), read(turn + 1, inside)
+    sin = tl.where(column % 2 == 0, -sin, sin)
+    start = qkv + (row * 3 * HEADS + head) * SIZE
+    q = turned(start, q_weight, column, inside, cos, sin, SIZE) * (scale * 1.4426950408889634)
+    k = turned(start + HEADS * SIZE, k_weight, column, inside, cos, sin, SIZE)
+    v = read(start + 2 * HEADS * SIZE + column, inside)
+
+    entry = (row.to(tl.int64) * HEADS + head) * room * SIZE  # within it, 32 bits do
+    tl.store(keys + entry + now * SIZE + column, k, inside)
+    tl.store(values + entry + now * SIZE + column, v, inside)
+
+    own = tl.sum(q * k, 0)
+    places = tl.arange(0, BLOCK)
+    tile = places[:, None] * SIZE + column[None, :]
+    most = tl.zeros([BLOCK], tl.float32) + own  # not minus infinity, from which nothing can be subtracted
+    share, mixed = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK, COLUMNS], tl.float32)
+    for first in tl.range(0, now, BLOCK, num_stages=STAGES):
+        old = first + places < now
+        seen = old[:, None] & inside[None, :]
+        key = tl.load(keys + entry + first * SIZE + tile, seen, 0.0)
+        value = tl.load(values + entry + first * SIZE + tile, seen, 0.0)  # on its way while the scores are summed up
+        scores = tl.where(old, tl.sum(key.to(tl.float32) * q[None, :], 1), float("-inf"))
+        higher = tl.maximum(most, scores)
+        weights, fade = tl.exp2(scores - higher), tl.exp2(most - higher)
+        mixed = mixed * fade[:, None] + value.to(tl.float32) * weights[:, None]
+        share, most = share * fade + weights, higher
+
+    top = tl.max(most, 0)
+    fade, weight = tl.exp2(most - top), tl.exp2(own - top)  # of the places, of the new entry
+    total = tl.sum(share * fade, 0) + weight
+    mixed = tl.sum(mixed * fade[:, None], 0) + v * weight
+    tl.store(out + (row * HEADS + head) * SIZE + column, mixed / total, inside)
+
+
+def tiles(rows: int, size: int) -> tuple[int, int, int]:
+    """How `attend` is cut: entries read at once, warps of a program, stages of its loop.
+
+    Measured on an H100 with heads of 48 numbers. Small blocks are best, since a program's registers decide how many
+    programs read at the same time. Very few rows leave most of the GPU idle: there more warps make a loop shorter.
+    """
+    share = 512 if rows <= 4 else 2048  # numbers of a block that a warp holds
+    return 32, max(1, 32 * triton.next_power_of_2(size) // share), 1 if rows <= 4 else 3
+
+
+@triton.jit
+def draw(
+    logits, noise, scales, temperature, position, tokens, ids, entropy, codes, room,
+    GUIDED: tl.constexpr, CODES: tl.constexpr,
+):  # fmt: skip
+    """`sampling.draw_codes` without truncation. One program a picture; CODES is the power of two that holds `codes`.
+
+    With guidance, logits and tokens have the rows with the class first, then as many without it.
+    """
+    picture, pictures, now = tl.program_id(0), tl.num_programs(0), tl.load(position).to(tl.int32)
+    code = tl.arange(0, CODES)
+    inside = code < codes
+    at = picture * codes + code
+    x = read(logits + at, inside)
+    if GUIDED:
+        unconditional = read(logits + pictures * codes + at, inside)
+        x = unconditional + tl.load(scales + now) * (x - unconditional)
+    x = tl.where(inside, x / tl.load(temperature), float("-inf"))
+    below = x - tl.max(x, 0)
+    weights = tl.exp(below)
+    total = tl.sum(weights, 0)
+    mean = tl.sum(tl.where(inside, weights * below, 0.0), 0) / total
+    tl.store(entropy + picture, tl.log(total) - mean)
+    drawn = tl.argmax(x + read(noise + at, inside), 0)
+    drawn = tl.minimum(drawn, codes - 1)  # whatever the logits are, it is a row of the embedding table
+    tl.store(ids + picture * room + now, drawn)
+    tl.store(tokens + picture, drawn)
+    if GUIDED:
+        tl.store(tokens + pictures + picture, drawn)

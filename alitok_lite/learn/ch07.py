@@ -1,0 +1,94 @@
+"""The exercises of notebook 07: parameters, the KV cache, names of the official weights."""
+
+from collections.abc import Callable
+
+import torch
+
+from ..core.ar import ARModel
+from ..core.config import ARConfig
+from ..store import official
+from .exercises import exercise, require, require_function, require_number, shortened
+
+
+@exercise(
+    "7.1",
+    hint="qkv D x 3D + 3D, out D x D + D, two norms of D, two QK-norms of D / heads, three matrices D x hidden.",
+    stub="""
+def block_parameters(width, heads, hidden):
+    return 0  # your code
+""",
+)
+def block_parameters(answer: Callable) -> None:
+    """Write block_parameters(width, heads, hidden): how many parameters one block of the AR model has: attention with
+    biases and with a norm for queries and one for keys, SwiGLU without biases, and two RMSNorms of one weight for each
+    number."""
+    require_function(answer)
+    more = answer(8, 2, 11) - answer(8, 2, 10)
+    require_number(more, 24, "SwiGLU has three matrices, so a hidden number more must cost 3 x width, at width 8 24")
+    fewer = answer(8, 2, 10) - answer(8, 4, 10)
+    norms = "The norms of queries and keys have width / heads weights each: from 2 heads to 4, at width 8, are 4 fewer"
+    require_number(fewer, 4, norms)
+    plain = answer(8, 8, 0)
+    require(plain != 4 * 64 + 2 * 8 + 2, "The linear layers of attention have biases, 3 x width and width of them.")
+    require_number(plain, 306, "Width 8, 8 heads, no SwiGLU: qkv 216, out 72, two norms 16, two QK-norms 2, in all 306")
+    for sizes in ((16, 2, 24), (24, 3, 64)):
+        block = ARModel._block(ARConfig(width=sizes[0], heads=sizes[1], hidden=sizes[2]))
+        count = sum(p.numel() for p in block.parameters())
+        require_number(answer(*sizes), count, f"A block of width, heads, hidden {sizes} has {count:,} parameters")
+
+
+@exercise(
+    "7.2",
+    hint="Each layer keeps a key and a value of `width` numbers for every token of every row; guidance has two rows.",
+    stub="""
+def cache_bytes(depth, width, tokens, pictures, number_bytes, guided):
+    return 0  # your code
+""",
+)
+def cache_bytes(answer: Callable) -> None:
+    """Write cache_bytes(depth, width, tokens, pictures, number_bytes, guided): how many bytes the KV cache of the AR
+    model takes. number_bytes is 4 for float32 and 2 for bfloat16; guided is True or False."""
+    require_function(answer)
+    require_number(
+        answer(1, 1, 1, 1, 1, False), 2, "One layer, one token, one number of one byte are a key and a value, 2"
+    )
+    base = {"depth": 3, "width": 8, "tokens": 5, "pictures": 2, "number_bytes": 2}
+    once = answer(*base.values(), False)
+    for name, value in base.items():
+        twice = answer(*(base | {name: 2 * value}).values(), False)
+        require_number(twice, 2 * once, f"Twice the {name} must take twice the bytes, {2 * once} instead of {once}")
+    require_number(once, 960, "3 layers of width 8 with 5 tokens of 2 pictures in 2 bytes take 960")
+    guided = "Guidance reads every picture with class and without, so it must take twice the bytes"
+    require_number(answer(*base.values(), True), 2 * once, guided)
+
+
+@exercise(
+    "7.3",
+    hint="A chain of key.replace(old, new). w1 goes through silu, w3 is multiplied with it, w2 leads back to width D.",
+    stub="""
+def our_name(key):
+    return key  # your code
+""",
+)
+def our_name(answer: Callable) -> None:
+    """Write our_name(key): the name in this package of a tensor of an official AR model, such as
+    "blocks.0.mlp.w1.weight"."""
+    require_function(answer)
+    sizes = ARConfig(codebook_size=8, grid=2, prefix_tokens=3, classes=2, width=8, depth=12, heads=2, hidden=8)
+    with torch.device("meta"):
+        wanted = {official.official_ar_name(name): name for name in ARModel(sizes).state_dict()}
+    for same in ("norm.weight", "output.bias", "blocks.0.norm1.weight"):
+        require(answer(same) == same, f"{same} has the same name in both; yours is {shortened(answer(same))}.")
+    for key, name in wanted.items():
+        found = answer(key)
+        require(isinstance(found, str), f"our_name must return a string; for {key} it returns {shortened(found)}.")
+        swapped = ".mlp." in key and found != name and found in wanted.values()
+        mixed = f"{key} is {_ROLES[name.split('.')[3]]}" if swapped else f"{key} must find its place"
+        require(found == name, f"{mixed}: {found} is not its name here.")
+
+
+_ROLES = {
+    "gate": "the one that goes through silu",
+    "up": "the one that is multiplied with the gate",
+    "down": "the one that leads back to the width",
+}

@@ -1,0 +1,95 @@
+"""The exercises of notebook 08: corrected entropy, scan orders, rotary positions."""
+
+from collections.abc import Callable
+
+import torch
+
+from .exercises import (
+    as_tensor,
+    exercise,
+    no_nan,
+    plain_number,
+    require,
+    require_function,
+    require_number,
+    require_tensor,
+)
+
+
+@exercise(
+    "8.1",
+    hint="p = counts / N; entropy -(p * p.log()).sum() over p > 0; then add (codes that were seen - 1) / (2 N).",
+    stub="""
+def corrected(counts):
+    return 0.0  # your code
+""",
+)
+def corrected(answer: Callable) -> None:
+    """Write corrected(counts): the entropy in nats of codes that were counted (V,), plus (S - 1) / (2 N), where S codes
+    were seen at all, N times in sum."""
+    require_function(answer)
+    always = plain_number(answer(torch.tensor([6])))
+    require_number(always, 0, "One code that is always used has no entropy, and one seen code no correction, so 0")
+    even = torch.full((8,), 10**6)
+    uniform = (
+        "With millions of counts the correction is nothing: 8 equally frequent codes must have log(8) = 2.0794 nats"
+    )
+    require_number(answer(even), torch.tensor(8.0).log().item(), uniform)
+    few = "Two codes seen once each must have log(2) + (2 - 1) / (2 * 2) = 0.9431 nats"
+    require_number(answer(torch.tensor([1, 1])), torch.tensor(2.0).log().item() + 0.25, few)
+    unused = plain_number(answer(torch.tensor([1, 1, 0, 0])))
+    no_nan(unused)
+    require_number(unused, torch.tensor(2.0).log().item() + 0.25, "Codes that were never seen must change nothing")
+    counts = torch.tensor([1, 2, 3, 4])
+    wanted = torch.special.entr(counts / 10).sum().item() + 3 / 20
+    require_number(answer(counts), wanted, f"Counts 1, 2, 3, 4 must give {wanted:.4f}")
+
+
+@exercise(
+    "8.2",
+    hint="torch.arange(grid**2).view(grid, grid) numbers the patches; row.flip(0) turns a row round; which rows?",
+    stub="""
+def snake(grid):
+    return torch.arange(grid**2)  # your code
+""",
+)
+def snake(answer: Callable) -> None:
+    """Write snake(grid): the G*G patches, numbered row by row, in the order of a snake: first row from left to right,
+    second from right to left, and so on."""
+    require_function(answer)
+    found = as_tensor(answer(4), "snake")
+    require(found.shape == (16,), f"snake(4) must name 16 patches, of shape (16,); yours has {tuple(found.shape)}.")
+    once = sorted(found.tolist()) == list(range(16))
+    require(once, "Every patch from 0 to 15 must be visited once.")
+    require_tensor(found[:4], torch.arange(4), "The first row must go from left to right")
+    last = f"After patch 3, at the end of the first row, the snake must go straight down to 7; yours goes to {found[4]}"
+    require(found[4] == 7, f"{last}.")
+    steps = [
+        abs(a % 4 - b % 4) + abs(a // 4 - b // 4) for a, b in zip(found.tolist(), found.tolist()[1:], strict=False)
+    ]
+    require(max(steps) == 1, "A snake never jumps: each patch must be beside, above or below the one before it.")
+    require_tensor(
+        answer(3), torch.tensor([0, 1, 2, 5, 4, 3, 6, 7, 8]), "The snake of a 3 x 3 grid must be 0 1 2 5 4 3 6 7 8"
+    )
+
+
+@exercise(
+    "8.3",
+    hint="With a cache every token passes once: T. Without one, step t runs t positions again: 1 + 2 + ... + T.",
+    stub="""
+def positions(tokens, cache, guided):
+    return 0  # your code
+""",
+)
+def positions(answer: Callable) -> None:
+    """Write positions(tokens, cache, guided): how many positions pass through the AR model while it draws one picture
+    of T tokens, with a KV cache or without, with guidance (which reads every sentence twice) or without."""
+    require_function(answer)
+    require_number(answer(1, True, False), 1, "One token takes one position, that of the class, so 1")
+    require_number(answer(21, True, False), 21, "With a cache each of 21 steps runs one position, 21 in all")
+    require_number(answer(3, False, False), 6, "Without a cache three tokens take 1 + 2 + 3 = 6 positions")
+    require_number(answer(273, False, False), 273 * 137, "Without a cache 273 tokens take 273 * 274 / 2 = 37,401")
+    require_number(
+        answer(21, True, True), 42, "Guidance reads with the class and without, so 21 tokens take 42 with a cache"
+    )
+    require_number(answer(3, False, True), 12, "Guidance doubles the 6 positions of three tokens without a cache to 12")

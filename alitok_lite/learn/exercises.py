@@ -1,0 +1,155 @@
+"""Exercises: `check` tests an answer, `hint` helps, `solution` shows one that passes.
+
+Every exercise is one function in the file of its notebook, ch01.py and so on: its name is the name of the answer, its
+docstring the task, its body requires properties of the answer, each with a sentence for the learner who misses it. Any
+answer with the properties passes. The solutions are in solutions.py, which a teacher may leave out: `check` and `hint`
+work without it.
+"""
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SOLUTIONS = Path(__file__).with_name("solutions.py")
+
+
+class Unmet(Exception):
+    """A property that an answer lacks; the message says which, and what was found."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise. `stub` is the code that the learner starts from; it runs, and does not pass."""
+
+    number: str
+    name: str  # of the answer, in the stub and in the solution
+    task: str
+    hint: str
+    stub: str
+    test: Callable[[object], None]  # raises Unmet
+
+
+EXERCISES: dict[str, Exercise] = {}
+
+
+def exercise(number: str, hint: str, stub: str) -> Callable:
+    """Registers the function below it as the test of an exercise."""
+
+    def register(test: Callable[[object], None]) -> Callable[[object], None]:
+        task = " ".join(test.__doc__.split())
+        EXERCISES[number] = Exercise(number, test.__name__, task, hint, stub.strip() + "\n", test)
+        return test
+
+    return register
+
+
+def find(number: str) -> Exercise:
+    """The exercise of that number; ValueError, naming those that exist, for another."""
+    if str(number) not in EXERCISES:
+        raise ValueError(f"there is no exercise {number!r}; there are {', '.join(EXERCISES)}")
+    return EXERCISES[str(number)]
+
+
+def check(number: str, answer: object) -> bool:
+    """Whether the answer has every property that the exercise asks for; prints a sentence that says which is missing.
+
+    An exception in the learner's code is a missing property too. ValueError for an unknown number.
+    """
+    wanted = find(number)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():  # the notebook's own numbers stay as they are
+            wanted.test(answer)
+    except Unmet as unmet:
+        _print(f"{number}: not yet. {unmet}")
+    except Exception as error:  # the learner's code may raise anything
+        _print(f"{number}: not yet. {wanted.name} stopped with {type(error).__name__}: {error}".split("\n")[0])
+    else:
+        print(f"{number}: right!")
+        return True
+    return False
+
+
+def hint(number: str) -> None:
+    """Print the hint of an exercise; ValueError for an unknown number."""
+    _print(find(number).hint)
+
+
+def _print(text: str) -> None:
+    """In lines that a notebook shows whole; it breaks longer ones anywhere."""
+    print(textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False))
+
+
+def solution(number: str) -> None:
+    """Print a solution, or that this copy comes without; ValueError for an unknown number."""
+    text = solution_source(number)
+    print(text or f"This copy comes without the solution of {number}: ask your teacher, and try hint({number!r}).")
+
+
+def solution_source(number: str) -> str:
+    """The code of a solution, which needs torch alone; empty where there is none."""
+    find(number)
+    text = SOLUTIONS.read_text() if SOLUTIONS.is_file() else ""
+    for section in text.split("\n# --- ")[1:]:
+        name, source = section.split("\n", 1)
+        if name.strip() == str(number):
+            return source.strip() + "\n"
+    return ""
+
+
+def require(condition: object, message: str) -> None:
+    if not condition:
+        raise Unmet(message)
+
+
+def require_function(answer: object) -> None:
+    require(callable(answer), f"The answer must be a function; this is {shortened(answer)}.")
+
+
+def shortened(value: object) -> str:
+    """A value in one short line."""
+    text = str(value.tolist() if isinstance(value, Tensor) else value).replace("\n", " ")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def plain_number(value: object) -> object:
+    """A number out of a tensor or array that holds one, else the value itself."""
+    single = isinstance(value, Tensor | np.ndarray | np.generic) and np.prod(value.shape) == 1
+    return value.item() if single else value
+
+
+def require_number(found: object, wanted: float, message: str) -> None:
+    """found must be that number, up to rounding; a tensor with one number is one too."""
+    found = plain_number(found)
+    right = isinstance(found, int | float) and abs(found - wanted) <= 1e-4 * max(1, abs(wanted))
+    require(right, f"{message}; yours is {shortened(found)}.")
+
+
+def as_tensor(found: object, name: str) -> Tensor:
+    """What a function returned: a tensor, an array, or a list of numbers or of tensors."""
+    require(found is not None, f"{name} returns nothing; is there a return?")
+    if isinstance(found, list | tuple) and found and all(isinstance(part, Tensor) for part in found):
+        return torch.stack(list(found))
+    return torch.as_tensor(found)
+
+
+def require_tensor(found: object, wanted: Tensor, message: str) -> None:
+    """found must have the shape and the values of wanted."""
+    found = as_tensor(found, "Your function").detach()
+    shapes = f"its shape must be {tuple(wanted.shape)}, and is {tuple(found.shape)}"
+    require(found.shape == wanted.shape, f"{message}: {shapes}.")
+    right = torch.allclose(found.double(), wanted.double(), atol=1e-5)
+    require(right, f"{message}; yours is {shortened(found)}.")
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def no_nan(entropy: float) -> None:
+    known = entropy == entropy  # only nan differs from itself
+    require(known, "A code that never occurs must add nothing, and yours makes nan of it: 0 * log(0).")

@@ -1,0 +1,155 @@
+"""Solutions of the exercises, for teachers; the package works without this file.
+
+Each section begins with its number and needs torch alone.
+"""
+
+import torch
+
+
+# --- 1.1
+def bits_per_picture(image_size, patch_size, codebook_size, prefix):
+    grid = image_size // patch_size
+    tokens = grid * grid + (1 + grid if prefix else 0)
+    return tokens * torch.log2(torch.tensor(codebook_size)).item()
+
+
+# --- 1.2
+def nearest_code(latents, codebook):
+    distances = (latents[:, None] - codebook[None]).square().sum(-1)  # (N, V)
+    return distances.argmin(1)
+
+
+# --- 1.3
+def straight_through(latents, codes):
+    return latents + (codes - latents).detach()
+
+
+# --- 2.1
+def my_mask(queries, keys):
+    return torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+
+
+# --- 2.2
+def leaks(mask):
+    return [(query, key) for query, key in mask.nonzero().tolist() if key > query]
+
+
+# --- 2.3
+def tokens_heard(row, column, grid, prefix_tokens):
+    return prefix_tokens + row * grid + column + 1
+
+
+# --- 3.1
+def my_target(picture, patch):
+    row = picture[:, :patch].split(patch, dim=2)  # G patches (3, p, p)
+    return torch.stack([row[0], *row])
+
+
+# --- 3.2
+def swap(ids, prefix_tokens):
+    swapped = ids.clone()
+    swapped[:, :prefix_tokens] = ids.flip(0)[:, :prefix_tokens]
+    return swapped
+
+
+# --- 3.3
+cheap_from = next(g for g in range(1, 100) if (1 + g) / (1 + g + g * g) < 0.1)
+
+
+# --- 4.1
+def prepare_stage2(tokenizer):
+    tokenizer.requires_grad_(False)
+    tokenizer.decoder2.requires_grad_(True)
+
+
+# --- 4.2
+def my_psnr(decoded, pixels):
+    return -10 * (decoded - pixels).square().flatten(1).mean(1).log10()
+
+
+# --- 4.3
+decoder_of = {1: "causal", 2: "bidirectional"}
+
+
+# --- 5.1
+def shift(ids, class_tokens):
+    inputs = torch.cat([class_tokens[:, None], ids[:, :-1]], dim=1)
+    return inputs, ids
+
+
+# --- 5.2
+def ramp(tokens, guidance, power):
+    t = torch.arange(tokens) / tokens
+    return 1 + (guidance - 1) * (1 - torch.cos(torch.pi * t**power)) / 2
+
+
+# --- 5.3
+def probabilities(logits, temperature):
+    return (logits / temperature).softmax(-1)
+
+
+# --- 6.1
+def bits_per_image(nats):
+    return nats.sum(1) / torch.log(torch.tensor(2.0))
+
+
+# --- 6.2
+def gain(counts, nats):
+    shares = counts / counts.sum()
+    shares = shares[shares > 0]  # a code that never occurs adds nothing
+    entropy = -(shares * shares.log()).sum()
+    return (entropy - nats.mean()).item()
+
+
+# --- 6.3
+def is_effect(first, second):
+    a, b = torch.tensor(first), torch.tensor(second)
+    border = 2 * (a.var() + b.var()) ** 0.5
+    return bool((a.mean() - b.mean()).abs() > border)
+
+
+# --- 7.1
+def block_parameters(width, heads, hidden):
+    attention = width * 3 * width + 3 * width + width * width + width  # qkv and out, with biases
+    norms = 2 * width + 2 * (width // heads)  # before attention and SwiGLU; of queries and keys
+    return attention + norms + 3 * width * hidden  # gate, up, down
+
+
+# --- 7.2
+def cache_bytes(depth, width, tokens, pictures, number_bytes, guided):
+    rows = pictures * (2 if guided else 1)
+    return 2 * depth * width * tokens * rows * number_bytes  # a key and a value
+
+
+# --- 7.3
+def our_name(key):
+    names = {
+        "embeddings.": "embedding.",
+        ".attn.proj.": ".attention.out.",
+        ".attn.": ".attention.",
+        ".mlp.w1.": ".mlp.gate.",
+        ".mlp.w2.": ".mlp.down.",
+        ".mlp.w3.": ".mlp.up.",
+    }
+    for old, new in names.items():
+        key = key.replace(old, new)
+    return key
+
+
+# --- 8.1
+def corrected(counts):
+    total, seen = counts.sum(), counts[counts > 0]
+    p = seen / total
+    return -(p * p.log()).sum() + (len(seen) - 1) / (2 * total)
+
+
+# --- 8.2
+def snake(grid):
+    rows = torch.arange(grid**2).view(grid, grid)
+    return torch.cat([row.flip(0) if number % 2 else row for number, row in enumerate(rows)])
+
+
+# --- 8.3
+def positions(tokens, cache, guided):
+    once = tokens if cache else tokens * (tokens + 1) // 2
+    return once * (2 if guided else 1)

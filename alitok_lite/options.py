@@ -1,0 +1,131 @@
+"""The options of the commands."""
+
+from __future__ import annotations
+
+import argparse
+
+from .core.config import PRESETS
+from .machine import DTYPES
+from .store.find import bundled
+
+AT_ONCE = 64  # pictures drawn together
+MANY = 100  # classes
+
+
+def model_options(parser: argparse.ArgumentParser) -> None:
+    names, default = ", ".join(bundled()) or "none", next(iter(bundled()), "scenes")
+    text = f"folder, bundled name ({names}) or the Hub's owner/name; default {default}"
+    parser.add_argument("--model", default=default, help=text)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+
+
+def sample_options(parser: argparse.ArgumentParser) -> None:
+    model_options(parser)
+    parser.add_argument("--out", default="samples.png", help="PNG file to write or replace (default samples.png)")
+    parser.add_argument("--num", type=int, help="how many pictures; classes take turns")
+    drawing_options(parser)
+
+
+def drawing_options(parser: argparse.ArgumentParser) -> None:
+    text = (
+        "names or numbers, comma-separated, a name with commas in double quotes"
+        f" (default: every class; `sample` takes 8 of more than {MANY})"
+    )
+    parser.add_argument("--classes", help=text)
+    parser.add_argument("--seed", type=int, default=0, help="picture i uses seed + i")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights; default float32")
+    for name in ("guidance", "power", "temperature", "top-p"):
+        parser.add_argument(f"--{name}", type=float, help="default: the checkpoint's own")
+    parser.add_argument("--top-k", type=int, help="keep the k likeliest codes")
+
+
+def reconstruct_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("picture", help="PNG, JPEG or WEBP file")
+    model_options(parser)
+    parser.add_argument("--out", default="pair.png", help="PNG file to write or replace (default pair.png)")
+
+
+def train_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("part", choices=("tokenizer", "decoder", "ar"))
+    parser.add_argument("--preset", choices=PRESETS, default="scenes", help="sizes and settings")
+    parser.add_argument("--data", default="scenes", help="scenes, or a folder with a subfolder of pictures per class")
+    parser.add_argument("--out", required=True, help="RUN folder; decoder and ar continue the tokenizer's")
+    text = "continue where the RUN stopped, or beyond its end with more --steps"
+    parser.add_argument("--resume", action="store_true", help=text)
+    text = "train anew what the RUN holds already, or a tokenizer that its other parts were trained on; says what goes"
+    parser.add_argument("--replace", action="store_true", help=text)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    text = "processes that read the pictures of a folder; 0: none but this one (default: one for each CPU, at most 16)"
+    parser.add_argument("--workers", type=int, help=text)
+    for name, kind in (("steps", int), ("batch", int), ("lr", float), ("seed", int), ("save-every", int)):
+        parser.add_argument(f"--{name}", type=kind, help="default: the preset's own")
+    parser.add_argument("--accumulate", type=int, help="parts that a step's batch is computed in, to save memory")
+    parser.add_argument("--pictures", type=int, help="different training pictures, on a GPU and for ar")
+    parser.add_argument("--keep-best", action="store_true", help="ar: keep the weights that predict unseen tokens best")
+
+
+def evaluate_options(parser: argparse.ArgumentParser) -> None:
+    model_options(parser)
+    parser.add_argument("--data", default="scenes", help="scenes, or the folder of pictures that it was trained on")
+    parser.add_argument(
+        "--pictures", type=int, default=5000, help="unseen pictures at most, and samples (default 5000)"
+    )
+    parser.add_argument("--judge-steps", type=int, default=1500, help="training steps of the judge (default 1500)")
+    text = "file that keeps the judge: trained once, then taken from there, so that models are compared by one judge"
+    parser.add_argument("--judge", help=text)
+    parser.add_argument("--seed", type=int, default=12345, help="which unseen scenes, and which samples")
+    parser.add_argument("--inception", action="store_true", help="Inception FID too; needs torch-fidelity and weights")
+    parser.add_argument("--json", help="file for all the numbers, written or replaced")
+
+
+def convert_options(parser: argparse.ArgumentParser) -> None:
+    text = "AliTok.pth, or a folder beside --out that the tokenizer was converted to before, to share it"
+    parser.add_argument("--tokenizer", required=True, help=text)
+    parser.add_argument("--ar", help="alitok_b.bin, alitok_l.bin or alitok_xl.bin (default: the tokenizer alone)")
+    parser.add_argument("--out", required=True, help="checkpoint folder to write")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights; default float32")
+    parser.add_argument("--force", action="store_true", help="replace the checkpoint in --out")
+
+
+def fidsamples_options(parser: argparse.ArgumentParser) -> None:
+    model_options(parser)
+    parser.add_argument("--out", required=True, help="the .npz file to write: arr_0, uint8 (pictures, S, S, 3)")
+    parser.add_argument("--pictures", type=int, default=50_000, help="how many; classes take turns (default 50000)")
+    parser.add_argument("--batch", type=int, default=AT_ONCE, help=f"pictures drawn together (default {AT_ONCE})")
+    drawing_options(parser)
+
+
+def cost_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("part", choices=("tokenizer", "decoder", "ar"))
+    parser.add_argument("--preset", choices=PRESETS, default="scenes")
+    parser.add_argument("--batch", type=int, help="pictures a step; default: the preset's own")
+    parser.add_argument("--steps", type=int, default=10, help="steps that are timed (default 10)")
+    set_option(parser)
+
+
+def bench_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", choices=PRESETS, default="scenes", help="sizes; the weights are random")
+    parser.add_argument("--batch", default="1,8,64", help="pictures at once, comma-separated (default 1,8,64)")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each (default 3)")
+    also = parser.add_mutually_exclusive_group()
+    also.add_argument("--data", help="a folder of pictures, to time reading and encoding them too")
+    also.add_argument("--techniques", action="store_true", help="instead, what each technique of the fast path brings")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--dtype", choices=DTYPES, help="default: bfloat16 on a GPU, float32 elsewhere")
+    parser.add_argument("--json", help="file for all the numbers, written or replaced")
+
+
+def set_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SIZE=NUMBER", help="another size of the tokenizer: patch_size=8"
+    )
+
+
+def ablate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, help="folder of the study; a finished row is not trained again")
+    parser.add_argument("--preset", default="scenes", help="sizes and settings; tiny is for two CPU cores")
+    parser.add_argument("--data", default="scenes", help="scenes, or a folder with a subfolder of pictures per class")
+    text = "default A,B,D; also C, F, causal-encoder, and A or B with -column, -serpentine or -hilbert"
+    parser.add_argument("--rows", default="A,B,D", help=text)
+    parser.add_argument("--seeds", default="0", help="whole numbers, comma-separated (default 0)")
+    set_option(parser)

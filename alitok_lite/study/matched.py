@@ -1,0 +1,305 @@
+"""Tokenizers compared at equal bits: does sampling lose less with the tokens of a causal decoder?
+
+A unit is one tokenizer (row and seed) with everything that is measured on it, in FOLDER/ROW-SEED.json. Units that are
+there are not made again, so a study can be stopped and continued, and several processes can share it. The claim, its
+endpoint and its rule were fixed before the first unit was trained: see results/matched/README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from .. import scenes
+from ..core.config import PRESETS, ARConfig, Preset, resized
+from ..core.tokenizer import Decoder, Tokenizer
+from ..files import write_atomically
+from ..measure.judge import Judge
+from ..measure.metrics import frechet_distance, predictability, psnr, row_errors, ssim, unigram_entropy
+from ..measure.probe import dependency_map, later_share
+from ..train.run import train_part
+from ..train.settings import ABLATIONS, TrainSettings
+from . import measures
+from .readers import drawn_ids, resized_reader, train_decoder, train_reader
+from .rows import ROWS, Row
+
+TEST = 54_321  # seed of the unseen scenes
+
+CODES = {  # row: the row of the ablation that it is, and its codebook
+    "A256": ("A", 256),
+    "A1024": ("A", 1024),
+    "A": ("A", 4096),
+    "B": ("B", 4096),
+    "B1024": ("B", 1024),
+    "causal-encoder": ("causal-encoder", 4096),
+    "C": ("C", 4096),
+    "D": ("D", 4096),
+}
+CAPACITY = ("A256", "A1024", "A", "B")  # rows that meet smaller readers, too
+SMALL = ((128, 3), (64, 2), (32, 1))  # their widths and depths
+FRESH = ("A", "B")  # rows whose frozen tokens meet fresh decoders of both kinds
+FRESH_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes and lengths of a study. The defaults are those of the published one."""
+
+    preset: str = "scenes"
+    tokenizer: TrainSettings = ABLATIONS["scenes"].tokenizer
+    reader: TrainSettings = replace(ABLATIONS["scenes"].ar, warmup=600)
+    short: int = 1000  # steps of the reader that has not finished learning
+    decoder: TrainSettings = replace(ABLATIONS["scenes"].decoder, warmup=800)
+    pictures: int = 20_000  # unseen ones, and as many samples
+    counts: tuple[int, ...] = measures.COUNTS
+    judge_pictures: int = 100_000
+    judge_steps: int = 4000
+    judges: int = 2  # seeds of the judge
+    critic_steps: int = 1200
+    small: tuple[tuple[int, int], ...] = SMALL
+
+
+PUBLISHED = Plan()
+
+
+# ---------------------------------------------------------------- pictures and judges
+
+
+def painted(count: int, seed: int, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Scenes of all classes in turn: pixels (N, 3, S, S) uint8, labels (N,), factors (N, FREE)."""
+    pixels, labels, factors = [], [], []
+    for start in range(0, count, 4096):
+        kinds = torch.arange(start, min(start + 4096, count)) % len(scenes.CLASSES)
+        pixels.append(scenes.render(kinds, seed + start, size, device).mul_(255).round_().byte())
+        labels.append(kinds.to(device))
+        factors.append(scenes.factor_table(len(kinds), seed + start)[:, : scenes.FREE].to(device))
+    return torch.cat(pixels), torch.cat(labels), torch.cat(factors)
+
+
+class Bench:
+    """What all units share: two sets of unseen pictures, judges, and the features of the pictures.
+
+    `first` is what tokenizers reconstruct; `second`, other pictures of the same classes, shows how far apart two sets
+    of real pictures are. All units of a study have the same judges, which FOLDER/judges.safetensors keeps.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, device: torch.device) -> None:
+        self.plan, self.device = plan, device
+        size = PRESETS[plan.preset].tokenizer.image_size
+        unseen = scenes.TEST_SEED + TEST * 1_000_003
+        self.first, self.labels, _ = painted(plan.pictures, unseen, size, device)
+        self.second, _, _ = painted(plan.pictures, unseen + 10**9, size, device)
+        self.judges = _judges(plan, folder / "judges.safetensors", size, device)
+        self.real = [measures.features(judge, self.first) for judge in self.judges]
+        self.other = [measures.features(judge, self.second) for judge in self.judges]
+        self.accuracy = [in_class(j, f, self.labels) for j, f in zip(self.judges, self.real, strict=True)]
+
+
+def _judges(plan: Plan, path: Path, size: int, device: torch.device) -> list[Judge]:
+    """The judges that the file holds; where there is none, they are trained and kept there."""
+    judges = [measures.FactorJudge(len(scenes.CLASSES)).to(device).eval() for _ in range(plan.judges)]
+    if not path.exists():
+        training = painted(plan.judge_pictures, 77_000_231, size, device)
+        judges = [measures.train_factor_judge(*training, plan.judge_steps, seed) for seed in range(plan.judges)]
+        write_atomically(path, save({k: v.cpu().contiguous() for k, v in nn.ModuleList(judges).state_dict().items()}))
+    nn.ModuleList(judges).load_state_dict(load_file(path))
+    return judges
+
+
+def in_class(judge: Judge, found: Tensor, labels: Tensor) -> float:
+    """The share of features (N, 128) that the judge puts into their class."""
+    device = judge.output.weight.device
+    return float((judge.output(found.float().to(device)).argmax(1) == labels).double().mean())
+
+
+# ---------------------------------------------------------------- one unit
+
+
+def run_unit(
+    plan: Plan, ready: Callable[[], Bench], folder: Path, row: str, seed: int, log: Callable[[str], object] = print
+) -> dict:
+    """Train and measure one tokenizer with its readers, and store FOLDER/ROW-SEED.json.
+
+    `ready` gives the study's Bench; it is called once the tokenizer is trained.
+    tokenizer: numbers of the tokenizer; decoders: of each decoder over its ids; readers: of each AR model, with its
+    samples through each decoder.
+    """
+    began, (base, codes) = time.time(), CODES[row]
+    sizes = resized(PRESETS[plan.preset], codebook_size=codes, **ROWS[base].changes)
+    run = folder / f"{row}-{seed}"
+    tokenizer = _tokenizer(sizes, ROWS[base], plan, run, seed)
+    trained, bench = time.time() - began, ready()
+    pool, kinds, _ = painted(plan.reader.pictures, (seed + 1) * 20_000_003, sizes.tokenizer.image_size, bench.device)
+    ids = encoded(tokenizer, pool)
+    result = {"row": row, "title": ROWS[base].title, "codes": codes, "seed": seed, "pictures": plan.pictures}
+    result |= {"judge_real": bench.accuracy, "device": _name(bench.device)}
+    first = encoded(tokenizer, bench.first).long()
+    second = encoded(tokenizer, bench.second).long()
+    result["tokenizer"] = _tokens(tokenizer, first, codes, seed)
+    decoders = _decoders(tokenizer, row, seed, plan, pool, ids)
+    views = {name: _View(bench, tokenizer, decoder, first, second) for name, decoder in decoders.items()}
+    result["decoders"] = {name: view.numbers for name, view in views.items()}
+    result["readers"] = {}
+    for name, config, steps in _readers(sizes.ar, row, plan):
+        at = time.time()
+        settings = replace(plan.reader, steps=steps, warmup=max(1, steps // 10), seed=seed)
+        reader = train_reader(ids, kinds, config, settings)
+        learned = time.time() - at
+        entry = _reader(bench, reader, tokenizer, first, views, seed)
+        seconds = {"training": round(learned, 1), "measuring": round(time.time() - at - learned, 1)}
+        result["readers"][name] = entry | {"steps": steps, "seconds": seconds}
+    result["seconds"] = {"tokenizer": round(trained, 1), "all": round(time.time() - began, 1)}
+    write_atomically(folder / f"{row}-{seed}.json", (json.dumps(result, indent=1) + "\n").encode())
+    log(line(result))
+    return result
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _tokenizer(sizes: Preset, row: Row, plan: Plan, run: Path, seed: int) -> Tokenizer:
+    settings = replace(plan.tokenizer, seed=seed)
+    if not row.aux:
+        settings = replace(settings, losses=replace(settings.losses, aux=0.0))
+    tokenizer = train_part("tokenizer", sizes, settings, run).tokenizer.eval()
+    return tokenizer.requires_grad_(False)
+
+
+@torch.no_grad()
+def encoded(tokenizer: Tokenizer, pixels: Tensor) -> Tensor:
+    """Ids (N, T) int32 of pixels (N, 3, S, S) uint8."""
+    return torch.cat([tokenizer.encode(part.float() / 255).int() for part in pixels.split(1000)])
+
+
+def _tokens(tokenizer: Tokenizer, ids: Tensor, codes: int, seed: int) -> dict:
+    """Codebook use, and how much patches depend on later tokens, by intervention and by Jacobian."""
+    stage, numbers = tokenizer.stages[-1], {"stage": tokenizer.stages[-1]}
+    numbers |= {"usage": len(ids.unique()) / codes, "unigram_entropy": unigram_entropy(ids, codes)}
+    pictures = tokenizer.decode(ids[:56], stage)  # decoded ones, whose ids are about the same
+    changed = later_share(dependency_map(tokenizer, pictures, stage, "perturbation", seed))
+    moved = later_share(dependency_map(tokenizer, pictures[:14], stage, "jacobian", seed))
+    numbers |= {"look_ahead": float(changed.mean()), "look_ahead_jacobian": float(moved.mean())}
+    numbers |= measures.repaint_share(tokenizer, ids[:280], stage)
+    return numbers | {"survival": measures.survival(tokenizer, ids[:2000], stage)}
+
+
+def _decoders(tokenizer: Tokenizer, row: str, seed: int, plan: Plan, pool: Tensor, ids: Tensor) -> dict[str, Decoder]:
+    """The tokenizer's own decoder and those that are trained over its frozen tokens, by name."""
+    own = tokenizer.decoder1 or tokenizer.decoder2
+    decoders, settings, device = {"own": own}, replace(plan.decoder, seed=seed), pool.device
+    config = replace(tokenizer.config, aligned=True)  # a conventional tokenizer's fresh decoders are like the others'
+    if row in FRESH and seed < FRESH_SEEDS:
+        for name, causal in (("fresh causal", True), ("fresh bidirectional", False)):
+            torch.manual_seed(seed)
+            decoders[name] = Decoder(config, causal).to(device)
+    if row == "D":
+        from ..train.run import second_decoder
+
+        decoders["second stage"] = second_decoder(tokenizer).to(device)
+        decoders["longer"] = Decoder(config, True).to(device)
+        decoders["longer"].load_state_dict(own.state_dict())
+    for name, decoder in decoders.items():
+        if name != "own":
+            train_decoder(tokenizer, decoder.requires_grad_(True), pool, ids, settings).requires_grad_(False)
+    return decoders
+
+
+class _View:
+    """One decoder over one tokenizer's ids: its numbers, and the features that samples are compared with."""
+
+    def __init__(self, bench: Bench, tokenizer: Tokenizer, decoder: Decoder, first: Tensor, second: Tensor) -> None:
+        self.bench, self.tokenizer, self.decoder = bench, tokenizer, decoder
+        real = bench.first
+        pixels = self.decode(first)
+        self.features = [measures.features(judge, pixels) for judge in bench.judges]
+        others = [measures.features(judge, self.decode(second)) for judge in bench.judges]
+        size, patch = tokenizer.config.image_size, tokenizer.config.patch_size
+        found: dict[str, list[Tensor]] = {"psnr": [], "ssim": [], "row_mse": []}
+        for decoded, wanted in zip(pixels.split(1000), real.split(1000), strict=True):
+            decoded, wanted = decoded.float() / 255, wanted.float() / 255
+            found["psnr"].append(psnr(decoded, wanted))
+            found["ssim"].append(ssim(decoded, wanted))
+            found["row_mse"].append(row_errors(decoded, wanted, patch))
+        self.rows = torch.cat(found["row_mse"]).double().mean(0).tolist()
+        self.size = size
+        self.numbers = {
+            "causal": decoder.causal,
+            "psnr": float(torch.cat(found["psnr"]).double().mean()),
+            "ssim": float(torch.cat(found["ssim"]).double().mean()),
+            "row_mse": self.rows,
+            "rfd": [frechet_distance(a, b) for a, b in zip(bench.real, self.features, strict=True)],
+            "in_class": [in_class(j, f, bench.labels) for j, f in zip(bench.judges, self.features, strict=True)],
+            # Two sets of reconstructions of unseen pictures: what a perfect AR model would lose.
+            "floor": [measures.distances(a, b, bench.plan.counts) for a, b in zip(others, self.features, strict=True)],
+        }
+
+    @torch.no_grad()
+    def decode(self, ids: Tensor) -> Tensor:
+        """Pixels (N, 3, S, S) uint8 of ids (N, T)."""
+        codes = self.tokenizer.quantizer
+        parts = [self.decoder(codes.lookup(part.long()))[0] for part in ids.split(1000)]
+        return torch.cat([(part.float().clamp(0, 1) * 255).round().byte() for part in parts])
+
+    def sampled(self, drawn: Tensor, bits: float) -> dict:
+        """Numbers of pictures that a reader drew: the sampling loss and its company."""
+        bench, counts = self.bench, self.bench.plan.counts
+        pixels = self.decode(drawn)
+        found = [measures.features(judge, pixels) for judge in bench.judges]
+        near = min(5000, len(drawn))
+        return {
+            "sampling_loss": [measures.distances(a, b, counts) for a, b in zip(found, self.features, strict=True)],
+            "gfd": [frechet_distance(a, b) for a, b in zip(found, bench.other, strict=True)],
+            "in_class": [in_class(j, f, bench.labels) for j, f in zip(bench.judges, found, strict=True)],
+            "bits_per_dimension": measures.bits_per_dimension(bits, self.rows, self.size),
+        } | measures.precision_recall(found[0][:near].to(bench.device), self.features[0][:near].to(bench.device))
+
+
+def _readers(config: ARConfig, row: str, plan: Plan) -> Iterable[tuple[str, ARConfig, int]]:
+    """Names, sizes and steps of the AR models that read a row's tokens."""
+    name = f"{config.width}x{config.depth}"
+    yield name, config, plan.reader.steps
+    yield f"{name} short", config, plan.short
+    if row in CAPACITY:
+        for width, depth in plan.small:
+            yield f"{width}x{depth}", resized_reader(config, width, depth), plan.reader.steps
+
+
+@torch.no_grad()
+def _reader(bench: Bench, reader: torch.nn.Module, tokenizer: Tokenizer, first: Tensor, views: dict, seed: int) -> dict:
+    """How well a reader predicts true tokens, whether its own can be told from them, and its samples."""
+    nats, top1, top5 = (x.double().mean(0) for x in predictability(reader, first, bench.labels, batch=500)[:3])
+    drawn = drawn_ids(reader, bench.labels, 1_000_003 + seed)
+    bits, stage = float(nats.sum() / torch.tensor(2.0).log()), tokenizer.stages[-1]
+    with torch.enable_grad():
+        codebook = tokenizer.quantizer.codebook
+        told = measures.two_sample_test(drawn, first, bench.labels, codebook, bench.plan.critic_steps, seed)
+    return {
+        "parameters": sum(p.numel() for p in reader.parameters()),
+        "nats": float(nats.mean()),
+        "nats_positions": nats.tolist(),
+        "top1": float(top1.mean()),
+        "top5": float(top5.mean()),
+        "bits_per_image": bits,
+        "two_sample_auc": told,
+        "survival": measures.survival(tokenizer, drawn[:2000], stage),
+        "decoders": {name: view.sampled(drawn, bits) for name, view in views.items()},
+    }
+
+
+def line(result: dict) -> str:
+    """A unit in one line of a log."""
+    own, token = result["decoders"]["own"], result["tokenizer"]
+    text = f"{result['row']}-{result['seed']}: {own['psnr']:.2f} dB, usage {token['usage']:.3f}"
+    text += f", look-ahead {token['look_ahead']:.3f}, repainted {token['repainted']:.3f}"
+    for name, reader in result["readers"].items():
+        loss = reader["decoders"]["own"]["sampling_loss"][0]["infinite"]
+        text += f" | {name}: {reader['bits_per_image']:.1f} bits, loss {loss:.3f}, auc {reader['two_sample_auc']:.3f}"
+    return text + f" | {result['seconds']['all']} s"

@@ -1,0 +1,201 @@
+"""The loop: steps, saves and sheets, the same for every task."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from ..data import images
+from ..interrupt import Stop, on_signals
+from ..model import AliTok
+from .average import Weights
+from .settings import TrainSettings, learning_rate
+from .state import State, forget, save_state
+from .tasks import Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def _groups(network: nn.Module, weight_decay: float) -> list[dict]:
+    """Weight decay on the matrices of linear layers and convolutions only."""
+    linear = (nn.Linear, nn.Conv2d)
+    decayed = [m.weight for m in network.modules() if isinstance(m, linear) and m.weight.requires_grad]
+    chosen = {id(p) for p in decayed}
+    rest = [p for p in network.parameters() if p.requires_grad and id(p) not in chosen]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def optimizers_of(task: Task, settings: TrainSettings, fused: bool) -> dict[str, Optimizer]:
+    """AdamW of the network and, where there is one, the critic's own optimiser."""
+    groups = _groups(task.network, settings.weight_decay)
+    optimizers = {"optimizer": torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=fused)}
+    if "critic" in task.extra:
+        optimizers["critic_optimizer"] = task.critic_optimizer
+    return optimizers
+
+
+def fit(task: Task, settings: TrainSettings, folder: Path, resume: State | None, accelerator: Accelerator) -> None:
+    """Train a task to the end of its settings, saving the RUN folder on the way; its network ends as the RUN has it.
+
+    `resume` is the state to go on from. Ctrl-C and SIGTERM end it after the step under way, with KeyboardInterrupt;
+    `task.saved` steps are then in the RUN. Raises ValueError when the loss stops being a number.
+    """
+    from accelerate.utils import broadcast
+
+    optimizers = optimizers_of(task, settings, fused=accelerator.device.type == "cuda")
+    weights = Weights(task.network, settings.ema, settings.keep_best, task.copied)
+    run = _Run(task, settings, folder, weights, optimizers)
+    start = run.restore(resume) if resume else 0
+    network, optimizer = accelerator.prepare(task.network, optimizers["optimizer"])
+    task.network.train()
+    steps, main, stop = settings.steps, accelerator.is_main_process, Stop(accelerator)
+    with (
+        on_signals(stop.ask),
+        tqdm(range(start, steps), initial=start, total=steps, unit="step", disable=not main) as bar,
+    ):
+        for step in bar:
+            terms = _step(task, network, optimizer, settings, step, accelerator)
+            weights.follow()
+            planned = step + 1 == steps or (step + 1) % settings.save_every == 0
+            stopped = stop.agreed(step)
+            if planned or stopped or step % 50 == 0:
+                losses = _means(terms, step, accelerator)
+                bar.set_postfix({key: f"{value:.4f}" for key, value in losses.items()} | run.numbers)
+            if planned or stopped:
+                if main:
+                    run.save(step + 1, losses, planned, bar.write)
+                accelerator.wait_for_everyone()
+            if stopped or (stop.asked and stop.alone and planned):  # the second: asked for while it was saved
+                raise KeyboardInterrupt
+    weights.finish(broadcast)
+    accelerator.unwrap_model(network, keep_fp32_wrapper=False)
+
+
+class _Run:
+    """The RUN folder while a task fills it.
+
+    numbers: what was measured at the last save.
+    """
+
+    def __init__(self, task: Task, settings: TrainSettings, folder: Path, weights: Weights, optimizers: dict) -> None:
+        self.task, self.settings, self.folder, self.weights, self.optimizers = (
+            task,
+            settings,
+            folder,
+            weights,
+            optimizers,
+        )
+        self.modules = {"network": task.network, **task.extra, **weights.modules}
+        self.path, self.numbers = folder / "state" / f"{task.name}.safetensors", {}
+        self.began = time.time()
+
+    def restore(self, state: State) -> int:
+        """Go on from a state; returns the number of steps done."""
+        state.fill(self.modules, self.optimizers)
+        self.weights.history, self.task.saved = state.history, state.step
+        self.began -= self.task.model.info.get("training", {}).get(self.task.name, {}).get("seconds", 0)
+        return state.step
+
+    def save(self, steps: int, losses: dict[str, float], planned: bool, write: Callable[[str], object]) -> None:
+        """Checkpoint, state and sample sheet; the last only when a save was `planned`, and not asked for in between.
+
+        The checkpoint comes before the state, so that a run killed in between repeats the steps and writes the same
+        again. What it replaces goes first: a state would otherwise outlive its part.
+        """
+        task, weights = self.task, self.weights
+        forget(self.folder, task.replaced)
+        task.replaced = ()
+        done = {"steps": steps, "seconds": round(time.time() - self.began), "settings": asdict(self.settings)}
+        self.numbers = _save_checkpoint(task, weights, self.folder, done, losses, planned)
+        save_state(self.path, steps, self.modules, self.optimizers, self.settings, weights.history, task.origin)
+        task.saved = steps
+        write(f"{task.name} step {steps}: {self.numbers}")
+        if task.caution():
+            write(task.caution())
+        if planned:
+            with weights.swapped(weights.published):
+                _save_sheet(task, self.folder, steps)
+
+
+def _step(
+    task: Task, network: Callable, optimizer: Optimizer, settings: TrainSettings, step: int, accelerator: Accelerator
+) -> dict[str, Tensor]:
+    """One update of the network; returns the means of the loss's terms in this process."""
+    torch.manual_seed(settings.seed * 1_000_003 + step)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(settings, step)
+    terms = backward(task, network, settings, step, accelerator)
+    accelerator.clip_grad_norm_(task.network.parameters(), settings.clip)
+    task.before_update()
+    optimizer.step()
+    optimizer.zero_grad()
+    return terms
+
+
+def backward(
+    task: Task, network: Callable, settings: TrainSettings, step: int, accelerator: Accelerator
+) -> dict[str, Tensor]:
+    """Gradients of a step, added up over the parts of this process's share; returns the means of the loss's terms."""
+    drawn, parts, total = task.batch(step), settings.accumulate, {}
+    if parts > 1:  # gradients have memory of their own, since a CUDA graph writes those of every part to one place
+        for parameter in filter(lambda p: p.requires_grad, task.network.parameters()):
+            parameter.grad = torch.zeros_like(parameter)
+    for part in range(parts):
+        first = part * accelerator.num_processes + accelerator.process_index
+        share = tuple(rows[first :: parts * accelerator.num_processes] for rows in drawn)
+        # The processes exchange their gradients once a step.
+        with accelerator.no_sync(network) if part < parts - 1 else nullcontext():
+            loss, terms = task.loss(network, share, step)
+            accelerator.backward(loss / parts)
+        total = {key: total.get(key, 0) + value.detach() / parts for key, value in terms.items()}
+    return total
+
+
+def _means(terms: dict[str, Tensor], step: int, accelerator: Accelerator) -> dict[str, float]:
+    """The terms of the loss, averaged over processes. Raises ValueError when they are not finite."""
+    losses = {key: accelerator.reduce(value, "mean").item() for key, value in terms.items()}
+    if not math.isfinite(sum(losses.values())):
+        raise ValueError(f"the loss at step {step} is {sum(losses.values())}: try a lower learning rate (--lr)")
+    return losses
+
+
+def _save_checkpoint(
+    task: Task, weights: Weights, folder: Path, done: dict, losses: dict[str, float], judge: bool
+) -> dict[str, float]:
+    """Measure, decide (`judge`) which weights the RUN holds and write its checkpoint; returns the numbers measured."""
+    with weights.swapped(weights.measured):
+        numbers = {key: round(value, 3) for key, value in task.diagnose().items()}
+    if judge:
+        weights.judge(done["steps"], losses | numbers)
+    entry = done | losses | numbers
+    if weights.history:
+        columns = ("step", "train nats", "test nats")
+        numbers["kept step"] = weights.kept["step"]
+        entry |= weights.kept | {"history": [[row[column] for column in columns] for row in weights.history]}
+    task.model.info.setdefault("training", {})[task.name] = entry
+    with weights.swapped(weights.published):
+        task.model.save_pretrained(folder)
+    return numbers
+
+
+def _save_sheet(task: Task, folder: Path, step: int) -> None:
+    """Write sheets/NAME-STEP.png: rows of pictures, originals above reconstructions."""
+    rows = task.sheet()
+    columns = 12 if len(rows) == 1 else 16
+    pictures: list = []
+    for i in range(0, len(rows[0]), columns):
+        for row in rows:
+            pictures += AliTok.to_pil(row[i : i + columns])
+    (folder / "sheets").mkdir(exist_ok=True)
+    images.save_png(images.sheet(pictures, columns), folder / "sheets" / f"{task.name}-{step:06d}.png", {})

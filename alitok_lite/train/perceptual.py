@@ -1,0 +1,61 @@
+"""The perceptual term: a classifier of photographs should say the same of a picture and its reconstruction."""
+
+import os
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from ..machine import resize
+
+CONVNEXT = "facebook/convnext-small-224"
+SIDE = 224  # pixels that it was trained on
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as it expects them
+
+
+class PerceptualLoss(nn.Module):
+    """Mean squared error between the logits that a frozen ConvNeXt-Small gives to decoded and original pictures.
+
+    Source: paper.md, tokenizer losses. The weights come from the folder or Hub name in the environment variable
+    ALITOK_CONVNEXT, else from facebook/convnext-small-224, and only from this machine: nothing is downloaded here.
+    Raises ValueError, in one sentence, where they or the package transformers are missing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = _convnext(os.environ.get("ALITOK_CONVNEXT", CONVNEXT)).float().eval().requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1))
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """pixels (B, 3, S, S) in [0, 1] -> float32 (B, classes)."""
+        large = resize(pixels.float(), SIDE, "bilinear")
+        return self.network((large - self.mean) / self.std).logits.float()
+
+    def forward(self, decoded: Tensor, pixels: Tensor) -> Tensor:
+        """decoded and pixels (B, 3, S, S) in [0, 1] -> a scalar, differentiable to `decoded`."""
+        with torch.no_grad():
+            wanted = self.logits(pixels)
+        return F.mse_loss(self.logits(decoded), wanted)
+
+
+def _convnext(source: str) -> nn.Module:
+    """The classifier from a folder or the local cache; see PerceptualLoss for the errors."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from transformers import ConvNextForImageClassification
+    except ImportError as error:
+        raise ValueError("the perceptual loss needs transformers: pip install 'alitok_lite[train]'") from error
+    try:
+        # The folder in the cache is found here, because even `local_files_only` reaches for the network.
+        cached = None if os.path.isdir(source) else try_to_load_from_cache(source, "config.json")
+        folder = os.path.dirname(cached) if isinstance(cached, str) else source
+        if not os.path.isdir(folder):
+            raise ValueError(f"there is no folder {folder}")
+        return ConvNextForImageClassification.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ValueError(
+            f"the perceptual loss needs ConvNeXt-Small, and {source!r} cannot be loaded: download it once"
+            f" (hf download {CONVNEXT}), or set ALITOK_CONVNEXT to a folder that holds it"
+        ) from error

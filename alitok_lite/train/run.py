@@ -1,0 +1,302 @@
+"""Training through `accelerate`, on one device or several: tokenizer (stage 1), decoder (stage 2), AR model.
+
+A RUN folder is a checkpoint (`AliTok.from_pretrained(RUN)`) plus `state/` for resuming and `sheets/` to look at.
+No part that it holds is lost unasked: where a training would replace one, or make it useless, it needs `replace`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..core.ar import ARModel
+from ..core.config import PRESETS, Preset, TokenizerConfig
+from ..core.sampling import Sampling
+from ..core.tokenizer import Decoder, Tokenizer
+from ..data.sources import ScannedSource, open_source
+from ..interrupt import Stopped, on_signals
+from ..machine import choose_device, say
+from ..model import AliTok
+from ..store.folder import CheckpointError, read_config
+from .loop import fit
+from .perceptual import PerceptualLoss
+from .settings import SETTINGS, TrainSettings, shortened
+from .state import NAMES, State, described, held_parts, unfinished
+from .tasks import ARTask, Source, Task, TokenizerTask
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+# Small models are bound by kernel launches, which CUDA graphs ("reduce-overhead") replay at once.
+COMPILE_MODE = "reduce-overhead"
+
+
+def _build(kind: str, sizes: Preset, folder: Path, source: Source, seed: int, device: torch.device) -> AliTok:
+    """The model to train: fresh for the tokenizer, the RUN's own with a fresh part for decoder and AR model.
+
+    Raises CheckpointError when the RUN does not fit the preset's sizes or the pictures.
+    """
+    torch.manual_seed(seed)
+    if kind == "tokenizer":
+        stages = (1,) if sizes.tokenizer.aligned else (2,)
+        sampling = Sampling(sizes.guidance, sizes.power)
+        return AliTok(Tokenizer(sizes.tokenizer, stages), None, source.classes, sampling).to(device)
+    model = AliTok.from_pretrained(folder, device)
+    _same(folder, model.tokenizer.config, model.classes, sizes, source)
+    model.tokenizer.requires_grad_(False)  # only what is added below learns
+    if kind == "ar":
+        model.ar = ARModel(dataclasses.replace(sizes.ar, classes=len(source.classes))).to(device)
+    elif not sizes.tokenizer.aligned:
+        raise CheckpointError("this preset is conventional: it has no second stage")
+    elif model.tokenizer.decoder1 is None:
+        raise CheckpointError(f"{folder} has no causal decoder, from which the second one starts")
+    else:
+        model.tokenizer.decoder2 = second_decoder(model.tokenizer).to(device)
+    return model
+
+
+def _same(folder: Path, config: TokenizerConfig, classes: list[str], sizes: Preset, source: Source) -> None:
+    """Raise CheckpointError unless a RUN's sizes and classes are those of the preset and the pictures."""
+    if config != sizes.tokenizer:
+        raise CheckpointError(f"{folder} was not trained with this preset: their tokenizer sizes differ")
+    if classes != source.classes:
+        raise CheckpointError(f"{folder} was trained on other pictures: their classes differ")
+
+
+def _keep_story(model: AliTok, folder: Path, sizes: Preset, source: Source, lost: Iterable[str]) -> None:
+    """Give a tokenizer that goes on what the RUN's config.json says of it and of its training."""
+    config = read_config(folder)
+    _same(folder, config["tokenizer"], config["classes"], sizes, source)
+    model.sampling, model.info = config["sampling"], config.get("info") or {}
+    for part in lost:
+        model.info.get("training", {}).pop(part, None)
+
+
+def second_decoder(tokenizer: Tokenizer) -> Decoder:
+    """A bidirectional decoder with fresh buffer tokens and the causal decoder's other weights."""
+    # differs: the paper trains the second decoder from scratch; the causal one is a start that saves most of its steps
+    decoder, learned = Decoder(tokenizer.config, causal=False), tokenizer.decoder1.state_dict()
+    tokens = tokenizer.config.tokens
+    with torch.no_grad():
+        decoder.positions[-tokens:] = learned["positions"][-tokens:]
+    own = ("extra_tokens", "positions", "aux_head")  # the last of which has no place here
+    decoder.load_state_dict({k: v for k, v in learned.items() if not k.startswith(own)}, strict=False)
+    return decoder
+
+
+def accelerator_front(device: str = "auto") -> Accelerator:
+    """Accelerate's front end; on a GPU bf16 and compiled, for one part. ValueError without the package or the device.
+
+    "auto" is accelerate's own choice: CUDA, else Apple's MPS, else the CPU.
+    """
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState, PartialState
+        from accelerate.utils import TorchDynamoPlugin
+    except ImportError as error:
+        raise ValueError("training needs the package accelerate: pip install 'alitok_lite[train]'") from error
+    chosen = None if device == "auto" else choose_device(device)
+    cpu = chosen is not None and chosen.type == "cpu"
+    before = PartialState._shared_state  # accelerate decides once a process; an earlier training may have had another
+    if before and before.get("num_processes") == 1 and before.get("_cpu") != (cpu or _asked_for_cpu()):
+        AcceleratorState._reset_state(reset_partial_state=True)
+    if cpu or not torch.cuda.is_available():
+        accelerator = Accelerator(cpu=cpu, mixed_precision="no")
+    else:
+        accelerator = _on_cuda(Accelerator, TorchDynamoPlugin, chosen)
+    if chosen is not None and accelerator.device.type != chosen.type:
+        raise ValueError(f"device is {device!r}, but accelerate trains on {accelerator.device.type!r} here")
+    return accelerator
+
+
+def _asked_for_cpu() -> bool:
+    """Whether accelerate's own variable asks for the CPU, as `accelerate launch --cpu` does."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on", "y", "t")
+
+
+def _on_cuda(front: type[Accelerator], plugin: type, device: torch.device | None) -> Accelerator:
+    from torch._inductor import config
+
+    # With padded strides (torch 2.11) the fused attention of a model that has 7 heads and 21 tokens gets wrong queries
+    # and keys, without a word: the AR model of scenes then learns as if it had no positions.
+    config.comprehensive_padding = False
+    # Forget parts that were compiled before: their sizes would turn those of this one into symbols, which Inductor
+    # (torch 2.11) cannot handle here.
+    torch.compiler.reset()
+    if device is not None and device.index is not None:
+        torch.cuda.set_device(device)
+    return front(mixed_precision="bf16", dynamo_plugin=plugin(backend="inductor", mode=COMPILE_MODE))
+
+
+def train(
+    kind: str,
+    preset: str,
+    out: str | Path,
+    resume: bool = False,
+    overrides: Iterable[tuple[str, object]] = (),
+    data: str = "scenes",
+    replace: bool = False,
+    device: str = "auto",
+    workers: int | None = None,
+) -> AliTok:
+    """Train 'tokenizer', 'decoder' or 'ar' of a preset in the RUN folder `out`; returns the model.
+
+    `data` is "scenes" or a folder of pictures, which `workers` processes read (0: this one does; None: as many as
+    serve). `overrides` replace fields of the preset's TrainSettings; where they change the steps, warm-up is at most a
+    tenth of them. Decoder and AR model continue the RUN that `train tokenizer` made. A part that the RUN holds is
+    trained anew only with `replace`; so is a tokenizer on which others were trained. `resume` goes on from where the
+    RUN stopped, or with more steps after the end. `device` is "auto", "cpu", "cuda" or "mps". Raises CheckpointError
+    or ValueError, in one sentence, for a user's mistake, and KeyboardInterrupt at Ctrl-C, once the step under way is
+    saved.
+    """
+    if preset not in SETTINGS:
+        raise ValueError(f"there is no preset {preset!r}; choose one of {', '.join(SETTINGS)}")
+    if kind not in NAMES:
+        raise ValueError(f"there is no part {kind!r} to train; choose one of {', '.join(NAMES)}")
+    overrides = dict(overrides)
+    fields = {field.name for field in dataclasses.fields(TrainSettings)}
+    if unknown := sorted(overrides.keys() - fields):
+        raise ValueError(f"there is no setting {unknown[0]!r}; choose from {', '.join(sorted(fields))}")
+    settings = wished = dataclasses.replace(SETTINGS[preset][kind], **overrides)
+    if overrides.keys() & {"steps", "warmup"}:  # a preset's own schedule stays, the paper's long warm-ups among them
+        settings = shortened(wished)
+    if settings.warmup != wished.warmup:
+        say(f"warm-up is shortened from {wished.warmup:,} to {settings.warmup:,} steps, a tenth of the training")
+    return train_part(kind, PRESETS[preset], settings, out, resume, data, replace, device, workers)
+
+
+def train_part(
+    kind: str,
+    sizes: Preset,
+    settings: TrainSettings,
+    out: str | Path,
+    resume: bool = False,
+    data: str = "scenes",
+    replace: bool = False,
+    device: str = "auto",
+    workers: int | None = None,
+) -> AliTok:
+    """`train` with sizes and settings of one's own, whose warm-up is left as it is."""
+    folder, task, state = Path(out), None, None
+    with on_signals(signal.default_int_handler):
+        try:
+            accelerator = accelerator_front(device)
+            _check(kind, settings, folder, accelerator.num_processes)
+            state = State(folder / "state" / f"{kind}.safetensors") if resume else None
+            settings = _schedule(settings, state)
+            if state and state.step == settings.steps:
+                say(f"{folder}: all {state.step:,} steps of the {NAMES[kind]} are done; for more, give more steps")
+                return AliTok.from_pretrained(folder, accelerator.device)
+            lost = _lost(kind, folder, resume, replace)
+            _announce(settings, state)
+            task = _task(kind, sizes, settings, folder, accelerator, data, workers, state, lost)
+            fit(task, settings, folder, state, accelerator)
+        except KeyboardInterrupt:
+            saved = max(task.saved if task else 0, state.step if state else 0)
+            raise Stopped(folder, saved, settings.steps) from None
+    return task.model.to(accelerator.device)
+
+
+def _check(kind: str, settings: TrainSettings, folder: Path, processes: int) -> None:
+    """Raise ValueError for what would fail late."""
+    if settings.batch % (processes * settings.accumulate):
+        parts = f"{processes} x {settings.accumulate}"
+        raise ValueError(f"batch {settings.batch} must be a multiple of processes x accumulate, which is {parts}")
+    if settings.keep_best and kind != "ar":
+        raise ValueError("keep_best is for the AR model: tokenizer and decoder have no test nats")
+    for place in (folder, *folder.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise ValueError(f"{place} is a file; --out must be a folder, which may be new")
+            break
+    if kind != "tokenizer" and not (folder / "config.json").is_file():
+        raise CheckpointError(f"no checkpoint in {folder}: `train tokenizer` must make it first")
+
+
+def _schedule(settings: TrainSettings, state: State | None) -> TrainSettings:
+    """The settings to go on with. Raises CheckpointError where those of the state do not fit."""
+    if state is None:
+        return settings
+    before = state.settings
+    if before.steps == settings.steps and settings.warmup == settings.steps // 10 < before.warmup:
+        settings = dataclasses.replace(settings, warmup=before.warmup)  # begun when warm-ups were not shortened
+    state.check(settings)
+    return settings
+
+
+def _announce(settings: TrainSettings, state: State | None) -> None:
+    """Say what is not as it was, or not as one would expect."""
+    if state and state.settings.steps != settings.steps:
+        say(
+            f"{settings.steps:,} steps instead of {state.settings.steps:,}: from step {state.step:,} on the learning"
+            f" rate follows the schedule of {settings.steps:,}"
+        )
+    if settings.warmup > settings.steps / 4:
+        say(f"warm-up takes {settings.warmup:,} of {settings.steps:,} steps")
+
+
+def _lost(kind: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ...]:
+    """The parts that go when this one is first saved. Raises CheckpointError for any, unless `replace` allows it."""
+    held = held_parts(folder)
+    if resume and kind not in held:
+        raise CheckpointError(f"nothing to resume: {folder} holds no {NAMES[kind]}")
+    own = () if resume else (kind,)
+    lost = tuple(part for part in (*own, *(("decoder", "ar") if kind == "tokenizer" else ())) if part in held)
+    if lost and not replace and resume:
+        raise CheckpointError(
+            f"the {described(lost)} in {folder} belongs to the tokenizer as it is and would not fit it once that is"
+            f" trained on: copy the folder first to keep it, then give --replace, which removes the {described(lost)}"
+        )
+    if lost and not replace:
+        raise CheckpointError(
+            f"{folder} holds a run already, with {described(held)}: choose another --out, continue the"
+            f" {NAMES[kind]} with --resume, or give --replace, which removes the {described(lost)}"
+        )
+    if lost:
+        say(f"{folder}: the {described(lost)} will be removed at the first save, with states and sheets")
+    steps = unfinished(folder)
+    if steps and kind != "tokenizer":
+        say(
+            f"the tokenizer in {folder} has {steps[0]:,} of {steps[1]:,} steps: training it on later would make this"
+            f" {NAMES[kind]} useless"
+        )
+    return lost
+
+
+def _task(
+    kind: str,
+    sizes: Preset,
+    settings: TrainSettings,
+    folder: Path,
+    accelerator: Accelerator,
+    data: str,
+    workers: int | None,
+    state: State | None,
+    lost: tuple[str, ...],
+) -> Task:
+    """The task of a part around its model and its pictures."""
+    device = accelerator.device
+    perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
+    source: Source = open_source(data, sizes.tokenizer.image_size, settings, device, workers)
+    if settings.scan != "raster":
+        source = ScannedSource(source, settings.scan, sizes.tokenizer.patch_size)
+    model = _build(kind, sizes, folder, source, settings.seed, device)
+    if state and kind == "tokenizer":
+        _keep_story(model, folder, sizes, source, lost)
+    if accelerator.is_main_process:
+        for half_written in (*folder.glob(".*.tmp"), *folder.glob("state/.*.tmp")):  # a killed run leaves them
+            half_written.unlink()
+    if kind == "ar":
+        task: Task = ARTask(model, settings, accelerator, source, folder)
+    else:
+        task = TokenizerTask(kind, model, settings, accelerator, source, perceptual)
+    if state:
+        state.check_origin(task.origin)
+    task.replaced = lost
+    return task

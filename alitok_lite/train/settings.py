@@ -1,0 +1,157 @@
+"""How each part of each preset is trained."""
+
+import math
+import operator
+from dataclasses import dataclass, field, replace
+
+from ..core.losses import LossWeights
+
+WHOLE = {"steps": 1, "batch": 1, "accumulate": 1, "warmup": 0, "pictures": 1, "save_every": 1}  # and the least of each
+MOST = 2**31 - 1  # of these
+SEEDS = 2**32
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long and how fast; learning rate warms up linearly, then falls along a cosine.
+
+    Raises ValueError for numbers out of range.
+    """
+
+    steps: int
+    batch: int = 256  # pictures a step, all processes and parts together
+    accumulate: int = 1  # parts that each process computes its share of a step in, to save memory
+    lr: float = 4e-4
+    final_lr: float = 1e-5
+    warmup: int = 300  # steps
+    betas: tuple[float, float] = (0.9, 0.96)
+    weight_decay: float = 0.03  # not on norms, biases, embeddings and tables
+    clip: float = 1.0
+    ema: float = 0.0  # decay of the moving average of the weights that the RUN then holds; 0 = off
+    keep_best: bool = False  # AR: the RUN keeps the weights with the lowest test nats
+    scan: str = "raster"  # order in which the patches are read, one of scan.SCANS; for the experiment
+    class_dropout: float = 0.1  # AR: share of labels replaced by the null class
+    pictures: int = 200_000  # different scenes, on a GPU and in the AR model's id cache
+    save_every: int = 2000
+    seed: int = 0
+    losses: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        for name, least in WHOLE.items():
+            self._whole(name, least, MOST)
+        self._whole("seed", 0, SEEDS - 1)  # as many as `sample` takes; torch takes few more, times a million
+        for name in ("lr", "final_lr", "weight_decay", "clip"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}; it must be a number from 0 up")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}; it must be a number from 0 up to 1")
+        if not 0 <= self.class_dropout <= 1:
+            raise ValueError(f"class_dropout is {self.class_dropout}; it must be a number from 0 to 1")
+
+    def _whole(self, name: str, least: int, most: int) -> None:
+        """Turn a field into an int; numpy's count too."""
+        value = getattr(self, name)
+        if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= operator.index(value) <= most:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number from {least} to {most}")
+        object.__setattr__(self, name, operator.index(value))
+
+
+def shortened(settings: TrainSettings) -> TrainSettings:
+    """The settings with a warm-up of at most a tenth of the steps: one that is all warm-up never reaches its rate."""
+    return replace(settings, warmup=min(settings.warmup, settings.steps // 10))
+
+
+def learning_rate(settings: TrainSettings, step: int) -> float:
+    """Learning rate of a step: linear warm-up, then a cosine down to final_lr."""
+    if step < settings.warmup:
+        return settings.lr * (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.final_lr + (settings.lr - settings.final_lr) * (1 + math.cos(math.pi * done)) / 2
+
+
+def _official(epochs: int) -> dict[str, TrainSettings]:
+    """The paper's recipe on ImageNet's 1.28 million pictures, which the AR model sees `epochs` times.
+
+    Source: paper.md, steps of both stages and everything about the AR model. Learning rate, warm-up and batch of the
+    tokenizer and the weights of its perceptual and adversarial terms are not published: ordinary values of ours.
+    """
+    losses = LossWeights(perceptual=0.1, adversarial=0.3, adversarial_start=0.7)
+    common = TrainSettings(steps=350_000, batch=256, lr=1e-4, warmup=5000, pictures=20_000, save_every=5000)
+    ar_steps = epochs * 1_280_000 // 2048
+    return {
+        "tokenizer": replace(common, losses=losses),
+        "decoder": replace(common, losses=losses, steps=300_000),
+        "ar": replace(common, steps=ar_steps, batch=2048, lr=4e-4, warmup=62_500),
+    }
+
+
+SETTINGS: dict[str, dict[str, TrainSettings]] = {
+    "alitok-b": _official(800),
+    "alitok-l": _official(800),
+    "alitok-xl": _official(400),
+    "scenes": {
+        "tokenizer": TrainSettings(steps=32_000, batch=512, lr=1e-3, pictures=400_000, losses=LossWeights(l1=0.2)),
+        "decoder": TrainSettings(
+            steps=16_000,
+            batch=512,
+            lr=1e-3,
+            pictures=400_000,
+            losses=LossWeights(l1=0.2, adversarial=0.1, adversarial_start=0.8),
+        ),
+        "ar": TrainSettings(steps=30_000, batch=512, lr=1e-3, pictures=1_000_000),
+    },
+    "photos": {
+        "tokenizer": TrainSettings(steps=12_000, lr=1e-3, losses=LossWeights(l1=0.2)),
+        "decoder": TrainSettings(
+            steps=8000, lr=1e-3, losses=LossWeights(l1=0.2, adversarial=0.1, adversarial_start=0.75)
+        ),
+        # Five hundred photographs a class are soon known by heart: decay, dropout, and the best weights kept.
+        "ar": TrainSettings(steps=8000, lr=1e-3, weight_decay=0.1, ema=0.999, keep_best=True, save_every=500),
+    },
+    "tiny": {
+        "tokenizer": TrainSettings(steps=4500, batch=64, lr=1e-3, save_every=500),
+        "decoder": TrainSettings(steps=1500, batch=64, lr=1e-3, warmup=50, save_every=500),
+        "ar": TrainSettings(steps=5000, batch=64, lr=1e-3, warmup=50, pictures=40_000, save_every=1000),
+    },
+}
+SETTINGS |= dict.fromkeys(("scenes-baseline", "scenes-noprefix"), SETTINGS["scenes"])
+
+
+@dataclass(frozen=True)
+class AblationSettings:
+    """How long each part of a row trains, and on how much it is measured."""
+
+    tokenizer: TrainSettings
+    decoder: TrainSettings
+    ar: TrainSettings
+    judge_steps: int = 1500
+    pictures: int = 10_000  # unseen ones, and samples; fewer make the generation gap a matter of luck
+    lookahead: int = 4  # masked model's steps for the look-ahead debt of A-0 and B-0, in the AR model's; 0: no debt
+
+
+def _equal(first: TrainSettings, ar: TrainSettings, **rest: int) -> AblationSettings:
+    """Both stages train alike."""
+    return AblationSettings(first, first, ar, **rest)
+
+
+_PLAIN = LossWeights(l1=0.2)
+ABLATIONS: dict[str, AblationSettings] = {
+    "scenes": _equal(
+        TrainSettings(steps=8000, lr=1e-3, save_every=4000, losses=_PLAIN),
+        TrainSettings(steps=6000, lr=1e-3, save_every=3000),
+    ),
+    "photos": _equal(
+        TrainSettings(steps=5000, lr=1e-3, save_every=2500, losses=_PLAIN),
+        TrainSettings(steps=2500, lr=1e-3, weight_decay=0.1, ema=0.999, keep_best=True, save_every=500),
+        pictures=1200,
+    ),
+    # For two CPU cores; shows a hint at best.
+    "tiny": _equal(
+        TrainSettings(steps=1500, batch=32, lr=1e-3, warmup=50, pictures=12_000, save_every=500, losses=_PLAIN),
+        TrainSettings(steps=1200, batch=64, lr=1e-3, warmup=50, pictures=12_000, save_every=400),
+        judge_steps=200,
+        pictures=1000,
+        lookahead=0,
+    ),
+}

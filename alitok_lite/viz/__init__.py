@@ -1,0 +1,12 @@
+"""Every figure of the notebooks: functions of tensors that return a matplotlib Figure.
+
+Style and cells are in panels.py; nothing else of the package imports this folder.
+"""
+
+from ..study.rows import REPORTED
+from .explorer import attention_explorer
+from .ideas import drawing, guidance_ramps, next_token_shift, rope_phases, scan_orders, temperatures, two_stages
+from .maps import PART_NAMES, attention, attention_heads, dependency_maps, masks
+from .numbers import ablation, bars, curves, position_maps, row_profiles, stacked
+from .panels import INK, ORANGE, to_png
+from .tokens import auxiliary_target, change_map, codebook_usage, nearest_codes, pictures, rate_charts, token_grid

@@ -1,0 +1,181 @@
+"""Figures of numbers: by token, by row, as curves and as bars."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from ..study.rows import REPORTED
+from .panels import (
+    BLUE,
+    INK,
+    ORANGE,
+    SERIES,
+    Board,
+    as_array,
+    colorbar,
+    frame,
+    geometry,
+    heat,
+    legend,
+    new_figure,
+    panels,
+    styled,
+)
+
+
+@styled
+def position_maps(
+    named: dict[str, Tensor], label: str = "nats", title: str = "Where are the tokens hard?", form: str = ""
+) -> Figure:
+    """Numbers at every token, name -> (T,), as heat maps with one scale; NaN is pale. `form` writes the numbers."""
+    values = {name: as_array(numbers) for name, numbers in named.items()}
+    every = np.concatenate(list(values.values()))
+    norm = Normalize(min(0, np.nanmin(every)), np.nanmax(every))
+    form = form or ("{:.0f}" if (every[np.isfinite(every)] % 1 == 0).all() else "{:.1f}")
+    shapes = [geometry(len(numbers)) for numbers in values.values()]
+    boards = [Board(*shape, room=any(prefix for prefix, _ in shapes)) for shape in shapes]
+    rows = [max(board.height for board in boards)]
+    room = {"top": 0.72 if boards[0].room else 0.45, "across": 0.6}
+    figure, axes = panels(title, [board.width for board in boards], rows, **room)
+    for ax, (name, numbers), board in zip(axes[0], values.items(), boards, strict=True):
+        heat(ax, numbers, norm, form if board.grid < 5 else "")
+        frame(ax, board, name)
+    colorbar(figure, axes[0, -1], norm, label)
+    return figure
+
+
+@styled
+def row_profiles(
+    named: dict[str, Tensor | tuple[Tensor, Tensor]],
+    label: str = "mean squared error",
+    title: str = "Does the first row suffer?",
+) -> Figure:
+    """A number for each row of patches: name -> (G,), or (mean, spread) of several runs."""
+    figure = new_figure(8, 4, title)
+    ax = figure.subplots()
+    for color, marker, (name, given) in zip(SERIES, "osD^vP", named.items(), strict=False):
+        mean, spread = given if isinstance(given, tuple) else (given, None)
+        rows = np.arange(len(mean))
+        yerr = None if spread is None else as_array(spread)
+        ax.errorbar(rows, as_array(mean), yerr, color=color, marker=marker, capsize=5, label=name)
+    ax.set(xlabel="row of patches (0 is the top)", ylabel=label, xticks=rows)
+    ax.set_ylim(bottom=0)
+    legend(figure)
+    return figure
+
+
+@styled
+def curves(named: dict[str, tuple[Sequence, Sequence]], xlabel: str, ylabel: str, title: str) -> Figure:
+    """Lines: name -> (x, y); for the loss of a training, or for a knob that is turned."""
+    figure = new_figure(8, 4, title)
+    ax = figure.subplots()
+    for color, (name, (x, y)) in zip(SERIES, named.items(), strict=False):
+        ax.plot(as_array(x), as_array(y), color=color, label=name, marker="o" if len(x) < 20 else "")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    legend(figure)
+    return figure
+
+
+@styled
+def ablation(
+    rows: dict[str, dict],
+    number: str,
+    label: str,
+    reported: str = "",
+    title: str = "What does each part of AliTok buy?",
+    form: str = "",
+) -> Figure:
+    """One number of an ablation's rows with its spread over seeds, beside what the paper's table reports.
+
+    rows: as `claims.summarise` makes them, name -> {"title", "mean": {number: ...}, "spread": {number: ...}}; a row
+    of one seed has no spread. reported: a column of `REPORTED`; a row that is not in there leaves its place empty.
+    form: writes a number, as in `bars`.
+    Raises ValueError when no row has that number.
+    """
+    if not any(number in row["mean"] for row in rows.values()):
+        raise ValueError(
+            f"no row has {number!r}; they have {', '.join(sorted({k for r in rows.values() for k in r['mean']}))}"
+        )
+    titles = ["\n".join(textwrap.wrap(f"{name}: {row['title']}", 26)) for name, row in rows.items()]
+    means = np.array([row["mean"].get(number, np.nan) for row in rows.values()], float)
+    spreads = np.array([row["spread"].get(number, 0) for row in rows.values()], float)
+    figure = new_figure(9, 1.1 + 0.55 * len(rows), title)
+    axes = figure.subplots(1, 2 if reported else 1, squeeze=False, sharey=True)[0]
+    _bars(axes[0], titles, means, spreads, BLUE, label, form)
+    if reported:
+        values = np.array([REPORTED.get(name, {}).get(reported, np.nan) for name in rows], float)
+        unit = f"{reported}{' (%)' * (reported == 'top-1')}\nreported for ImageNet"
+        _bars(axes[1], titles, values, np.zeros(len(rows)), ORANGE, unit)
+    return figure
+
+
+@styled
+def bars(named: dict[str, float | tuple[float, float]], label: str, title: str, form: str = "") -> Figure:
+    """Numbers to compare: name -> value, or (mean, spread). `form` writes a number; without it, three digits do."""
+    values = [value if isinstance(value, tuple) else (value, 0) for value in named.values()]
+    means, spreads = np.array(values, float).T
+    figure = new_figure(9, 1 + 0.5 * len(named), title)
+    _bars(figure.subplots(), ["\n".join(textwrap.wrap(name, 30)) for name in named], means, spreads, BLUE, label, form)
+    return figure
+
+
+def _bars(
+    ax: Axes, names: list[str], means: np.ndarray, spreads: np.ndarray, color: str, label: str, form: str = ""
+) -> None:
+    """Horizontal bars from 0 with whiskers and numbers at their ends, the first on top; NaN leaves its place empty."""
+    places = np.arange(len(names))
+    ax.barh(places, means, 0.62, color=color, alpha=0.85)
+    digits = max(0, 2 - math.floor(math.log10(max(np.nanmax(np.abs(means)), 1e-9))))
+    form = form or f"{{:,.{digits}f}}"
+    for place, mean, spread in zip(places, means, spreads, strict=True):
+        if np.isnan(mean):
+            continue
+        if spread > 0:
+            ax.errorbar(mean, place, xerr=spread, color=INK, capsize=4, linewidth=1.8)
+        text = form.format(mean) + f" ± {form.format(spread).lstrip('+')}" * bool(spread > 0)
+        side = -1 if mean < 0 else 1
+        look = {"textcoords": "offset points", "va": "center", "ha": "right" if mean < 0 else "left", "fontsize": 12}
+        ax.annotate(text, (mean + side * spread, place), (6 * side, 0), **look)
+    low, high = min(0, np.nanmin(means - spreads)), max(0, np.nanmax(means + spreads))
+    left, right = bool(np.nanmin(means) < 0), bool(np.nanmax(means) > 0)  # where there are numbers
+    share = 0.19 * len(ax.figure.axes)  # of the panel's width, for the numbers at one side
+    room = share / (1 - share * (left + right)) * (high - low)
+    ax.set(yticks=places, xlabel=label, xlim=(low - room * left, high + room * right))
+    ax.set_yticks(places, names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.tick_params(axis="y", length=0)
+
+
+@styled
+def stacked(named: dict[str, dict[str, float]], label: str, title: str, form: str = "{:.0f}") -> Figure:
+    """What sums are made of: name -> part -> number, a bar for each name, its parts side by side in one order.
+
+    `form` writes a part's number into it where there is room.
+    """
+    parts = list(dict.fromkeys(part for row in named.values() for part in row))
+    figure = new_figure(9, 1.6 + 0.55 * len(named), title)
+    ax, places = figure.subplots(), np.arange(len(named))
+    longest = max(sum(row.values()) for row in named.values())
+    left = np.zeros(len(named))
+    for color, part in zip(SERIES, parts, strict=False):
+        values = np.array([row.get(part, 0) for row in named.values()], float)
+        ax.barh(places, values, 0.66, left, color=color, edgecolor="white", linewidth=1.5, label=part)
+        for place, value, start in zip(places, values, left, strict=True):
+            if value > 0.02 * longest * len(form.format(value)):
+                look = {"color": "white" if color == BLUE else INK, "ha": "center", "va": "center", "fontsize": 12}
+                ax.text(start + value / 2, place, form.format(value), **look)
+        left += values
+    ax.set(xlabel=label, xlim=(0, 1.02 * longest), ylim=(len(named) - 0.5, -0.5))
+    ax.set_yticks(places, ["\n".join(textwrap.wrap(name, 26)) for name in named])
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    ax.tick_params(axis="y", length=0)
+    legend(figure)
+    return figure
