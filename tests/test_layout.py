@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from test_data import fill, noise
 from test_train import add_presets
 from tqdm import tqdm
@@ -340,3 +340,12 @@ def test_names_that_a_console_cannot_show_are_escaped(monkeypatch):
     machine.say("left out: the folder 'é'")
     machine.say("plain")
     assert written == ["left out: the folder '\\xe9'", "plain"]
+
+
+def test_pictures_with_much_metadata_are_used(tmp_path):
+    """As image generators write them: the whole workflow stands in a text chunk."""
+    fill(tmp_path, {"a": 3, "b": 3}, 24)
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("prompt", "x" * 2_000_000, zip=True)
+    noise((24, 24)).save(tmp_path / "a" / "000.png", pnginfo=info)
+    assert "a/000.png" in PictureFolder(tmp_path, 16, workers=0).names + PictureFolder(tmp_path, 16, "test").names

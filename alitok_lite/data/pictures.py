@@ -6,12 +6,10 @@ A picture is decoded to the same uint8 square every time; all randomness comes a
 import hashlib
 import itertools
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -252,19 +250,11 @@ def _problem(error: ValueError) -> str:
 
 def _shorter_side(name: str, place: Path, size: int) -> int | str:
     """The shorter side of a picture, from its header alone, or what makes it unfit."""
-    width = height = 0
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
-            with Image.open(place, formats=images.FORMATS) as image:
-                width, height = image.size
-    except Exception:  # Pillow's plugins raise many kinds for damaged headers
-        width = 0
-    if not width or width * height > images.MAX_PIXELS:
-        try:
-            images.load_picture(place, size)  # says what is wrong, before anything is decoded
-        except ValueError as error:
-            return _problem(error)
+        with images.open_picture(place) as picture:
+            width, height = picture.image.size
+    except ValueError as error:
+        return _problem(error)
     if min(width, height) < size:
         file = name.split("/", 1)[1]
         return f"{file!r} has {width} x {height} pixels, too small"
