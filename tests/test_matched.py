@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import small_ar, small_tokenizer
+from PIL import Image
 
 from alitok_lite import PRESETS, scenes
 from alitok_lite.core.config import ARConfig, Preset
 from alitok_lite.core.tokenizer import Tokenizer
 from alitok_lite.measure.metrics import frechet_distance
-from alitok_lite.study import matched, measures, readers
+from alitok_lite.study import matched, measures, pools, readers
 from alitok_lite.train.settings import TrainSettings
 
 
@@ -101,7 +102,7 @@ def test_a_reader_learns_and_draws_what_it_has_learned():
     labels = torch.arange(400) % 2
     ids = torch.stack([labels, labels + 2, labels, labels + 2], 1)
     settings = TrainSettings(120, 64, lr=3e-3, warmup=12)
-    reader = readers.train_reader(ids, labels, replace(config, dropout=0.0), settings)
+    reader, _ = readers.train_reader(ids, labels, replace(config, dropout=0.0), settings)
     drawn = readers.drawn_ids(reader, labels[:200], seed=1)
     assert (drawn == ids[:200]).double().mean() > 0.95
     assert torch.equal(drawn, readers.drawn_ids(reader, labels[:200], seed=1))
@@ -114,31 +115,117 @@ def test_sizes_of_readers_follow_the_presets():
 
 
 def test_judges_must_tell_how_a_scene_was_painted():
-    pixels, labels, factors = matched.painted(28, 5, 32, torch.device("cpu"))
+    pixels, labels, factors = pools.painted(28, 5, 32, torch.device("cpu"))
     assert pixels.dtype == torch.uint8 and labels.tolist() == [i % 14 for i in range(28)]
     assert torch.equal(factors, scenes.factor_table(28, 5)[:, : scenes.FREE])
     judge = measures.train_factor_judge(pixels, labels, factors, 3, seed=0, batch=8)
     assert measures.features(judge, pixels).shape == (28, 128)
 
 
-@pytest.mark.slow
-def test_one_unit_from_beginning_to_end(tmp_path, monkeypatch):
+def small_plan(data, held_out):
+    """A plan of three steps a part, on the preset "mini" that the tests make."""
+    part = TrainSettings(steps=3, batch=4, lr=1e-3, warmup=1, pictures=28, save_every=3)
+    readings = (
+        matched.Reading("full", 2),
+        matched.Reading("small", 2, (32, 1), rows=("A",)),
+        matched.Reading("few", 2, pictures=12),
+    )
+    reader = replace(part, keep_best=held_out)
+    return matched.Plan(
+        "mini", part, reader, part, readings, data, 56, 2, (14, 28, 56)[: 2 + (data == "scenes")], 28, 3, 2, 3
+    )
+
+
+@pytest.fixture
+def mini(monkeypatch):
+    """The preset "mini" and codebooks of 16, on the CPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     tokenizer = small_tokenizer()
     monkeypatch.setitem(PRESETS, "mini", Preset(tokenizer, small_ar(tokenizer, classes=14)))
-    part = TrainSettings(steps=3, batch=4, lr=1e-3, warmup=1, pictures=28, save_every=3)
-    plan = matched.Plan("mini", part, part, 2, part, 56, (14, 28, 56), 28, 3, 2, 3, ((32, 1),))
-    bench = matched.Bench(plan, tmp_path, torch.device("cpu"))
-    again = matched.Bench(plan, tmp_path, torch.device("cpu"))
-    assert all(torch.equal(a, b) for a, b in zip(bench.real, again.real, strict=True))  # the judges are kept
-    monkeypatch.setitem(matched.CODES, "A", ("A", 16))
-    monkeypatch.setitem(matched.CODES, "D", ("D", 16))
-    a, d = (matched.run_unit(plan, lambda: bench, tmp_path, row, 0, lambda text: None) for row in ("A", "D"))
-    assert json.loads((tmp_path / "A-0.json").read_text()) == a
-    assert list(a["decoders"]) == ["own", "fresh causal", "fresh bidirectional"]
-    assert list(d["decoders"]) == ["own", "second stage", "longer"]
-    assert [view["causal"] for view in d["decoders"].values()] == [True, False, True]
-    assert d["tokenizer"]["repainted"] == 0 and d["tokenizer"]["look_ahead"] == 0
-    assert len(a["readers"]) == 3 and len(d["readers"]) == 2
-    for reader in a["readers"].values():
+    for row in ("A", "D"):
+        monkeypatch.setitem(matched.CODES, row, (row, 16))
+
+
+def check_unit(unit, decoders, kinds):
+    assert list(unit["decoders"]) == decoders
+    assert [view["causal"] for view in unit["decoders"].values()] == kinds
+    for reader in unit["readers"].values():
         assert reader["bits_per_image"] == pytest.approx(sum(reader["nats_positions"]) / math.log(2))
+
+
+@pytest.mark.slow
+def test_one_unit_from_beginning_to_end(tmp_path, mini):
+    plan, pool = small_plan("scenes", held_out=False), pools.ScenePool(32, 56, torch.device("cpu"))
+    bench, again = matched.Bench(plan, pool, tmp_path), matched.Bench(plan, pool, tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(bench.real, again.real, strict=True))  # the judges are kept
+    a, d = (matched.run_unit(plan, pool, lambda: bench, tmp_path, row, 0, lambda text: None) for row in ("A", "D"))
+    assert json.loads((tmp_path / "A-0.json").read_text()) == a
+    check_unit(a, ["own", "fresh causal", "fresh bidirectional"], [False, True, False])
+    check_unit(d, ["own", "second stage", "longer"], [True, False, True])
+    assert d["tokenizer"]["repainted"] == 0 and d["tokenizer"]["look_ahead"] == 0
+    assert list(a["readers"]) == ["full", "small", "few"] and list(d["readers"]) == ["full", "few"]
+    assert [reader["sequences"] for reader in a["readers"].values()] == [28, 28, 12]
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder of 3 classes: 20 pictures of each to train on and 18 to test with, whose first pixel numbers them."""
+    monkeypatch.setattr(pools, "WATCHED", 6)
+    for number in range(114):
+        split, kind = ("train", "test")[number >= 60], number % 3
+        pixels = torch.full((36, 36, 3), 80 * kind + 40, dtype=torch.uint8)
+        pixels[:] += torch.randint(0, 20, pixels.shape, generator=torch.Generator().manual_seed(number)).byte()
+        pixels[..., 0] = number
+        folder = tmp_path / "pictures" / split / f"class{kind}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.numpy()).save(folder / f"{number:03d}.png")
+    return tmp_path / "pictures"
+
+
+def numbers(pixels):
+    """Which pictures these are (see `pictures`), to within a rounding of the resizing."""
+    return {round(float(picture[0].float().mean())) for picture in pixels}
+
+
+def test_a_folder_keeps_its_unseen_pictures_apart(pictures):
+    pool = pools.FolderPool(pictures, 32, 4, torch.device("cpu"))
+    learned, first, second, watched = map(numbers, (pool.whole, pool.first, pool.second, pool.watched))
+    assert len(learned) == 45 and len(first) == len(second) == 31 and len(watched) == 6
+    assert len(learned | first | second | watched) == 45 + 31 + 31 + 6  # no picture is in two of them
+    assert learned < set(range(60))  # every fourth of train/ is unseen, too
+    both, kinds = pool.training(0, 999)
+    assert len(both) == 90 and torch.equal(both[45:], both[:45].flip(3)) and torch.equal(kinds[45:], kinds[:45])
+    chosen = pool.subset(90, 10)
+    assert len(chosen) == 20 and torch.equal(chosen[10:], chosen[:10] + 45)
+    assert numbers(both[chosen]) == numbers(pool.whole[pool.order[:10]])
+    settings = TrainSettings(3, 8, seed=3)
+    source = pool.source(settings)
+    assert torch.equal(source.batch(5)[0], source.batch(5)[0]) and not torch.equal(
+        source.batch(5)[0], source.batch(6)[0]
+    )
+    assert numbers(source.unseen(4)[0] * 255) <= watched
+
+
+@pytest.mark.slow
+def test_one_unit_on_a_folder(tmp_path, mini, pictures):
+    plan, pool = small_plan(str(pictures), held_out=True), pools.FolderPool(pictures, 32, 4, torch.device("cpu"))
+    bench = matched.Bench(plan, pool, tmp_path)
+    unit = matched.run_unit(plan, pool, lambda: bench, tmp_path, "A", 0, lambda text: None)
+    check_unit(unit, ["own", "fresh causal", "fresh bidirectional"], [False, True, False])
+    assert [reader["sequences"] for reader in unit["readers"].values()] == [90, 90, 24]
+    assert all(1 <= reader["kept_step"] <= 2 for reader in unit["readers"].values())
+
+
+def test_a_reader_keeps_the_weights_that_predict_held_out_tokens_best():
+    config = ARConfig(codebook_size=4, grid=2, prefix_tokens=0, classes=2, width=32, depth=1, heads=1, hidden=88)
+    torch.manual_seed(0)
+    ids, labels = torch.randint(0, 4, (8, 4)), torch.zeros(8, dtype=torch.long)  # noise, soon memorised
+    held_out = torch.randint(0, 4, (200, 4)), torch.zeros(200, dtype=torch.long)
+    settings = TrainSettings(60, 8, lr=1e-2, warmup=1)
+
+    def nats(model):
+        return float(torch.nn.functional.cross_entropy(model(*held_out).flatten(0, 1), held_out[0].flatten()))
+
+    last, steps = readers.train_reader(ids, labels, replace(config, dropout=0.0), settings)
+    best, kept = readers.train_reader(ids, labels, replace(config, dropout=0.0), settings, held_out)
+    assert steps == 60 and kept < 30 and nats(best) < nats(last) - 0.05

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from .. import scenes
-from ..core.config import PRESETS, ARConfig, Preset, resized
+from ..core.config import PRESETS, Preset, resized
 from ..core.tokenizer import Decoder, Tokenizer
 from ..files import write_atomically
 from ..measure.judge import Judge
@@ -27,10 +27,9 @@ from ..measure.probe import dependency_map, later_share
 from ..train.run import train_part
 from ..train.settings import ABLATIONS, TrainSettings
 from . import measures
+from .pools import Pool
 from .readers import drawn_ids, resized_reader, train_decoder, train_reader
 from .rows import ROWS, Row
-
-TEST = 54_321  # seed of the unseen scenes
 
 CODES = {  # row: the row of the ablation that it is, and its codebook
     "A256": ("A", 256),
@@ -43,71 +42,97 @@ CODES = {  # row: the row of the ablation that it is, and its codebook
     "D": ("D", 4096),
 }
 CAPACITY = ("A256", "A1024", "A", "B")  # rows that meet smaller readers, too
-SMALL = ((128, 3), (64, 2), (32, 1))  # their widths and depths
 FRESH = ("A", "B")  # rows whose frozen tokens meet fresh decoders of both kinds
 FRESH_SEEDS = 3
 
 
+class Reading(NamedTuple):
+    """One reader of a row's tokens: what differs from the preset's AR model and from the plan's settings."""
+
+    name: str
+    steps: int
+    size: tuple[int, int] | None = None  # width and depth
+    pictures: int | None = None  # training pictures of a folder; None: all of them
+    rows: tuple[str, ...] | None = None  # the rows that have this reader; None: all of them
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Sizes and lengths of a study. The defaults are those of the published one."""
+    """Sizes and lengths of a study."""
 
-    preset: str = "scenes"
-    tokenizer: TrainSettings = ABLATIONS["scenes"].tokenizer
-    reader: TrainSettings = replace(ABLATIONS["scenes"].ar, warmup=600)
-    short: int = 1000  # steps of the reader that has not finished learning
-    decoder: TrainSettings = replace(ABLATIONS["scenes"].decoder, warmup=800)
-    pictures: int = 20_000  # unseen ones, and as many samples
+    preset: str
+    tokenizer: TrainSettings
+    reader: TrainSettings  # its steps are those of each Reading
+    decoder: TrainSettings
+    readers: tuple[Reading, ...]
+    data: str = "scenes"  # or a folder of pictures
+    pictures: int = 20_000  # unseen scenes, and as many samples
+    hold_out: int = 5  # of a folder: every fifth training picture is unseen, too, beside those of test/
     counts: tuple[int, ...] = measures.COUNTS
     judge_pictures: int = 100_000
     judge_steps: int = 4000
     judges: int = 2  # seeds of the judge
     critic_steps: int = 1200
-    small: tuple[tuple[int, int], ...] = SMALL
 
 
-PUBLISHED = Plan()
+_SCENES, _PHOTOS = ABLATIONS["scenes"], ABLATIONS["photos"]
+SCENES = Plan(
+    "scenes",
+    _SCENES.tokenizer,
+    replace(_SCENES.ar, keep_best=False),
+    replace(_SCENES.decoder, warmup=800),
+    (
+        Reading("224x5", 6000),
+        Reading("224x5 short", 1000),
+        *(Reading(f"{w}x{d}", 6000, (w, d), rows=CAPACITY) for w, d in ((128, 3), (64, 2), (32, 1))),
+    ),
+)
 
 
-# ---------------------------------------------------------------- pictures and judges
+def photographs(folder: str | Path, counts: tuple[int, ...] = (550, 1100, 2200, 4400), hold_out: int = 5) -> Plan:
+    """The study on a folder of natural pictures: readers of 2,000, of 8,000 and of all training pictures.
+
+    Few pictures are soon memorised: the weights with the least loss on held-out pictures are kept.
+    """
+    return Plan(
+        "photos",
+        _PHOTOS.tokenizer,
+        replace(_PHOTOS.ar, batch=256, ema=0.0, keep_best=True),
+        replace(_PHOTOS.decoder, warmup=500),
+        (
+            Reading("224x5", 3000),
+            Reading("224x5 8000", 1500, pictures=8000),
+            Reading("224x5 2000", 600, pictures=2000),
+            Reading("64x2", 3000, (64, 2)),
+        ),
+        data=str(folder),
+        hold_out=hold_out,
+        counts=counts,
+    )
 
 
-def painted(count: int, seed: int, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Scenes of all classes in turn: pixels (N, 3, S, S) uint8, labels (N,), factors (N, FREE)."""
-    pixels, labels, factors = [], [], []
-    for start in range(0, count, 4096):
-        kinds = torch.arange(start, min(start + 4096, count)) % len(scenes.CLASSES)
-        pixels.append(scenes.render(kinds, seed + start, size, device).mul_(255).round_().byte())
-        labels.append(kinds.to(device))
-        factors.append(scenes.factor_table(len(kinds), seed + start)[:, : scenes.FREE].to(device))
-    return torch.cat(pixels), torch.cat(labels), torch.cat(factors)
+# ---------------------------------------------------------------- judges
 
 
 class Bench:
-    """What all units share: two sets of unseen pictures, judges, and the features of the pictures.
+    """What all units of a study share: its pictures, judges, and the features of the pictures.
 
-    `first` is what tokenizers reconstruct; `second`, other pictures of the same classes, shows how far apart two sets
-    of real pictures are. All units of a study have the same judges, which FOLDER/judges.safetensors keeps.
+    All units have the same judges, which FOLDER/judges.safetensors keeps.
     """
 
-    def __init__(self, plan: Plan, folder: Path, device: torch.device) -> None:
-        self.plan, self.device = plan, device
-        size = PRESETS[plan.preset].tokenizer.image_size
-        unseen = scenes.TEST_SEED + TEST * 1_000_003
-        self.first, self.labels, _ = painted(plan.pictures, unseen, size, device)
-        self.second, _, _ = painted(plan.pictures, unseen + 10**9, size, device)
-        self.judges = _judges(plan, folder / "judges.safetensors", size, device)
-        self.real = [measures.features(judge, self.first) for judge in self.judges]
-        self.other = [measures.features(judge, self.second) for judge in self.judges]
-        self.accuracy = [in_class(j, f, self.labels) for j, f in zip(self.judges, self.real, strict=True)]
+    def __init__(self, plan: Plan, pool: Pool, folder: Path) -> None:
+        self.plan, self.pool, self.device = plan, pool, pool.labels.device
+        self.judges = _judges(plan, pool, folder / "judges.safetensors")
+        self.real = [measures.features(judge, pool.first) for judge in self.judges]
+        self.other = [measures.features(judge, pool.second) for judge in self.judges]
+        self.accuracy = [in_class(j, f, pool.labels) for j, f in zip(self.judges, self.real, strict=True)]
 
 
-def _judges(plan: Plan, path: Path, size: int, device: torch.device) -> list[Judge]:
+def _judges(plan: Plan, pool: Pool, path: Path) -> list[Judge]:
     """The judges that the file holds; where there is none, they are trained and kept there."""
-    judges = [measures.FactorJudge(len(scenes.CLASSES)).to(device).eval() for _ in range(plan.judges)]
+    judges = [pool.fresh_judge().to(pool.labels.device).eval() for _ in range(plan.judges)]
     if not path.exists():
-        training = painted(plan.judge_pictures, 77_000_231, size, device)
-        judges = [measures.train_factor_judge(*training, plan.judge_steps, seed) for seed in range(plan.judges)]
+        judges = [pool.train_judge(plan.judge_pictures, plan.judge_steps, seed) for seed in range(plan.judges)]
         write_atomically(path, save({k: v.cpu().contiguous() for k, v in nn.ModuleList(judges).state_dict().items()}))
     nn.ModuleList(judges).load_state_dict(load_file(path))
     return judges
@@ -123,7 +148,13 @@ def in_class(judge: Judge, found: Tensor, labels: Tensor) -> float:
 
 
 def run_unit(
-    plan: Plan, ready: Callable[[], Bench], folder: Path, row: str, seed: int, log: Callable[[str], object] = print
+    plan: Plan,
+    pool: Pool,
+    ready: Callable[[], Bench],
+    folder: Path,
+    row: str,
+    seed: int,
+    log: Callable[[str], object] = print,
 ) -> dict:
     """Train and measure one tokenizer with its readers, and store FOLDER/ROW-SEED.json.
 
@@ -133,28 +164,33 @@ def run_unit(
     """
     began, (base, codes) = time.time(), CODES[row]
     sizes = resized(PRESETS[plan.preset], codebook_size=codes, **ROWS[base].changes)
-    run = folder / f"{row}-{seed}"
-    tokenizer = _tokenizer(sizes, ROWS[base], plan, run, seed)
+    sizes = replace(sizes, ar=replace(sizes.ar, classes=len(pool.classes)))
+    tokenizer = _tokenizer(sizes, ROWS[base], plan, pool, folder / f"{row}-{seed}", seed)
     trained, bench = time.time() - began, ready()
-    pool, kinds, _ = painted(plan.reader.pictures, (seed + 1) * 20_000_003, sizes.tokenizer.image_size, bench.device)
-    ids = encoded(tokenizer, pool)
-    result = {"row": row, "title": ROWS[base].title, "codes": codes, "seed": seed, "pictures": plan.pictures}
-    result |= {"judge_real": bench.accuracy, "device": _name(bench.device)}
-    first = encoded(tokenizer, bench.first).long()
-    second = encoded(tokenizer, bench.second).long()
+    pictures, kinds = pool.training(seed, plan.reader.pictures)
+    ids = encoded(tokenizer, pictures)
+    result = {"row": row, "title": ROWS[base].title, "codes": codes, "seed": seed, "pictures": len(pool.first)}
+    result |= {"judge_real": bench.accuracy, "device": _name(bench.device), "data": Path(plan.data).name}
+    first = encoded(tokenizer, pool.first).long()
+    second = encoded(tokenizer, pool.second).long()
     result["tokenizer"] = _tokens(tokenizer, first, codes, seed)
-    decoders = _decoders(tokenizer, row, seed, plan, pool, ids)
+    decoders = _decoders(tokenizer, row, seed, plan, pictures, ids)
     views = {name: _View(bench, tokenizer, decoder, first, second) for name, decoder in decoders.items()}
     result["decoders"] = {name: view.numbers for name, view in views.items()}
     result["readers"] = {}
-    for name, config, steps in _readers(sizes.ar, row, plan):
-        at = time.time()
-        settings = replace(plan.reader, steps=steps, warmup=max(1, steps // 10), seed=seed)
-        reader = train_reader(ids, kinds, config, settings)
+    watch = (encoded(tokenizer, pool.watched).long(), pool.watched_labels) if plan.reader.keep_best else None
+    for reading in plan.readers:
+        if reading.rows is not None and row not in reading.rows:
+            continue
+        at, chosen = time.time(), pool.subset(len(ids), reading.pictures)
+        config = resized_reader(sizes.ar, *reading.size) if reading.size else sizes.ar
+        settings = replace(plan.reader, steps=reading.steps, warmup=max(1, reading.steps // 10), seed=seed)
+        reader, best = train_reader(ids[chosen], kinds[chosen], config, settings, watch)
         learned = time.time() - at
         entry = _reader(bench, reader, tokenizer, first, views, seed)
         seconds = {"training": round(learned, 1), "measuring": round(time.time() - at - learned, 1)}
-        result["readers"][name] = entry | {"steps": steps, "seconds": seconds}
+        entry |= {"steps": reading.steps, "kept_step": best, "sequences": len(ids[chosen]), "seconds": seconds}
+        result["readers"][reading.name] = entry
     result["seconds"] = {"tokenizer": round(trained, 1), "all": round(time.time() - began, 1)}
     write_atomically(folder / f"{row}-{seed}.json", (json.dumps(result, indent=1) + "\n").encode())
     log(line(result))
@@ -165,11 +201,11 @@ def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _tokenizer(sizes: Preset, row: Row, plan: Plan, run: Path, seed: int) -> Tokenizer:
+def _tokenizer(sizes: Preset, row: Row, plan: Plan, pool: Pool, run: Path, seed: int) -> Tokenizer:
     settings = replace(plan.tokenizer, seed=seed)
     if not row.aux:
         settings = replace(settings, losses=replace(settings.losses, aux=0.0))
-    tokenizer = train_part("tokenizer", sizes, settings, run).tokenizer.eval()
+    tokenizer = train_part("tokenizer", sizes, settings, run, data=pool.source(settings)).tokenizer.eval()
     return tokenizer.requires_grad_(False)
 
 
@@ -191,10 +227,12 @@ def _tokens(tokenizer: Tokenizer, ids: Tensor, codes: int, seed: int) -> dict:
     return numbers | {"survival": measures.survival(tokenizer, ids[:2000], stage)}
 
 
-def _decoders(tokenizer: Tokenizer, row: str, seed: int, plan: Plan, pool: Tensor, ids: Tensor) -> dict[str, Decoder]:
+def _decoders(
+    tokenizer: Tokenizer, row: str, seed: int, plan: Plan, pictures: Tensor, ids: Tensor
+) -> dict[str, Decoder]:
     """The tokenizer's own decoder and those that are trained over its frozen tokens, by name."""
     own = tokenizer.decoder1 or tokenizer.decoder2
-    decoders, settings, device = {"own": own}, replace(plan.decoder, seed=seed), pool.device
+    decoders, settings, device = {"own": own}, replace(plan.decoder, seed=seed), pictures.device
     config = replace(tokenizer.config, aligned=True)  # a conventional tokenizer's fresh decoders are like the others'
     if row in FRESH and seed < FRESH_SEEDS:
         for name, causal in (("fresh causal", True), ("fresh bidirectional", False)):
@@ -208,7 +246,7 @@ def _decoders(tokenizer: Tokenizer, row: str, seed: int, plan: Plan, pool: Tenso
         decoders["longer"].load_state_dict(own.state_dict())
     for name, decoder in decoders.items():
         if name != "own":
-            train_decoder(tokenizer, decoder.requires_grad_(True), pool, ids, settings).requires_grad_(False)
+            train_decoder(tokenizer, decoder.requires_grad_(True), pictures, ids, settings).requires_grad_(False)
     return decoders
 
 
@@ -217,7 +255,7 @@ class _View:
 
     def __init__(self, bench: Bench, tokenizer: Tokenizer, decoder: Decoder, first: Tensor, second: Tensor) -> None:
         self.bench, self.tokenizer, self.decoder = bench, tokenizer, decoder
-        real = bench.first
+        real = bench.pool.first
         pixels = self.decode(first)
         self.features = [measures.features(judge, pixels) for judge in bench.judges]
         others = [measures.features(judge, self.decode(second)) for judge in bench.judges]
@@ -236,7 +274,7 @@ class _View:
             "ssim": float(torch.cat(found["ssim"]).double().mean()),
             "row_mse": self.rows,
             "rfd": [frechet_distance(a, b) for a, b in zip(bench.real, self.features, strict=True)],
-            "in_class": [in_class(j, f, bench.labels) for j, f in zip(bench.judges, self.features, strict=True)],
+            "in_class": [in_class(j, f, bench.pool.labels) for j, f in zip(bench.judges, self.features, strict=True)],
             # Two sets of reconstructions of unseen pictures: what a perfect AR model would lose.
             "floor": [measures.distances(a, b, bench.plan.counts) for a, b in zip(others, self.features, strict=True)],
         }
@@ -257,30 +295,20 @@ class _View:
         return {
             "sampling_loss": [measures.distances(a, b, counts) for a, b in zip(found, self.features, strict=True)],
             "gfd": [frechet_distance(a, b) for a, b in zip(found, bench.other, strict=True)],
-            "in_class": [in_class(j, f, bench.labels) for j, f in zip(bench.judges, found, strict=True)],
+            "in_class": [in_class(j, f, bench.pool.labels) for j, f in zip(bench.judges, found, strict=True)],
             "bits_per_dimension": measures.bits_per_dimension(bits, self.rows, self.size),
         } | measures.precision_recall(found[0][:near].to(bench.device), self.features[0][:near].to(bench.device))
-
-
-def _readers(config: ARConfig, row: str, plan: Plan) -> Iterable[tuple[str, ARConfig, int]]:
-    """Names, sizes and steps of the AR models that read a row's tokens."""
-    name = f"{config.width}x{config.depth}"
-    yield name, config, plan.reader.steps
-    yield f"{name} short", config, plan.short
-    if row in CAPACITY:
-        for width, depth in plan.small:
-            yield f"{width}x{depth}", resized_reader(config, width, depth), plan.reader.steps
 
 
 @torch.no_grad()
 def _reader(bench: Bench, reader: torch.nn.Module, tokenizer: Tokenizer, first: Tensor, views: dict, seed: int) -> dict:
     """How well a reader predicts true tokens, whether its own can be told from them, and its samples."""
-    nats, top1, top5 = (x.double().mean(0) for x in predictability(reader, first, bench.labels, batch=500)[:3])
-    drawn = drawn_ids(reader, bench.labels, 1_000_003 + seed)
+    nats, top1, top5 = (x.double().mean(0) for x in predictability(reader, first, bench.pool.labels, batch=500)[:3])
+    drawn = drawn_ids(reader, bench.pool.labels, 1_000_003 + seed)
     bits, stage = float(nats.sum() / torch.tensor(2.0).log()), tokenizer.stages[-1]
     with torch.enable_grad():
         codebook = tokenizer.quantizer.codebook
-        told = measures.two_sample_test(drawn, first, bench.labels, codebook, bench.plan.critic_steps, seed)
+        told = measures.two_sample_test(drawn, first, bench.pool.labels, codebook, bench.plan.critic_steps, seed)
     return {
         "parameters": sum(p.numel() for p in reader.parameters()),
         "nats": float(nats.mean()),

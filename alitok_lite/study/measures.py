@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .. import scenes
 from ..core.tokenizer import Tokenizer
+from ..data.augment import augment
 from ..measure.judge import Judge
 from ..measure.metrics import frechet_distance
 from ..measure.probe import keep_first, patch_change
@@ -191,6 +192,26 @@ def train_factor_judge(
         return named + 5 * F.mse_loss(told.float(), factors[rows])
 
     settings = TrainSettings(steps, batch, lr=2e-3, warmup=max(1, steps // 10), weight_decay=0.02, betas=(0.9, 0.99))
+    descend(judge, loss, settings, device, seed)
+    return judge
+
+
+def train_photo_judge(
+    pixels: Tensor, labels: Tensor, classes: int, steps: int, seed: int, size: int, batch: int = 256
+) -> Judge:
+    """A judge of photographs (N, 3, s, s) uint8 with labels (N,), on their device.
+
+    It sees random crops, flips and colours (see data/augment.py), because few pictures are soon memorised.
+    """
+    torch.manual_seed(seed)
+    judge, device = Judge(classes).to(pixels.device), pixels.device
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(labels), (batch,), device=device)
+        seen = augment(pixels[rows], torch.rand(batch, 8, device=device), size)
+        return F.cross_entropy(judge(seen).float(), labels[rows], label_smoothing=0.05)
+
+    settings = TrainSettings(steps, batch, lr=2e-3, warmup=max(1, steps // 10), weight_decay=0.05, betas=(0.9, 0.99))
     descend(judge, loss, settings, device, seed)
     return judge
 

@@ -7,6 +7,7 @@ would take longer than running them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -53,11 +54,17 @@ def repeat(step: Callable[[], object], steps: int, before: Callable[[int], objec
 
 
 def descend(
-    network: nn.Module, loss: Callable[[], Tensor], settings: TrainSettings, device: torch.device, seed: int = 0
+    network: nn.Module,
+    loss: Callable[[], Tensor],
+    settings: TrainSettings,
+    device: torch.device,
+    seed: int = 0,
+    watch: Callable[[int], object] | None = None,
 ) -> Tensor:
     """Train a network with AdamW on a loss that draws its own batch; returns the last loss.
 
-    Weight decay acts on matrices of linear layers and convolutions only, as in train/loop.py.
+    `watch(number)` is called before each step. Weight decay acts on matrices of linear layers and convolutions only,
+    as in train/loop.py.
     """
     torch.manual_seed(seed)
     cuda, layers = device.type == "cuda", (nn.Linear, nn.Conv2d)
@@ -86,6 +93,8 @@ def descend(
                 group["lr"].fill_(learning_rate(settings, number))
             else:
                 group["lr"] = learning_rate(settings, number)
+        if watch:
+            watch(number)
 
     network.train()
     repeat(step, settings.steps, before, device)
@@ -93,10 +102,39 @@ def descend(
     return last
 
 
-def train_reader(ids: Tensor, labels: Tensor, config: ARConfig, settings: TrainSettings) -> ARModel:
+Pairs = tuple[Tensor, Tensor]  # ids (N, T) and labels (N,)
+LOOKS = 30  # times that a reader's weights are tried on held-out tokens
+
+
+class _Best:
+    """The weights with the least loss on held-out tokens."""
+
+    def __init__(self, model: ARModel, held_out: Pairs, every: int) -> None:
+        self.model, self.held_out, self.every = model, held_out, max(1, every)
+        self.nats, self.step, self.weights = math.inf, 0, {}
+
+    def look(self, number: int) -> None:
+        """Keep the weights before step `number` if they are the best so far; most numbers are passed over."""
+        if number == 0 or number % self.every:
+            return
+        self.model.eval()
+        ids, labels = self.held_out
+        with torch.no_grad():
+            logits = torch.cat([self.model(i, y) for i, y in zip(ids.split(500), labels.split(500), strict=True)])
+            nats = float(F.cross_entropy(logits.float().flatten(0, 1), ids.flatten()))
+        self.model.train()
+        if nats < self.nats:
+            weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self.nats, self.step, self.weights = nats, number, weights
+
+
+def train_reader(
+    ids: Tensor, labels: Tensor, config: ARConfig, settings: TrainSettings, held_out: Pairs | None = None
+) -> tuple[ARModel, int]:
     """An AR model of ids (N, T) and labels (N,), trained on their device in mixed precision where that is a GPU.
 
     The recipe is that of `train ar`: batches drawn with replacement, a share of the labels replaced by the null class.
+    With held-out tokens the weights that predict them best are kept. Returns the model and the step of its weights.
     """
     torch.manual_seed(settings.seed)
     device, null = ids.device, config.classes
@@ -110,8 +148,14 @@ def train_reader(ids: Tensor, labels: Tensor, config: ARConfig, settings: TrainS
         logits = model(wanted, classes.masked_fill(dropped, null))
         return F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten())
 
-    descend(model, loss, settings, device, settings.seed)
-    return model
+    best = _Best(model, held_out, settings.steps // LOOKS) if held_out else None
+    descend(model, loss, settings, device, settings.seed, best.look if best else None)
+    if best is None:
+        return model, settings.steps
+    best.every = 1
+    best.look(settings.steps)
+    model.load_state_dict(best.weights)
+    return model.eval(), best.step
 
 
 def train_decoder(

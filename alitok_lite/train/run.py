@@ -177,12 +177,12 @@ def train_part(
     settings: TrainSettings,
     out: str | Path,
     resume: bool = False,
-    data: str = "scenes",
+    data: str | Source = "scenes",
     replace: bool = False,
     device: str = "auto",
     workers: int | None = None,
 ) -> AliTok:
-    """`train` with sizes and settings of one's own, whose warm-up is left as it is."""
+    """`train` with sizes and settings of one's own, whose warm-up is left as it is; `data` may be a source itself."""
     folder, task, state = Path(out), None, None
     with on_signals(signal.default_int_handler):
         try:
@@ -275,7 +275,7 @@ def _task(
     settings: TrainSettings,
     folder: Path,
     accelerator: Accelerator,
-    data: str,
+    data: str | Source,
     workers: int | None,
     state: State | None,
     lost: tuple[str, ...],
@@ -283,7 +283,9 @@ def _task(
     """The task of a part around its model and its pictures."""
     device = accelerator.device
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
-    source: Source = open_source(data, sizes.tokenizer.image_size, settings, device, workers)
+    source = data
+    if isinstance(data, str):
+        source = open_source(data, sizes.tokenizer.image_size, settings, device, workers)
     if settings.scan != "raster":
         source = ScannedSource(source, settings.scan, sizes.tokenizer.patch_size)
     model = _build(kind, sizes, folder, source, settings.seed, device)
