@@ -77,10 +77,28 @@ def test_units_are_read_by_row_and_seed(tmp_path, units):
 
 def test_the_published_study():
     units = verdict.read_units()
-    assert {row: len(found) for row, found in units.items()} == {
-        "A": 4, "A1024": 4, "A256": 4, "B": 4, "causal-encoder": 5,
-    }  # fmt: skip
+    counts = {"A": 5, "A1024": 5, "A256": 5, "B": 5, "B1024": 1, "C": 1, "D": 2, "causal-encoder": 5}
+    assert {row: len(found) for row, found in units.items()} == counts
     assert all(unit["tokenizer"]["usage"] > 0.99 for found in units.values() for unit in found)
     assert all(unit["tokenizer"]["repainted"] == unit["tokenizer"]["look_ahead"] == 0 for unit in units["B"])
     text = verdict.table(units)
     assert "sampling loss" in text and "favours B" in text and "favours A" in text
+
+
+def test_the_published_study_of_natural_pictures():
+    units = verdict.read_units(verdict.NATURAL)
+    assert {row: len(found) for row, found in units.items()} == {"A": 3, "A1024": 3, "B": 3}
+    found = verdict.contrast(units, "sampling loss", "224x5")
+    assert found.between == ("A1024", "A") and found.favours == "neither"  # as the page says
+
+
+def test_the_page_of_the_study_says_what_the_files_say():
+    page = (verdict.RESULTS / "README.md").read_text()
+    for folder, readers, digits in (
+        (verdict.RESULTS, ("224x5", "128x3", "224x5 short"), 3),
+        (verdict.NATURAL, ("224x5", "224x5 8000"), 1),
+    ):
+        units = verdict.read_units(folder)
+        for reader in readers:
+            interval = verdict.contrast(units, "sampling loss", reader).interval
+            assert f"| {interval.low:.{digits}f} to {interval.high:.{digits}f} |" in page

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from scipy.stats import t as student
 
-RESULTS = Path(__file__).parents[1] / "results" / "matched"
+RESULTS = Path(__file__).parents[1] / "results" / "matched"  # scenes
+NATURAL = RESULTS.with_name("matched-natural")  # photographs
 LADDER = ("A256", "A1024", "A")  # the conventional tokenizer by its codebook
 
 
@@ -171,7 +172,10 @@ TITLES = {
     "A1024": "conventional, 1,024",
     "A": "conventional, 4,096",
     "causal-encoder": "conventional, causal encoder, 4,096",
+    "B1024": "causal decoder, 1,024",
     "B": "causal decoder, 4,096",
+    "C": "and prefix tokens, 4,096",
+    "D": "and auxiliary loss, 4,096",
 }
 
 
