@@ -195,7 +195,7 @@ def paths(folder: Path):
         assert isinstance(decoded.grad, Apple)
 
     patch.setattr(loop, "_save_sheet", lambda *_: None)
-    losses = [("losses", LossWeights(l1=0.2, edges=0.1, adversarial=0.5, adversarial_start=0.0))]
+    losses = [("losses", LossWeights(l1=0.2, adversarial=0.5, adversarial_start=0.0))]
     yield "scenes", paint
     yield "scenes to train on", lambda: train.train("tokenizer", "mini-plain", folder / "scenes")
     yield "tokenizer", part("tokenizer", overrides=[("ema", 0.5), *losses])

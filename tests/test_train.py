@@ -54,7 +54,7 @@ def add_presets(monkeypatch):
         tokenizer = small_tokenizer(**changes)
         monkeypatch.setitem(PRESETS, name, Preset(tokenizer, small_ar(tokenizer, classes=14, dropout=dropout)))
         common = TrainSettings(steps=4, batch=4, lr=1e-3, warmup=2, pictures=12, save_every=2)
-        gan = LossWeights(l1=0.2, edges=0.1, adversarial=0.5, adversarial_start=0.5)
+        gan = LossWeights(l1=0.2, adversarial=0.5, adversarial_start=0.5)
         first = replace(common, losses=LossWeights() if name == "mini-plain" else gan)
         monkeypatch.setitem(SETTINGS, name, {"tokenizer": first, "decoder": common, "ar": common})
 
@@ -434,7 +434,7 @@ def test_presets_follow_the_paper():
         assert (settings["tokenizer"].steps, settings["decoder"].steps) == (350_000, 300_000)
         losses = settings["tokenizer"].losses
         assert losses == settings["decoder"].losses
-        assert (losses.mse, losses.aux, losses.vq, losses.l1, losses.edges) == (1.0, 0.66, 1.0, 0.0, 0.0)
+        assert (losses.mse, losses.aux, losses.vq, losses.l1) == (1.0, 0.66, 1.0, 0.0)
         assert losses.perceptual > 0 and losses.adversarial > 0 and losses.adversarial_start > 0.5
 
 
@@ -745,7 +745,7 @@ def test_two_processes_train_as_one(tmp_path, preset, parts):
         torch.testing.assert_close(ranks[0][key], last[key], atol=1e-4, rtol=1e-3)
     for part in ("tokenizer", "decoder", "ar"):
         infos = [model.info["training"][part] for model in models]
-        for key in infos[0].keys() & {"mse", "l1", "edges", "aux", "vq", "loss"}:
+        for key in infos[0].keys() & {"mse", "l1", "aux", "vq", "loss"}:
             assert infos[0][key] == pytest.approx(infos[1][key], rel=1e-4), (part, key)
 
 

@@ -52,7 +52,8 @@ def find(folder: Path, split: str) -> Layout:
     classes = list(files)
     if len(classes) < 2:
         raise ValueError(f"the folder {root.name!r} holds only the class {classes[0]!r}; {_LAYOUT}")
-    notes, chosen = [], None
+    notes: list[str] = []
+    chosen: str | None = None
     if train:
         chosen, notes = _held_out_folder(folder, top, train, classes)
     if chosen is None:
@@ -61,13 +62,15 @@ def find(folder: Path, split: str) -> Layout:
         root = folder / chosen
         files, left = _test_classes(root, classes)
     if not any(files.values()):
+        hint = f" (left out: {_listed(left)})" if left else ""
         raise ValueError(
-            f"the folder {root.name!r} has one picture a class that can be read, none to hold out; give two or more"
-            + f" (left out: {_listed(left)})" * bool(left)
+            f"the folder {root.name!r} has one picture a class that can be read, none to hold out;"
+            f" give two or more{hint}"
         )
     entries = [(f"{label}/{name}", path) for label in sorted(files) for name, path in files[label]]
     where = f"in {chosen!r}" if chosen else f"one in {SHARE} of each class, as there is no folder {_or(HELD_OUT)}"
-    notes = [f"left out in {root.name!r}: {_listed(left)}"] * bool(left) + notes
+    if left:
+        notes = [f"left out in {root.name!r}: {_listed(left)}", *notes]
     return Layout(root, classes, [name for name, _ in entries], [path for _, path in entries], where, notes)
 
 
@@ -96,7 +99,7 @@ def _content(folder: Path) -> _Content:
         except OSError:  # links in a circle
             is_folder = is_file = False
         if name.lower() in _SYSTEM or (name.startswith(".") and is_folder):
-            found.left["folder " * is_folder + name.strip()] += 1
+            found.left[f"folder {name.strip()}" if is_folder else name.strip()] += 1
         elif name.startswith("."):
             found.left["hidden files"] += 1
         elif is_folder:
@@ -139,12 +142,12 @@ def _classes(root: Path) -> tuple[Files, Counter[str]]:
     if not any(files.values()):
         deeper = next((place for label in inside.folders if (place := _deeper(root / label))), None)
         hint = f" (but deeper, in {f'{deeper.parent.name}/{deeper.name}'!r})" if deeper else ""
-        hint = hint or f" (there are: {_listed(left)})" * bool(left)
+        hint = hint or (f" (there are: {_listed(left)})" if left else "")
         raise ValueError(f"the folder {root.name!r} holds no pictures in class folders{hint}; {_LAYOUT}")
     if empty := [label for label in files if not files[label]]:
         content = _content(root / empty[0])
         hint = f" (but its folder {content.folders[0]!r} may)" if content.folders else ""
-        hint = hint or f" (there are: {_listed(content.left)})" * bool(content.left)
+        hint = hint or (f" (there are: {_listed(content.left)})" if content.left else "")
         raise ValueError(f"the class folder {empty[0]!r} in {root.name!r} holds no pictures{hint}; {_LAYOUT}")
     return files, left
 
@@ -187,7 +190,9 @@ def _held_out_folder(folder: Path, top: _Content, train: str, classes: list[str]
         elif name not in (train, chosen):
             notes.append(f"left out: the folder {name!r} beside {train!r}")
     left = top.left + Counter({f"pictures beside {train!r}": len(top.pictures)})
-    return chosen, [f"left out in {folder.name!r}: {_listed(left)}"] * bool(left) + notes
+    if left:
+        notes = [f"left out in {folder.name!r}: {_listed(left)}", *notes]
+    return chosen, notes
 
 
 def _serves(folder: Path, classes: list[str]) -> bool:

@@ -28,9 +28,33 @@ BATCH = 128  # pictures at once
 class Drawn(Protocol):
     """What a source must know of a training; TrainSettings knows it."""
 
-    batch: int  # pictures a step
-    pictures: int  # different ones, of scenes
-    seed: int
+    @property
+    def batch(self) -> int:
+        """Pictures a step."""
+
+    @property
+    def pictures(self) -> int:
+        """Different ones, of scenes."""
+
+    @property
+    def seed(self) -> int:
+        """Decides which pictures a step gets."""
+
+
+class Source(Protocol):
+    """Where training and evaluation get their pictures: pixels (B, 3, S, S) in [0, 1], labels (B,), on the device."""
+
+    classes: list[str]  # names, in the order of the labels
+    stamp: str  # another one means other pictures
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The training pictures of a step, the same whenever they are asked for."""
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All training pictures in blocks, for the AR model's id cache."""
+
+    def unseen(self, count: int) -> tuple[Tensor, Tensor]:
+        """Pictures that training never sees, `count` at most."""
 
 
 class Numbers(NamedTuple):
@@ -137,7 +161,7 @@ class FolderSource:
 class ScannedSource:
     """Another source's pictures with their patches in another order (see scan.py)."""
 
-    def __init__(self, source: SceneSource | FolderSource, scan: str, patch: int) -> None:
+    def __init__(self, source: Source, scan: str, patch: int) -> None:
         self.source, self.scan, self.patch = source, scan, patch
         self.classes, self.stamp = source.classes, f"{source.stamp} {scan}"
 
@@ -157,9 +181,7 @@ class ScannedSource:
         return self._read(self.source.unseen(count))
 
 
-def open_source(
-    data: str, size: int, settings: Drawn, device: torch.device, workers: int | None = None
-) -> SceneSource | FolderSource:
+def open_source(data: str, size: int, settings: Drawn, device: torch.device, workers: int | None = None) -> Source:
     """The source named on the command line: "scenes", or a folder, whose report is printed.
 
     `workers` processes read the folder (see `PictureFolder`). ValueError for a folder that does not serve.
@@ -193,6 +215,6 @@ def whole_pictures(pictures: PictureFolder, count: int) -> Iterator[tuple[Tensor
         yield pictures.whole(rows), pictures.labels[rows.to(pictures.labels.device)]
 
 
-def judge_source(data: str, size: int, device: torch.device) -> SceneSource | FolderSource:
+def judge_source(data: str, size: int, device: torch.device) -> Source:
     """The pictures that judges learn from, the same for all; of `data` as for `open_source`."""
     return open_source(data, size, Numbers(256 if device.type == "cuda" else 64, 60_000, 77), device)

@@ -19,6 +19,7 @@ from ..core.config import ARConfig
 from ..core.layers import KVCache
 from ..core.sampling import next_logits
 from ..core.tokenizer import Decoder, Tokenizer
+from ..train.loop import parameter_groups
 from ..train.settings import TrainSettings, learning_rate
 
 WARM = 3  # steps before the recording: they choose kernels and make the optimiser's state
@@ -57,16 +58,12 @@ def descend(
 ) -> Tensor:
     """Train a network with AdamW on a loss that draws its own batch; returns the last loss.
 
-    Weight decay acts on matrices of linear layers and convolutions only, as in train/loop.py.
+    Weight decay acts on matrices of linear layers and convolutions only.
     """
     torch.manual_seed(seed)
-    cuda, layers = device.type == "cuda", (nn.Linear, nn.Conv2d)
-    matrices = {id(m.weight) for m in network.modules() if isinstance(m, layers)}
+    cuda = device.type == "cuda"
     learned = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in learned if id(p) in matrices], "weight_decay": settings.weight_decay},
-        {"params": [p for p in learned if id(p) not in matrices], "weight_decay": 0.0},
-    ]
+    groups = parameter_groups(network, settings.weight_decay)
     rate = torch.tensor(settings.lr, device=device) if cuda else settings.lr
     optimizer = torch.optim.AdamW(groups, rate, settings.betas, fused=cuda, capturable=cuda)
     last = torch.zeros((), device=device)

@@ -22,6 +22,9 @@ class PerceptualLoss(nn.Module):
     Raises ValueError, in one sentence, where they or the package transformers are missing.
     """
 
+    mean: Tensor  # (3, 1, 1)
+    std: Tensor  # (3, 1, 1)
+
     def __init__(self) -> None:
         super().__init__()
         self.network = _convnext(os.environ.get("ALITOK_CONVNEXT", CONVNEXT)).float().eval().requires_grad_(False)

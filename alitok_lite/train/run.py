@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,7 +19,7 @@ from ..core.ar import ARModel
 from ..core.config import PRESETS, Preset, TokenizerConfig
 from ..core.sampling import Sampling
 from ..core.tokenizer import Decoder, Tokenizer
-from ..data.sources import ScannedSource, open_source
+from ..data.sources import ScannedSource, Source, open_source
 from ..interrupt import Stopped, on_signals
 from ..machine import choose_device, say
 from ..model import AliTok
@@ -28,7 +28,7 @@ from .loop import fit
 from .perceptual import PerceptualLoss
 from .settings import SETTINGS, TrainSettings, shortened
 from .state import NAMES, State, described, held_parts, unfinished
-from .tasks import ARTask, Source, Task, TokenizerTask
+from .tasks import ARTask, Task, TokenizerTask
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -79,9 +79,15 @@ def _keep_story(model: AliTok, folder: Path, sizes: Preset, source: Source, lost
 
 
 def second_decoder(tokenizer: Tokenizer) -> Decoder:
-    """A bidirectional decoder with fresh buffer tokens and the causal decoder's other weights."""
+    """A bidirectional decoder with fresh buffer tokens and the causal decoder's other weights.
+
+    Raises ValueError for a tokenizer without a causal decoder.
+    """
     # differs: the paper trains the second decoder from scratch; the causal one is a start that saves most of its steps
-    decoder, learned = Decoder(tokenizer.config, causal=False), tokenizer.decoder1.state_dict()
+    if tokenizer.decoder1 is None:
+        raise ValueError("this tokenizer has no causal decoder, from which the second one starts")
+    decoder = Decoder(tokenizer.config, causal=False)
+    learned = tokenizer.decoder1.state_dict()
     tokens = tokenizer.config.tokens
     with torch.no_grad():
         decoder.positions[-tokens:] = learned["positions"][-tokens:]
@@ -159,12 +165,12 @@ def train(
         raise ValueError(f"there is no preset {preset!r}; choose one of {', '.join(SETTINGS)}")
     if kind not in NAMES:
         raise ValueError(f"there is no part {kind!r} to train; choose one of {', '.join(NAMES)}")
-    overrides = dict(overrides)
+    changes: dict[str, Any] = dict(overrides)
     fields = {field.name for field in dataclasses.fields(TrainSettings)}
-    if unknown := sorted(overrides.keys() - fields):
+    if unknown := sorted(changes.keys() - fields):
         raise ValueError(f"there is no setting {unknown[0]!r}; choose from {', '.join(sorted(fields))}")
-    settings = wished = dataclasses.replace(SETTINGS[preset][kind], **overrides)
-    if overrides.keys() & {"steps", "warmup"}:  # a preset's own schedule stays, the paper's long warm-ups among them
+    settings = wished = dataclasses.replace(SETTINGS[preset][kind], **changes)
+    if changes.keys() & {"steps", "warmup"}:  # a preset's own schedule stays, the paper's long warm-ups among them
         settings = shortened(wished)
     if settings.warmup != wished.warmup:
         say(f"warm-up is shortened from {wished.warmup:,} to {settings.warmup:,} steps, a tenth of the training")
@@ -183,7 +189,9 @@ def train_part(
     workers: int | None = None,
 ) -> AliTok:
     """`train` with sizes and settings of one's own, whose warm-up is left as it is."""
-    folder, task, state = Path(out), None, None
+    folder = Path(out)
+    task: Task | None = None
+    state: State | None = None
     with on_signals(signal.default_int_handler):
         try:
             accelerator = accelerator_front(device)
@@ -283,7 +291,7 @@ def _task(
     """The task of a part around its model and its pictures."""
     device = accelerator.device
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
-    source: Source = open_source(data, sizes.tokenizer.image_size, settings, device, workers)
+    source = open_source(data, sizes.tokenizer.image_size, settings, device, workers)
     if settings.scan != "raster":
         source = ScannedSource(source, settings.scan, sizes.tokenizer.patch_size)
     model = _build(kind, sizes, folder, source, settings.seed, device)

@@ -179,6 +179,9 @@ class State:
 def _read_settings(text: str) -> TrainSettings:
     """The settings in a state file; what an older version did not know has its default."""
     values = json.loads(text)
+    edges = values["losses"].pop("edges", 0)  # a term of earlier versions, which no preset used
+    if edges:
+        say(f"the loss term 'edges' (weight {edges}) of this training no longer exists: it goes on without")
     return TrainSettings(**values | {"betas": tuple(values["betas"]), "losses": LossWeights(**values["losses"])})
 
 
@@ -197,15 +200,19 @@ def held_parts(folder: Path) -> list[str]:
     trained = info.get("training", {}) if isinstance(info, dict) else None
     if not (isinstance(trained, dict) and all(isinstance(entry, dict) for entry in trained.values())):
         raise CheckpointError(f"cannot read {folder / 'config.json'}: what it says of the training is damaged")
-    second = "decoder2" in files and config["tokenizer"].aligned
-    return ["tokenizer", *["decoder"] * second, *["ar"] * ("ar" in files)]
+    held = ["tokenizer"]
+    if "decoder2" in files and config["tokenizer"].aligned:
+        held.append("decoder")
+    if "ar" in files:
+        held.append("ar")
+    return held
 
 
 def unfinished(folder: Path) -> tuple[int, int] | None:
     """Steps done and steps wished of a RUN's tokenizer, where it can still go on."""
-    info = read_config(folder).get("info") if (folder / "config.json").exists() else None
+    config = read_config(folder) if (folder / "config.json").exists() else {}
     try:
-        entry = info["training"]["tokenizer"]
+        entry = config["info"]["training"]["tokenizer"]
         done, wished = int(entry["steps"]), int(entry["settings"]["steps"])
     except (KeyError, TypeError, ValueError):
         return None
