@@ -132,7 +132,7 @@ def test_a_state_that_names_the_former_edge_term_is_read(run, capsys, weight):
     settings["losses"]["edges"] = weight
     change(new_metadata=lambda texts: texts | {"settings": json.dumps(settings)})(path)
     assert State(path).settings == SETTINGS[PRESET]["tokenizer"]
-    said = "the loss term 'edges' (weight 0.1) of this training no longer exists: it goes on without\n"
+    said = "the loss term 'edges' (weight 0.1) of this training no longer exists: it continues without\n"
     assert capsys.readouterr().out == (said if weight else "")
 
 

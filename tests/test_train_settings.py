@@ -15,8 +15,8 @@ from alitok_lite.core.config import Preset
 from alitok_lite.core.losses import LossWeights
 from alitok_lite.data.scan import scanned
 from alitok_lite.data.sources import SceneSource
-from alitok_lite.train import run as train_run
 from alitok_lite.train import tasks
+from alitok_lite.train.run import accelerator_front
 from alitok_lite.train.settings import TrainSettings, learning_rate
 
 COVERED: dict[str, list[str]] = {}
@@ -312,7 +312,7 @@ def test_ar_model_knows_as_many_pictures_and_draws_batches_of_them(tmp_path):
     settings = replace(SHORT, pictures=11, batch=6)
     source = SceneSource(32, settings, torch.device("cpu"))
     model.ar = small_model().ar
-    task = tasks.ARTask(model, settings, train_run.accelerator_front(), source, tmp_path)
+    task = tasks.ARTask(model, settings, accelerator_front(), source, tmp_path)
     assert len(task.ids) == len(task.labels) == 11
     assert [len(rows) for rows in task.batch(0)] == [6, 6]
 

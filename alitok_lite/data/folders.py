@@ -41,7 +41,7 @@ class _Content:
 
 
 def find(folder: Path, split: str) -> Layout:
-    """The pictures of a split, "train" or "test". Raises ValueError, in one sentence, for a folder that does not do."""
+    """The pictures of a split, "train" or "test". ValueError, in one sentence, for a folder that cannot be used."""
     if split not in ("train", "test"):
         raise ValueError(f"there is no split {split!r}: give 'train' or 'test'")
     folder = _resolved(folder)
@@ -75,7 +75,7 @@ def find(folder: Path, split: str) -> Layout:
 
 
 def _resolved(folder: Path) -> Path:
-    """The folder with a name of its own, which "." has not."""
+    """The folder as an absolute path, since "." has no name."""
     try:
         found = folder.resolve()
     except (OSError, RuntimeError):  # links in a circle
@@ -179,11 +179,11 @@ def _deeper(folder: Path) -> Path | None:
 def _held_out_folder(folder: Path, top: _Content, train: str, classes: list[str]) -> tuple[str | None, list[str]]:
     """The folder of the held-out pictures, if there is one, and what else beside "train" is left out."""
     candidates = [name for wanted in HELD_OUT for name in top.folders if name.lower() == wanted]
-    serving = [name for name in candidates if _serves(folder / name, classes)]
-    chosen = serving[0] if serving else None
+    usable = [name for name in candidates if _has_classes(folder / name, classes)]
+    chosen = usable[0] if usable else None
     notes = []
     for name in top.folders:
-        if name in serving[1:]:
+        if name in usable[1:]:
             notes.append(f"left out: the folder {name!r}, since {chosen!r} is held out")
         elif name in candidates and name != chosen:
             notes.append(f"left out: the folder {name!r}, which has no class folders")
@@ -195,8 +195,8 @@ def _held_out_folder(folder: Path, top: _Content, train: str, classes: list[str]
     return chosen, notes
 
 
-def _serves(folder: Path, classes: list[str]) -> bool:
-    """Whether a folder has pictures of classes, of these or (a mistake to be named) of others."""
+def _has_classes(folder: Path, classes: list[str]) -> bool:
+    """Whether a folder has pictures of classes: of the given ones, or of others, which is a mistake to report."""
     inside = _content(folder)
     if (folder / LABELS).is_file():
         return True

@@ -113,7 +113,7 @@ class PictureFolder:
             if self._next != (step, batch, seed):
                 coming = (_draw(len(self), later, batch, seed)[0] for later in itertools.count(step))
                 self._ahead = self._stream(coming, self.workers)
-            self._next = None  # should the next line raise, a repeated call starts afresh
+            self._next = None  # if the next line raises, a repeated call starts again
             pixels = next(self._ahead).to(self.device)
             self._next = (step + 1, batch, seed)
         return augment(pixels, numbers.to(self.device), self.size), self.labels[rows.to(self.device)]
@@ -153,7 +153,7 @@ class PictureFolder:
             for rows, pixels in zip(blocks, self._decoded(blocks, self.workers), strict=True):
                 if isinstance(pixels, dict):
                     unfit |= pixels
-                elif not unfit:  # else nobody will see it
+                elif not unfit:  # otherwise the pool is not used
                     pool[rows[0] : rows[-1] + 1] = pixels
                 bar.update(len(rows))
         return pool
@@ -166,7 +166,7 @@ class PictureFolder:
             yield pixels
 
     def _decoded(self, rows: Iterable[Tensor], workers: int) -> Iterator[Tensor | dict[str, str]]:
-        """The same by processes, or what is wrong with files among them.
+        """Stored squares, decoded by `workers` processes, or what is wrong with some of the files.
 
         Processes, since most of the work on a small picture holds the interpreter's lock: threads were slower than
         a single one. The generator keeps the loader off the global random numbers.

@@ -1,4 +1,4 @@
-"""Networks trained on ids that are at hand, without a RUN folder: for studies that need many of them.
+"""Networks trained on given ids, without a RUN folder: for studies that need many of them.
 
 A *reader* is an AR model that is trained to measure how well some tokens can be predicted. On a GPU a training step is
 recorded once as a CUDA graph and then replayed, because a reader is so small that launching its kernels one by one
@@ -22,7 +22,7 @@ from ..core.tokenizer import Decoder, Tokenizer
 from ..train.loop import parameter_groups
 from ..train.settings import TrainSettings, learning_rate
 
-WARM = 3  # steps before the recording: they choose kernels and make the optimiser's state
+WARM = 3  # steps before the recording, in which kernels are chosen and the optimiser's state is made
 
 
 def repeat(step: Callable[[], object], steps: int, before: Callable[[int], object], device: torch.device) -> None:
@@ -56,7 +56,7 @@ def repeat(step: Callable[[], object], steps: int, before: Callable[[int], objec
 def descend(
     network: nn.Module, loss: Callable[[], Tensor], settings: TrainSettings, device: torch.device, seed: int = 0
 ) -> Tensor:
-    """Train a network with AdamW on a loss that draws its own batch; returns the last loss.
+    """Train a network with AdamW on a loss that takes its own batch; returns the last loss.
 
     Weight decay acts on matrices of linear layers and convolutions only.
     """
@@ -93,7 +93,7 @@ def descend(
 def train_reader(ids: Tensor, labels: Tensor, config: ARConfig, settings: TrainSettings) -> ARModel:
     """An AR model of ids (N, T) and labels (N,), trained on their device in mixed precision where that is a GPU.
 
-    The recipe is that of `train ar`: batches drawn with replacement, a share of the labels replaced by the null class.
+    The recipe is that of `train ar`: random batches with replacement, a share of the labels replaced by the null class.
     """
     torch.manual_seed(settings.seed)
     device, null = ids.device, config.classes
@@ -133,7 +133,7 @@ def resized_reader(config: ARConfig, width: int, depth: int) -> ARConfig:
 
 
 def drawn_ids(model: ARModel, labels: Tensor, seed: int, batch: int = 2000) -> Tensor:
-    """Ids (N, T) that a reader draws for labels (N,), without guidance, at temperature 1."""
+    """Ids (N, T) that a reader samples for labels (N,), without guidance, at temperature 1."""
     generator = torch.Generator(labels.device).manual_seed(seed)
     parts = []
     for rows in labels.split(batch):

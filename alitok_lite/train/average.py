@@ -1,7 +1,7 @@
 """Which weights a RUN holds: those of the last step, their moving average, or the best so far.
 
-Training always goes on from the live weights. The others are copied into the network and out again in place, because
-a CUDA graph replays with the addresses that it was captured with.
+Training always continues from the live weights. The other weights are copied into the network and back in place,
+because a CUDA graph replays with the addresses that it was captured with.
 """
 
 import copy
@@ -14,9 +14,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Weights:
-    """A network's live weights and, where wanted, their moving average and the best so far.
+    """A network's live weights and, if asked for, their moving average and the best so far.
 
-    `ema` is the decay of the average (0: none); `copied` names parameters that it takes over as they are.
+    `ema` is the decay of the average (0: none); `copied` names parameters that are copied to it instead of averaged.
 
     average: the moving average, in `average.module`.
     best:    the weights of the save with the lowest "test nats" (`keep_best`).
@@ -57,7 +57,7 @@ class Weights:
         if self.average is None:
             return
         count = int(self.average.n_averaged)
-        # The first averages reach back a few steps only, so that the random initial weights are soon forgotten.
+        # The first averages are over a few steps only, so that the random initial weights soon have no effect.
         self.average.multi_avg_fn = get_ema_multi_avg_fn(min(self.ema, (1 + count) / (10 + count)))
         self.average.update_parameters(self.network)
         for name in self.copied:

@@ -44,10 +44,11 @@ def optimizers_of(task: Task, settings: TrainSettings, fused: bool) -> dict[str,
 
 
 def fit(task: Task, settings: TrainSettings, folder: Path, resume: State | None, accelerator: Accelerator) -> None:
-    """Train a task to the end of its settings, saving the RUN folder on the way; its network ends as the RUN has it.
+    """Train a task to the end of its settings and save the RUN folder on the way.
 
-    `resume` is the state to go on from. Ctrl-C and SIGTERM end it after the step under way, with KeyboardInterrupt;
-    `task.saved` steps are then in the RUN. Raises ValueError when the loss stops being a number.
+    At the end the network has the weights that the RUN holds. `resume` is the state to continue from. Ctrl-C and
+    SIGTERM end the training after the current step, with KeyboardInterrupt; `task.saved` steps are then in the RUN.
+    Raises ValueError when the loss is no longer a finite number.
     """
     from accelerate.utils import broadcast
 
@@ -76,7 +77,7 @@ def fit(task: Task, settings: TrainSettings, folder: Path, resume: State | None,
                 if main:
                     run.save(step + 1, losses, planned, bar.write)
                 accelerator.wait_for_everyone()
-            if stopped or (stop.asked and stop.alone and planned):  # the second: asked for while it was saved
+            if stopped or (stop.asked and stop.alone and planned):  # the second: asked for during the save
                 raise KeyboardInterrupt
     weights.finish(broadcast)
     accelerator.unwrap_model(network, keep_fp32_wrapper=False)
@@ -97,7 +98,7 @@ class _Run:
         self.began = time.time()
 
     def restore(self, state: State) -> int:
-        """Go on from a state; returns the number of steps done."""
+        """Fill everything from a state; returns the number of steps done."""
         state.fill(self.modules, self.optimizers)
         self.weights.history = state.history
         self.task.saved = state.step
@@ -105,10 +106,10 @@ class _Run:
         return state.step
 
     def save(self, steps: int, losses: dict[str, float], planned: bool, write: Callable[[str], object]) -> None:
-        """Checkpoint, state and sample sheet; the last only when a save was `planned`, and not asked for in between.
+        """Write checkpoint, state and, if the save was `planned` and not caused by a signal, the sample sheet.
 
         The checkpoint comes before the state, so that a run killed in between repeats the steps and writes the same
-        again. What it replaces goes first: a state would otherwise outlive its part.
+        again. State and sheets of replaced parts are removed first: a state would otherwise outlive its part.
         """
         task, weights = self.task, self.weights
         forget(self.folder, task.replaced)

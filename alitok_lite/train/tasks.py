@@ -26,7 +26,7 @@ from .state import encoder_sha256, load_tensors, save_tensors
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-FEW = 0.1  # share of the codes (or of the tokens, if fewer) in use below which the other numbers say little
+FEW = 0.1  # share of the codes (or of the tokens, if fewer) in use; below it the other numbers say little
 Batch = tuple[Tensor, ...]  # tensors of equal length, a row for each picture
 
 
@@ -67,7 +67,7 @@ class Task:
         raise NotImplementedError
 
     def caution(self) -> str:
-        """What to bear in mind about the numbers, if anything, after `diagnose`."""
+        """A warning about the numbers of the last `diagnose`; empty if there is none."""
         return ""
 
     def sheet(self) -> list[Tensor]:
@@ -96,14 +96,14 @@ class TokenizerTask(Task):
         self.settings, self.accelerator, self.source, self.perceptual = settings, accelerator, source, perceptual
         self.tokenizer = model.tokenizer
         self.stage = 2 if self.frozen or not self.tokenizer.config.aligned else 1
-        # CVQ moves a code at once to where it is needed, which an average would reach many steps later.
+        # CVQ moves a dead code in one step, which an average would follow only after many steps.
         self.copied = () if self.frozen else ("quantizer.codebook",)
         self.probe = source.unseen(64)[0]
-        # Enough tokens to see every code: eight for each. The decoder's are what they are.
+        # Enough tokens to see every code: eight for each. For a second decoder the codebook is fixed.
         count = 8 * self.tokenizer.config.codebook_size // self.tokenizer.config.tokens + 1
         self.tokens = () if self.frozen else source.unseen(count)[0].split(64)
         self.ids = torch.empty(0)  # of these pictures, at the last diagnosis
-        # Kept from all parts of a step, cloned, because a CUDA graph writes the next part's outputs to the same place.
+        # Clones from all parts of a step, because a CUDA graph writes the next part's outputs to the same memory.
         self.quantized: list[tuple[Tensor, Tensor]] = []  # latents, ids
         self.pairs: list[tuple[Tensor, Tensor]] = []  # real, decoded
         self.critic: PatchCritic | None = None
@@ -238,7 +238,7 @@ def _total(terms: dict[str, Tensor]) -> Tensor:
 
 
 def _few(ids: Tensor, codes: int) -> str:
-    """A caution where ids are few different codes, because the tokenizer has hardly learned or has collapsed."""
+    """A warning if few codes are in use, because the tokenizer has hardly learned or has collapsed."""
     used = round(codebook_usage(ids, codes) * codes)
     if used >= FEW * min(codes, ids.numel()):
         return ""
