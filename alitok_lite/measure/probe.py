@@ -218,8 +218,7 @@ def _by_jacobian(
     """Frobenius norm of each (patch, token) block of the Jacobian, estimated by random signs on the patch's pixels:
     the expected squared length of block^T signs is the squared norm. Each row of a batch asks about one patch."""
     config, decoder = tokenizer.config, tokenizer.decoder1 if stage == 1 else tokenizer.decoder2
-    assert decoder is not None  # `dependency_map` has checked
-    patches, total = config.grid**2, torch.zeros((), device=ids.device)
+    patches, total = config.grid**2, 0
     with torch.inference_mode(False), torch.enable_grad():
         for picture in ids.repeat_interleave(directions, 0):
             codes = tokenizer.quantizer.lookup(picture.clone()).detach().to(decoder.positions.dtype)
