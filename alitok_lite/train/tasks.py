@@ -275,7 +275,8 @@ def _read_ids(path: Path, origin: dict[str, str], model: AliTok) -> tuple[Tensor
         shapes = ids.ndim == 2 and ids.shape[1] == config.tokens and labels.shape == ids.shape[:1]
         if not (shapes and len(ids) and ids.dtype == torch.int32 and labels.dtype == torch.int64):
             raise ValueError("its sizes or types are wrong")
-        if min(ids.min(), labels.min()) < 0 or ids.max() >= config.codebook_size or labels.max() >= len(model.classes):
+        negative = ids.min() < 0 or labels.min() < 0
+        if negative or ids.max() >= config.codebook_size or labels.max() >= len(model.classes):
             raise ValueError("its numbers are out of range")
     except (ValueError, KeyError) as error:
         say(f"{path} is damaged ({error}): it is made again")
