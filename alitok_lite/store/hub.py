@@ -63,7 +63,7 @@ def upload(folder: Path, repository: str, private: bool) -> str:
     try:
         address = HfApi().create_repo(repository, private=private, exist_ok=True)
         HfApi().upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload an alitok_lite checkpoint")
-    except Exception as error:  # errors of the library, of its HTTP client, of the disk
+    except Exception as error:  # as above
         raise CheckpointError(f"cannot upload to {repository}: {_reason(error)}") from error
     return str(address)
 
