@@ -12,7 +12,8 @@ class _Lenient:
     because nobody reads the pipe any more, the rest is dropped."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream, self.error = stream, None
+        self._stream = stream
+        self.error: OSError | ValueError | None = None
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 

@@ -41,7 +41,7 @@ def on_signals(handler: Callable[[int, FrameType | None], object]) -> Iterator[N
 
 
 class Stopped(KeyboardInterrupt):
-    """A training that was stopped: which of its `steps` are `saved` (0: none), in words, for people."""
+    """A training that was stopped: with the number of `steps` that are `saved` (0: none); its text is the message."""
 
     def __init__(self, folder: object, saved: int, steps: int) -> None:
         self.saved, self.steps = saved, steps

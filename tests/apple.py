@@ -119,13 +119,10 @@ def install():
     tensor = torch.tensor  # not among what a dispatch mode sees
     torch.tensor = lambda data, dtype=None, device=None: tensor(data, dtype=dtype).to(device or "cpu")
     torch.inference_mode = lambda mode=True: torch.no_grad() if mode else nullcontext()  # has no views of wrappers
-    from alitok_lite import machine
-    from alitok_lite import model as _model
-    from alitok_lite.train import run as train_run
+    from alitok_lite import machine, model
+    from alitok_lite.train import run
 
-    machine.choose_device = _model.choose_device = lambda device: torch.device(
-        "apple:0" if device == "auto" else device
-    )
+    machine.choose_device = model.choose_device = lambda device: torch.device("apple:0" if device == "auto" else device)
 
     def accelerator(device="auto"):
         from accelerate import Accelerator
@@ -134,7 +131,7 @@ def install():
         made.state.device = torch.device("apple:0")
         return made
 
-    train_run.accelerator_front = accelerator
+    run.accelerator_front = accelerator
 
 
 def paths(folder: Path):
@@ -195,7 +192,7 @@ def paths(folder: Path):
         assert isinstance(decoded.grad, Apple)
 
     patch.setattr(loop, "_save_sheet", lambda *_: None)
-    losses = [("losses", LossWeights(l1=0.2, edges=0.1, adversarial=0.5, adversarial_start=0.0))]
+    losses = [("losses", LossWeights(l1=0.2, adversarial=0.5, adversarial_start=0.0))]
     yield "scenes", paint
     yield "scenes to train on", lambda: train.train("tokenizer", "mini-plain", folder / "scenes")
     yield "tokenizer", part("tokenizer", overrides=[("ema", 0.5), *losses])

@@ -84,15 +84,14 @@ def ar_task(folder: Path, **settings) -> tasks.ARTask:
 class Toy(tasks.Task):
     """A weight and a bias, both 1 at first, whose gradients at a step are the mean of that step's row of numbers."""
 
-    name = "toy"
-
     def __init__(self, rows: list[list[float]], nats: list[float] = ()) -> None:
-        self.network, self.rows, self.nats = nn.Linear(1, 1), rows, list(nats)
+        model = SimpleNamespace(info={}, save_pretrained=lambda folder: self.written.append(self.values))
+        super().__init__("toy", model, nn.Linear(1, 1), {})
+        self.rows, self.nats = rows, list(nats)
         nn.init.ones_(self.network.weight)
         nn.init.ones_(self.network.bias)
         self.sizes: list[int] = []  # of the parts of all steps
         self.written: list[tuple[float, float]] = []  # weight and bias at every save
-        self.model = SimpleNamespace(info={}, save_pretrained=lambda folder: self.written.append(self.values))
 
     @property
     def values(self) -> tuple[float, float]:

@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from alitok_lite.data import PictureFolder, fingerprint, folders
-from alitok_lite.data import pictures as data_pictures
-from alitok_lite.data.augment import augment
+from alitok_lite.data import PictureFolder, fingerprint, folders, pictures
+from alitok_lite.data.augment import augment, cut_crop, resized
 from alitok_lite.data.pictures import UnfitPictures
 
 
@@ -205,6 +204,11 @@ def test_large_pictures_are_resized(tmp_path):
 # ---------------------------------------------------------------- crops
 
 
+def crops(pictures):
+    """All pictures in all ten crops: (10, N, 3, size, size)."""
+    return torch.cat([pixels.unflatten(0, (10, -1)) for pixels, _ in pictures.ten_crops()], 1)
+
+
 @pytest.mark.parametrize("crop", range(10))
 def test_ten_crops(tmp_path, crop):
     """Pictures whose stored side is 1.1 x size: every crop is a slice."""
@@ -216,20 +220,16 @@ def test_ten_crops(tmp_path, crop):
     wanted = (*corners, picture[:, 2:42, 2:42])[crop % 5]
     if crop >= 5:
         wanted = torch.from_numpy(np.ascontiguousarray(wanted.numpy()[:, :, ::-1]))
-    assert torch.allclose(train.crops(slice(2, 3), crop)[0], wanted, atol=1e-5)
-    assert torch.equal(train.crops(torch.tensor([2, 0]), crop)[0], train.crops(slice(2, 3), crop)[0])
+    assert torch.allclose(crops(train)[crop, 2], wanted, atol=1e-5)
 
 
-def test_crops_are_resized_and_checked(tmp_path):
+def test_crops_are_resized(tmp_path):
     complete(tmp_path, {"a": 2, "b": 1}, 64)
     train = load(tmp_path, 32)
     assert train.side == 40
     picture = Image.fromarray(train.pool[0].permute(1, 2, 0).numpy())
     wanted = tensor(picture.resize((35, 35), Image.Resampling.BICUBIC))[:, 3:, 3:]
-    assert close(train.crops(slice(0, 1), 3)[0], wanted)
-    for crop in (-1, 10):
-        with pytest.raises(ValueError, match=f"no crop {crop}"):
-            train.crops(slice(None), crop)
+    assert close(crops(train)[3, 0], wanted)
 
 
 # ---------------------------------------------------------------- batches and augmentation
@@ -268,7 +268,7 @@ def test_every_picture_comes_up_with_its_label(tmp_path):
     train, seen = load(tmp_path), torch.zeros(16)
     plain = train.whole(slice(None)).mean((1, 2, 3))
     for step in range(20):
-        rows, _ = data_pictures._draw(16, step, 16, 0)
+        rows, _ = pictures._draw(16, step, 16, 0)
         pixels, labels = train.batch(step, 16, 0)
         assert torch.equal(labels, train.labels[rows])
         assert ((pixels.mean((1, 2, 3)) - plain[rows]).abs() <= 0.11 * plain[rows]).all()
@@ -287,7 +287,6 @@ def test_on_demand_equals_in_memory(tmp_path, workers, monkeypatch):
             assert torch.equal(wanted, found)
     for index in (slice(1, 10, 2), slice(0, 3), torch.tensor([7, 7, 2])):
         assert torch.equal(kept.whole(index), files.whole(index))
-        assert torch.equal(kept.crops(index, 6), files.crops(index, 6))
     passes = [torch.cat(parts) for folder in (kept, files) for parts in zip(*folder.ten_crops(), strict=True)]
     assert torch.equal(passes[0], passes[2]) and torch.equal(passes[1], passes[3])
 
@@ -296,16 +295,16 @@ def test_a_pass_gives_every_crop_and_decodes_once(tmp_path, monkeypatch):
     fill(tmp_path, {"a": 6, "b": 5}, 20)
     monkeypatch.setattr("alitok_lite.data.pictures.BLOCK", 4)
     decoded = []
-    decode = data_pictures._Files._decode
-    monkeypatch.setattr(
-        data_pictures._Files, "_decode", lambda self, place: decoded.append(place) or decode(self, place)
-    )
+    decode = pictures._Files._decode
+    monkeypatch.setattr(pictures._Files, "_decode", lambda self, place: decoded.append(place) or decode(self, place))
     train = load(tmp_path, memory=0)
     found = list(train.ten_crops())
     assert sorted(decoded) == sorted(tmp_path / name for name in train.names)
+    stored = load(tmp_path).pool
     for start, (pixels, labels) in zip(range(0, len(train), 4), found, strict=True):
         rows = slice(start, start + 4)
-        assert torch.equal(pixels, torch.cat([train.crops(rows, crop) for crop in range(10)]))
+        large = resized(stored[rows], int(pictures.RESIZED * train.size))
+        assert torch.equal(pixels, torch.cat([cut_crop(large, train.size, crop) for crop in range(10)]))
         assert torch.equal(labels, train.labels[rows].repeat(10))
 
 
@@ -427,9 +426,9 @@ def test_every_picture_has_its_own_augmentation(tmp_path):
 def test_autocast_changes_nothing(tmp_path):
     fill(tmp_path, {"a": 3, "b": 3}, 20)
     train = load(tmp_path)
-    plain = train.batch(0, 8, 0)[0], train.whole(slice(None)), train.crops(slice(None), 2)
+    plain = train.batch(0, 8, 0)[0], train.whole(slice(None)), crops(train)
     with torch.autocast("cpu", torch.bfloat16):
-        cast = train.batch(0, 8, 0)[0], train.whole(slice(None)), train.crops(slice(None), 2)
+        cast = train.batch(0, 8, 0)[0], train.whole(slice(None)), crops(train)
     assert all(map(torch.equal, plain, cast))
 
 
@@ -442,7 +441,7 @@ def test_devices_agree(tmp_path):
         assert pixels.is_cuda and labels.is_cuda and gpu.labels.is_cuda
         assert torch.equal(cpu.batch(0, 8, 0)[1], labels.cpu())
         assert (cpu.batch(0, 8, 0)[0] - pixels.cpu()).abs().max() < 1e-3
-        assert (cpu.crops(torch.tensor([1]), 3) - gpu.crops(torch.tensor([1]).cuda(), 3).cpu()).abs().max() < 1e-3
+        assert (crops(cpu) - crops(gpu).cpu()).abs().max() < 1e-3
 
 
 # ---------------------------------------------------------------- fingerprint
@@ -551,7 +550,7 @@ def test_damage_found_on_demand(tmp_path, workers):
     Image.effect_noise((64, 64), 50).save(path)
     path.write_bytes(path.read_bytes()[:2000])
     files = load(tmp_path, memory=0, workers=workers)
-    damaged = [2 in data_pictures._draw(3, step, 2, 0)[0] for step in range(30)]
+    damaged = [2 in pictures._draw(3, step, 2, 0)[0] for step in range(30)]
     good = next(step for step in range(29) if not damaged[step] and damaged[step + 1])
     for _ in range(2):
         files.batch(good, 2, 0)

@@ -56,7 +56,7 @@ MOMENTS = [
     (loop, "optimizers_of", 1, 0),  # after the pictures are read, before the first step
     (loop, "backward", 1, 1),
     (loop, "backward", 3, 3),
-    (Weights, "follow", 2, 2),
+    (Weights, "update_average", 2, 2),
     (tasks.TokenizerTask, "diagnose", 1, 2),  # during a save
     (AliTok, "save_pretrained", 1, 2),
     (state, "write_atomically", 1, 2),

@@ -15,7 +15,6 @@ from alitok_lite.core.losses import (
     PatchCritic,
     adversarial_loss,
     critic_loss,
-    edge_loss,
     prefix_target,
     reconstruction_losses,
 )
@@ -23,7 +22,7 @@ from alitok_lite.core.tokenizer import TokenizerOutput
 from alitok_lite.train import run, tasks
 from alitok_lite.train.settings import TrainSettings
 
-OFF = LossWeights(mse=0, perceptual=0, l1=0, edges=0, aux=0, vq=0, adversarial=0)
+OFF = LossWeights(mse=0, perceptual=0, l1=0, aux=0, vq=0, adversarial=0)
 # One picture of 2 x 2 pixels, the same in each channel, patches of one pixel: G = 2, K = 3.
 PIXELS = torch.tensor([[0.2, 0.4], [0.5, 0.6]]).expand(1, 3, 2, 2)
 ERRORS = torch.tensor([[0.1, -0.2], [0.3, 0.0]])
@@ -33,7 +32,6 @@ AUX_ERRORS = torch.tensor([0.1, -0.2, 0.4]).view(1, 3, 1, 1, 1)
 BY_HAND = {
     "mse": (0.01 + 0.04 + 0.09 + 0.0) / 4,
     "l1": (0.1 + 0.2 + 0.3 + 0.0) / 4,
-    "edges": ((0.3 + 0.3) / 2 + (0.2 + 0.2) / 2) / 2,  # across: -0.2 - 0.1 and 0 - 0.3; down: 0.3 - 0.1 and 0 + 0.2
     "aux": (0.01 + 0.04 + 0.16) / 3,
     "vq": 0.8,
     "perceptual": 0.7,  # what `Classifier` below returns for any two pictures
@@ -80,26 +78,19 @@ def test_term_is_its_weight_times_the_value_by_hand(name, weight):
 
 @pytest.mark.parametrize("name", sorted(BY_HAND))
 def test_weight_zero_removes_a_term(name):
-    everything = LossWeights(mse=1, perceptual=1, l1=1, edges=1, aux=1, vq=1)
+    everything = LossWeights(mse=1, perceptual=1, l1=1, aux=1, vq=1)
     terms = terms_of(replace(everything, **{name: 0}))
     assert terms.pop(name, 0) == 0
     assert terms == pytest.approx({key: BY_HAND[key] for key in BY_HAND.keys() - {name}}, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mse", "l1", "edges"])
+@pytest.mark.parametrize("name", ["mse", "l1"])
 def test_a_step_downhill_brings_the_pixels_nearer(name):
     result = output()
     terms = reconstruction_losses(result, PIXELS, replace(OFF, **{name: 1.0}))
     (gradient,) = torch.autograd.grad(terms[name], result.pixels)
     moved = result._replace(pixels=result.pixels.detach() - 0.02 * gradient.sign())
     assert reconstruction_losses(moved, PIXELS, replace(OFF, **{name: 1.0}))[name] < terms[name]
-
-
-def test_edges_compare_neighbours_in_both_directions():
-    flat, across, down = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)
-    across[..., 1], down[:, :, 1] = 1.0, 1.0
-    assert float(edge_loss(across, flat)) == float(edge_loss(down, flat)) == 0.5
-    assert float(edge_loss(flat + 1, flat)) == 0
 
 
 def test_prefix_target_is_the_corner_and_then_the_first_row():
@@ -299,7 +290,7 @@ def test_critic_is_made_as_its_docstring_says():
 
 
 def test_each_reconstruction_is_compared_with_its_own_picture():
-    task = tokenizer_task(LossWeights(l1=1.0, edges=1.0, aux=0.0, vq=0.0))
+    task = tokenizer_task(LossWeights(l1=1.0, aux=0.0, vq=0.0))
     pixels = torch.rand(4, 3, 32, 32)
     copy = TokenizerOutput(
         pixels.clone(), None, torch.zeros(4, 7, 4), torch.zeros(4, 7, dtype=torch.long), pixels.sum()

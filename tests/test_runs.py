@@ -179,7 +179,7 @@ def test_part_on_an_unfinished_tokenizer_is_warned_of(runs, tmp_path, capsys):
         folder = shutil.copytree(runs[("tokenizer",), stopped], tmp_path / str(stopped))
         capsys.readouterr()
         train.train("ar", PRESET, folder)
-        said = "has 2 of 4 steps: training it on later would make this AR model useless" in capsys.readouterr().out
+        said = "has 2 of 4 steps: training it further would make this AR model useless" in capsys.readouterr().out
         assert said is stopped
 
 

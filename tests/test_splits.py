@@ -19,8 +19,8 @@ from alitok_lite.core.losses import LossWeights
 from alitok_lite.core.tokenizer import Tokenizer
 from alitok_lite.data import PictureFolder, sources
 from alitok_lite.data.sources import FolderSource, SceneSource
-from alitok_lite.measure import evaluation as evaluation_module
-from alitok_lite.measure import judge as judge_module
+from alitok_lite.measure.evaluation import evaluate
+from alitok_lite.measure.judge import train_judge
 from alitok_lite.study import ablation
 from alitok_lite.train import tasks
 from alitok_lite.train.settings import ABLATIONS, AblationSettings, TrainSettings
@@ -251,19 +251,15 @@ def test_held_out_pictures_are_those_of_the_hash(tmp_path):
 @pytest.fixture
 def watched(monkeypatch):
     """Pictures that the judge learns from, those measured on, and those of training that `evaluate` may compare."""
-    seen, judge, evaluate = (
-        {"judge": [], "measured": [], "training": []},
-        judge_module.train_judge,
-        evaluation_module.evaluate,
-    )
+    seen = {"judge": [], "measured": [], "training": []}
 
-    def train_judge(batches, *args, **options):
+    def train(batches, *args, **options):
         def watch(step):
             pixels, labels = batches(step)
             seen["judge"].append(pixels)
             return pixels, labels
 
-        return judge(watch, *args, **options)
+        return train_judge(watch, *args, **options)
 
     def measure(model, its_judge, pictures, training=None, *args, **options):
         pictures, training = list(pictures), None if training is None else list(training)
@@ -271,7 +267,7 @@ def watched(monkeypatch):
         seen["training"] += [pixels for pixels, _ in training or []]
         return evaluate(model, its_judge, pictures, training, *args, **options)
 
-    monkeypatch.setattr("alitok_lite.measure.judge.train_judge", train_judge)
+    monkeypatch.setattr("alitok_lite.measure.judge.train_judge", train)
     monkeypatch.setattr("alitok_lite.measure.evaluation.evaluate", measure)
     monkeypatch.setattr(ablation, "evaluate", measure)
     return seen

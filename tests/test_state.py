@@ -1,5 +1,6 @@
 """Files beside a checkpoint, damaged in every way: caches are made again, the rest is refused in one sentence."""
 
+import json
 import random
 import shutil
 
@@ -15,7 +16,7 @@ from alitok_lite.measure import judge
 from alitok_lite.store.folder import CheckpointError
 from alitok_lite.train import loop, tasks
 from alitok_lite.train.settings import SETTINGS
-from alitok_lite.train.state import load_tensors, save_tensors
+from alitok_lite.train.state import State, load_tensors, save_tensors
 
 pytest.importorskip("accelerate")
 PRESET = "mini-plain"
@@ -121,6 +122,18 @@ def test_damaged_state_is_one_sentence(run, part, damage):
     assert text.startswith(f"{path} is damaged (") and text.endswith("): train this part anew with --replace")
     assert "\n" not in text and len(text) < 400
     assert others == {other: other.read_bytes() for other in run.rglob("*") if other.is_file() and other != path}
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1])
+def test_a_state_that_names_the_former_edge_term_is_read(run, capsys, weight):
+    """Earlier versions had it, with weight 0 in every preset."""
+    path = run / "state" / "tokenizer.safetensors"
+    settings = json.loads(metadata(path)["settings"])
+    settings["losses"]["edges"] = weight
+    change(new_metadata=lambda texts: texts | {"settings": json.dumps(settings)})(path)
+    assert State(path).settings == SETTINGS[PRESET]["tokenizer"]
+    said = "the loss term 'edges' (weight 0.1) of this training no longer exists: it continues without\n"
+    assert capsys.readouterr().out == (said if weight else "")
 
 
 @pytest.mark.parametrize("damage", IDS)

@@ -31,7 +31,7 @@ from alitok_lite.measure.judge import Judge
 from alitok_lite.measure.metrics import nats_per_token
 from alitok_lite.store.folder import CheckpointError, parts_of
 from alitok_lite.train import loop, tasks
-from alitok_lite.train import run as train_run
+from alitok_lite.train.run import _build, accelerator_front, second_decoder
 from alitok_lite.train.settings import SETTINGS, TrainSettings, learning_rate, shortened
 
 pytest.importorskip("accelerate")
@@ -54,7 +54,7 @@ def add_presets(monkeypatch):
         tokenizer = small_tokenizer(**changes)
         monkeypatch.setitem(PRESETS, name, Preset(tokenizer, small_ar(tokenizer, classes=14, dropout=dropout)))
         common = TrainSettings(steps=4, batch=4, lr=1e-3, warmup=2, pictures=12, save_every=2)
-        gan = LossWeights(l1=0.2, edges=0.1, adversarial=0.5, adversarial_start=0.5)
+        gan = LossWeights(l1=0.2, adversarial=0.5, adversarial_start=0.5)
         first = replace(common, losses=LossWeights() if name == "mini-plain" else gan)
         monkeypatch.setitem(SETTINGS, name, {"tokenizer": first, "decoder": common, "ar": common})
 
@@ -91,7 +91,7 @@ def test_three_parts_make_a_checkpoint_that_draws(run):
 
 def test_second_decoder_starts_as_the_causal_one_without_its_mask(run):
     tokenizer = AliTok.from_pretrained(run, "cpu").tokenizer
-    one, two = tokenizer.decoder1, train_run.second_decoder(tokenizer)
+    one, two = tokenizer.decoder1, second_decoder(tokenizer)
     assert two.aux_head is None and len(two.extra_tokens) == tokenizer.config.buffer_tokens
     for key, value in two.state_dict().items():
         if key not in ("extra_tokens", "positions"):
@@ -214,11 +214,11 @@ def test_parts_of_a_step_add_up(tmp_path, part, steps):
 
 
 def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
-    accelerator, found = train_run.accelerator_front(), {}
+    accelerator, found = accelerator_front(), {}
     for parts in (1, 2):
         settings = replace(SETTINGS["mini-plain"]["tokenizer"], accumulate=parts)
         source, drawn = SceneSource(32, settings, torch.device("cpu")), []
-        model = train_run._build("tokenizer", PRESETS["mini-plain"], tmp_path, source, 0, torch.device("cpu"))
+        model = _build("tokenizer", PRESETS["mini-plain"], tmp_path, source, 0, torch.device("cpu"))
         task = tasks.TokenizerTask("tokenizer", model, settings, accelerator, source)
         source.batch = lambda step, source=source, drawn=drawn: drawn.append(step) or SceneSource.batch(source, step)
         codebook = model.tokenizer.quantizer.codebook.detach().clone()
@@ -292,8 +292,8 @@ def test_critic_learns_from_all_parts(tmp_path, monkeypatch):
 def test_gradients_of_the_critic_add_up(tmp_path, monkeypatch):
     settings, found = SETTINGS["mini"]["tokenizer"], []
     source = SceneSource(32, settings, torch.device("cpu"))
-    model = train_run._build("tokenizer", PRESETS["mini"], tmp_path, source, 0, torch.device("cpu"))
-    task = tasks.TokenizerTask("tokenizer", model, settings, train_run.accelerator_front(), source)
+    model = _build("tokenizer", PRESETS["mini"], tmp_path, source, 0, torch.device("cpu"))
+    task = tasks.TokenizerTask("tokenizer", model, settings, accelerator_front(), source)
     task.critic.eval()  # spectral norm refines its estimate at every call in training
     gradients = lambda: found.append([value.grad.clone() for value in task.critic.parameters()])  # noqa: E731
     monkeypatch.setattr(task.critic_optimizer, "step", gradients)
@@ -408,7 +408,7 @@ def test_train_nats_are_those_of_training_pictures_without_dropout(run):
     source = SceneSource(32, settings, torch.device("cpu"))
     model.ar = ARModel(small_ar(model.tokenizer.config, classes=14, dropout=0.9))
     torch.nn.init.normal_(model.ar.output.weight)
-    task = tasks.ARTask(model, settings, train_run.accelerator_front(), source, run)
+    task = tasks.ARTask(model, settings, accelerator_front(), source, run)
     assert len(task.seen_ids) == len(task.probe_ids) == 512
     ids, labels = tasks.cached_ids(model, source, run)
     rows = {(*row, label) for row, label in zip(ids.tolist(), labels.tolist(), strict=True)}
@@ -434,7 +434,7 @@ def test_presets_follow_the_paper():
         assert (settings["tokenizer"].steps, settings["decoder"].steps) == (350_000, 300_000)
         losses = settings["tokenizer"].losses
         assert losses == settings["decoder"].losses
-        assert (losses.mse, losses.aux, losses.vq, losses.l1, losses.edges) == (1.0, 0.66, 1.0, 0.0, 0.0)
+        assert (losses.mse, losses.aux, losses.vq, losses.l1) == (1.0, 0.66, 1.0, 0.0)
         assert losses.perceptual > 0 and losses.adversarial > 0 and losses.adversarial_start > 0.5
 
 
@@ -615,7 +615,7 @@ def test_codebook_usage_is_that_of_evaluate(run, capsys):
     """The same share of the codes, in the log, in config.json, and on the same pictures from `evaluate`."""
     model = AliTok.from_pretrained(run, "cpu")
     source = SceneSource(32, SETTINGS["mini"]["tokenizer"], torch.device("cpu"))
-    task = tasks.TokenizerTask("tokenizer", model, source.settings, train_run.accelerator_front(), source)
+    task = tasks.TokenizerTask("tokenizer", model, source.settings, accelerator_front(), source)
     found = task.diagnose()["codebook usage"]
     pixels, labels = source.unseen(8 * 16 // 7 + 1)
     assert sum(len(part) for part in task.tokens) * 7 >= 8 * 16  # enough tokens to see every code
@@ -646,11 +646,11 @@ def test_few_codes_in_use_are_said(run, used, said, monkeypatch):
     model, settings = AliTok.from_pretrained(run, "cpu"), SETTINGS["mini"]["tokenizer"]
     model.tokenizer.quantizer = Collapsed(model.tokenizer.quantizer, used)
     source = SceneSource(32, settings, torch.device("cpu"))
-    task = tasks.TokenizerTask("tokenizer", model, settings, train_run.accelerator_front(), source)
+    task = tasks.TokenizerTask("tokenizer", model, settings, accelerator_front(), source)
     assert task.diagnose()["codebook usage"] == used / 16
     model.ar = ARModel(small_ar(model.tokenizer.config, classes=14))
     wanted = f"only {used} of 16 codes are in use: PSNR, nats and top-1 say little so far" if said else ""
-    for one in (task, tasks.ARTask(model, settings, train_run.accelerator_front(), source, run)):
+    for one in (task, tasks.ARTask(model, settings, accelerator_front(), source, run)):
         assert one.caution() == wanted
 
 
@@ -745,7 +745,7 @@ def test_two_processes_train_as_one(tmp_path, preset, parts):
         torch.testing.assert_close(ranks[0][key], last[key], atol=1e-4, rtol=1e-3)
     for part in ("tokenizer", "decoder", "ar"):
         infos = [model.info["training"][part] for model in models]
-        for key in infos[0].keys() & {"mse", "l1", "edges", "aux", "vq", "loss"}:
+        for key in infos[0].keys() & {"mse", "l1", "aux", "vq", "loss"}:
             assert infos[0][key] == pytest.approx(infos[1][key], rel=1e-4), (part, key)
 
 

@@ -15,8 +15,8 @@ from alitok_lite.core.config import Preset
 from alitok_lite.core.losses import LossWeights
 from alitok_lite.data.scan import scanned
 from alitok_lite.data.sources import SceneSource
-from alitok_lite.train import run as train_run
 from alitok_lite.train import tasks
+from alitok_lite.train.run import accelerator_front
 from alitok_lite.train.settings import TrainSettings, learning_rate
 
 COVERED: dict[str, list[str]] = {}
@@ -312,7 +312,7 @@ def test_ar_model_knows_as_many_pictures_and_draws_batches_of_them(tmp_path):
     settings = replace(SHORT, pictures=11, batch=6)
     source = SceneSource(32, settings, torch.device("cpu"))
     model.ar = small_model().ar
-    task = tasks.ARTask(model, settings, train_run.accelerator_front(), source, tmp_path)
+    task = tasks.ARTask(model, settings, accelerator_front(), source, tmp_path)
     assert len(task.ids) == len(task.labels) == 11
     assert [len(rows) for rows in task.batch(0)] == [6, 6]
 
@@ -345,12 +345,12 @@ def test_share_of_labels_becomes_the_null_class(tmp_path, share):
 @pytest.mark.parametrize("part", ["tokenizer", "decoder"])
 def test_weights_of_the_losses_reach_the_training(tmp_path, part):
     """The first step's terms are twice as large with twice the weights; the critic is there from its start on."""
-    terms, found = ("mse", "l1", "edges", "aux", "vq") if part == "tokenizer" else ("mse", "l1", "edges"), []
+    terms, found = ("mse", "l1", "aux", "vq") if part == "tokenizer" else ("mse", "l1"), []
     for factor in (1.0, 2.0):
         run = tmp_path / f"{factor}"
         if part == "decoder":
             train.train_part("tokenizer", PRESET, SHORT, run)
-        losses = LossWeights(mse=factor, l1=factor, edges=factor, aux=factor, vq=factor, adversarial=0.1)
+        losses = LossWeights(mse=factor, l1=factor, aux=factor, vq=factor, adversarial=0.1)
         settings = replace(SHORT, steps=1, losses=replace(losses, adversarial_start=0.0))
         found.append(train.train_part(part, PRESET, settings, run).info["training"][part])
     for name in terms:

@@ -25,12 +25,12 @@ def test_average_forgets_the_first_weights_and_then_decays():
     weights, wanted = Weights(module, 0.8, keep_best=False), None
     for count in range(60):
         move(module, float(count**2))
-        weights.follow()
+        weights.update_average()
         keep = min(0.8, (1 + count) / (10 + count))
         wanted = count**2 if wanted is None else keep * wanted + (1 - keep) * count**2
         for parameter in weights.average.module.parameters():
             torch.testing.assert_close(parameter, torch.full_like(parameter, wanted))
-    assert weights.measured is weights.published is weights.average.module
+    assert weights.measured is weights.saved is weights.average.module
 
 
 def test_long_average_soon_leaves_the_random_start():
@@ -39,7 +39,7 @@ def test_long_average_soon_leaves_the_random_start():
     weights = Weights(module, 0.9999, keep_best=False)
     for step in range(100):
         move(module, 0.0 if step == 0 else 1.0)
-        weights.follow()
+        weights.update_average()
     assert weights.average.module[0].weight.min() > 0.999
 
 
@@ -49,7 +49,7 @@ def test_named_parameters_and_buffers_are_copied():
     for value in (1.0, 2.0):
         move(module, value)
         module[1].running_mean.fill_(value)
-        weights.follow()
+        weights.update_average()
     assert torch.equal(weights.average.module[0].weight, module[0].weight)
     assert torch.equal(weights.average.module[1].running_mean, module[1].running_mean)
     assert not torch.equal(weights.average.module[0].bias, module[0].bias)
@@ -58,10 +58,10 @@ def test_named_parameters_and_buffers_are_copied():
 def test_without_average_or_best_there_is_nothing_beside_the_network():
     module = network()
     weights = Weights(module, 0.0, keep_best=False)
-    weights.follow()
-    weights.judge(1, {})
+    weights.update_average()
+    weights.record(1, {})
     assert weights.modules == {} and weights.history == []
-    assert weights.measured is weights.published is module
+    assert weights.measured is weights.saved is module
 
 
 def test_swapped_weights_come_and_go_in_place():
@@ -85,11 +85,11 @@ def test_best_is_the_first_of_the_lowest(ema):
     weights, measured = Weights(module, ema, keep_best=True), {}
     for step, nats in enumerate((3.0, 2.0, 2.0, 4.0, 2.5), 1):
         move(module, float(step))
-        weights.follow()
+        weights.update_average()
         measured[step] = weights.measured[0].weight.detach().clone()
-        weights.judge(step, {"test nats": nats})
-    assert weights.kept == {"step": 2, "test nats": 2.0}
-    assert weights.published is weights.best
+        weights.record(step, {"test nats": nats})
+    assert weights.best_row == {"step": 2, "test nats": 2.0}
+    assert weights.saved is weights.best
     assert torch.equal(weights.best[0].weight, measured[2])
     sent = []
     weights.finish(sent.extend)

@@ -19,7 +19,6 @@ class LossWeights:
     mse: float = 1.0  # mean over pixels, as the paper's code
     perceptual: float = 0.0  # ConvNeXt-Small logits, see train/perceptual.py
     l1: float = 0.0  # differs: an L1 term, for presets without the perceptual term, whose weights are a download
-    edges: float = 0.0  # differs: an L1 term on differences of neighbouring pixels, for crisp outlines
     aux: float = 0.66  # differs: fixed; the official 10 K / (G*G) is 0.66 at 16x16 and ruins small grids
     vq: float = 1.0
     # differs: the weight of the hinge PatchGAN is the size of its gradient at the pixels, the other terms' being 1
@@ -38,15 +37,6 @@ def prefix_target(pixels: Tensor, patch: int) -> Tensor:
     return torch.cat([row[:, :1], row], 1)
 
 
-def edge_loss(decoded: Tensor, pixels: Tensor) -> Tensor:
-    """Mean absolute error of the differences between neighbouring pixels, both directions.
-
-    Shape: edge_loss((2, 3, 32, 32), (2, 3, 32, 32)) -> ()
-    """
-    error = decoded - pixels
-    return (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2
-
-
 def reconstruction_losses(output: TokenizerOutput, pixels: Tensor, weights: LossWeights) -> dict[str, Tensor]:
     """The weighted terms that need no critic, by name; their sum is the loss.
 
@@ -56,8 +46,6 @@ def reconstruction_losses(output: TokenizerOutput, pixels: Tensor, weights: Loss
     terms = {"mse": weights.mse * F.mse_loss(decoded, pixels)}
     if weights.l1:
         terms["l1"] = weights.l1 * F.l1_loss(decoded, pixels)
-    if weights.edges:
-        terms["edges"] = weights.edges * edge_loss(decoded, pixels)
     if weights.aux and output.aux is not None:
         target = prefix_target(pixels, output.aux.shape[-1])
         terms["aux"] = weights.aux * F.mse_loss(output.aux.float(), target)

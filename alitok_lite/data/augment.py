@@ -36,7 +36,10 @@ def _grey(pixels: Tensor) -> Tensor:
 
 
 def cut_crop(large: Tensor, size: int, crop: int) -> Tensor:
-    """Crop 0 to 9 (see `PictureFolder.crops`) of pictures (n, 3, s, s) -> (n, 3, size, size)."""
+    """One of ten crops of pictures (n, 3, s, s) -> (n, 3, size, size).
+
+    0 to 4: top left, top right, bottom left, bottom right, centre; 5 to 9: the mirror images of these crops.
+    """
     end = large.shape[-1] - size
     top, left = ((0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2))[crop % 5]
     pixels = large[:, :, top : top + size, left : left + size]

@@ -4,12 +4,17 @@ Metadata may be damaged or huge (a text of 60 MB, an embedded profile), and a pi
 it is read but Exif, for the orientation.
 """
 
+from __future__ import annotations
+
 import io
 import os
 import struct
 from bisect import bisect_right
 from itertools import accumulate
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MAX_EXIF = 1 << 16  # bytes that are read; the orientation stands among the first
 _NUMBERS = {1: "B", 3: "H", 4: "I"}  # types of Exif that hold a whole number
@@ -44,15 +49,16 @@ class _Parts(io.RawIOBase):
         self._place = (0, self._place, self._starts[-1])[whence] + offset
         return self._place
 
-    def readinto(self, buffer: bytearray) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         part = bisect_right(self._starts, self._place) - 1
         if part >= len(self._parts):
             return 0
         start, end = self._parts[part]
         start += self._place - self._starts[part]
         self._file.seek(start)
-        data = self._file.read(min(len(buffer), end - start))
-        buffer[: len(data)] = data
+        room = memoryview(buffer)
+        data = self._file.read(min(len(room), end - start))
+        room[: len(data)] = data
         self._place += len(data)
         return len(data)
 

@@ -41,7 +41,7 @@ class _Content:
 
 
 def find(folder: Path, split: str) -> Layout:
-    """The pictures of a split, "train" or "test". Raises ValueError, in one sentence, for a folder that does not do."""
+    """The pictures of a split, "train" or "test". ValueError, in one sentence, for a folder that cannot be used."""
     if split not in ("train", "test"):
         raise ValueError(f"there is no split {split!r}: give 'train' or 'test'")
     folder = _resolved(folder)
@@ -52,7 +52,8 @@ def find(folder: Path, split: str) -> Layout:
     classes = list(files)
     if len(classes) < 2:
         raise ValueError(f"the folder {root.name!r} holds only the class {classes[0]!r}; {_LAYOUT}")
-    notes, chosen = [], None
+    notes: list[str] = []
+    chosen: str | None = None
     if train:
         chosen, notes = _held_out_folder(folder, top, train, classes)
     if chosen is None:
@@ -61,18 +62,20 @@ def find(folder: Path, split: str) -> Layout:
         root = folder / chosen
         files, left = _test_classes(root, classes)
     if not any(files.values()):
+        hint = f" (left out: {_listed(left)})" if left else ""
         raise ValueError(
-            f"the folder {root.name!r} has one picture a class that can be read, none to hold out; give two or more"
-            + f" (left out: {_listed(left)})" * bool(left)
+            f"the folder {root.name!r} has one picture a class that can be read, none to hold out;"
+            f" give two or more{hint}"
         )
     entries = [(f"{label}/{name}", path) for label in sorted(files) for name, path in files[label]]
     where = f"in {chosen!r}" if chosen else f"one in {SHARE} of each class, as there is no folder {_or(HELD_OUT)}"
-    notes = [f"left out in {root.name!r}: {_listed(left)}"] * bool(left) + notes
+    if left:
+        notes = [f"left out in {root.name!r}: {_listed(left)}", *notes]
     return Layout(root, classes, [name for name, _ in entries], [path for _, path in entries], where, notes)
 
 
 def _resolved(folder: Path) -> Path:
-    """The folder with a name of its own, which "." has not."""
+    """The folder as an absolute path, since "." has no name."""
     try:
         found = folder.resolve()
     except (OSError, RuntimeError):  # links in a circle
@@ -96,7 +99,7 @@ def _content(folder: Path) -> _Content:
         except OSError:  # links in a circle
             is_folder = is_file = False
         if name.lower() in _SYSTEM or (name.startswith(".") and is_folder):
-            found.left["folder " * is_folder + name.strip()] += 1
+            found.left[f"folder {name.strip()}" if is_folder else name.strip()] += 1
         elif name.startswith("."):
             found.left["hidden files"] += 1
         elif is_folder:
@@ -139,12 +142,12 @@ def _classes(root: Path) -> tuple[Files, Counter[str]]:
     if not any(files.values()):
         deeper = next((place for label in inside.folders if (place := _deeper(root / label))), None)
         hint = f" (but deeper, in {f'{deeper.parent.name}/{deeper.name}'!r})" if deeper else ""
-        hint = hint or f" (there are: {_listed(left)})" * bool(left)
+        hint = hint or (f" (there are: {_listed(left)})" if left else "")
         raise ValueError(f"the folder {root.name!r} holds no pictures in class folders{hint}; {_LAYOUT}")
     if empty := [label for label in files if not files[label]]:
         content = _content(root / empty[0])
         hint = f" (but its folder {content.folders[0]!r} may)" if content.folders else ""
-        hint = hint or f" (there are: {_listed(content.left)})" * bool(content.left)
+        hint = hint or (f" (there are: {_listed(content.left)})" if content.left else "")
         raise ValueError(f"the class folder {empty[0]!r} in {root.name!r} holds no pictures{hint}; {_LAYOUT}")
     return files, left
 
@@ -176,22 +179,24 @@ def _deeper(folder: Path) -> Path | None:
 def _held_out_folder(folder: Path, top: _Content, train: str, classes: list[str]) -> tuple[str | None, list[str]]:
     """The folder of the held-out pictures, if there is one, and what else beside "train" is left out."""
     candidates = [name for wanted in HELD_OUT for name in top.folders if name.lower() == wanted]
-    serving = [name for name in candidates if _serves(folder / name, classes)]
-    chosen = serving[0] if serving else None
+    usable = [name for name in candidates if _has_classes(folder / name, classes)]
+    chosen = usable[0] if usable else None
     notes = []
     for name in top.folders:
-        if name in serving[1:]:
+        if name in usable[1:]:
             notes.append(f"left out: the folder {name!r}, since {chosen!r} is held out")
         elif name in candidates and name != chosen:
             notes.append(f"left out: the folder {name!r}, which has no class folders")
         elif name not in (train, chosen):
             notes.append(f"left out: the folder {name!r} beside {train!r}")
     left = top.left + Counter({f"pictures beside {train!r}": len(top.pictures)})
-    return chosen, [f"left out in {folder.name!r}: {_listed(left)}"] * bool(left) + notes
+    if left:
+        notes = [f"left out in {folder.name!r}: {_listed(left)}", *notes]
+    return chosen, notes
 
 
-def _serves(folder: Path, classes: list[str]) -> bool:
-    """Whether a folder has pictures of classes, of these or (a mistake to be named) of others."""
+def _has_classes(folder: Path, classes: list[str]) -> bool:
+    """Whether a folder has pictures of classes: of the given ones, or of others, which is a mistake to report."""
     inside = _content(folder)
     if (folder / LABELS).is_file():
         return True

@@ -86,7 +86,8 @@ class PictureFolder:
         self._next: tuple | None = None  # (step, batch, seed) of the batch that comes out of _ahead next
         if len(self) * 3 * self.side**2 <= memory:
             self.pool = self._decode_all(unfit)
-        self._refuse(unfit)
+        if unfit:
+            raise self._refusal(unfit)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -95,10 +96,9 @@ class PictureFolder:
         """The files, in the order of their names."""
         return [self.layout.root / path for path in self.layout.paths]
 
-    def _refuse(self, unfit: dict[str, str]) -> None:
-        """Raise UnfitPictures for pictures of which something is wrong, if there are any."""
-        if unfit:
-            raise UnfitPictures([(name.split("/")[0], unfit[name]) for name in sorted(unfit)], self.size)
+    def _refusal(self, unfit: dict[str, str]) -> UnfitPictures:
+        """The error about pictures with something wrong, given as names and sentences."""
+        return UnfitPictures([(name.split("/")[0], unfit[name]) for name in sorted(unfit)], self.size)
 
     def batch(self, step: int, batch: int, seed: int) -> tuple[Tensor, Tensor]:
         """Augmented pictures (B, 3, size, size) float32 in [0, 1] and labels (B,), from (seed, step) alone.
@@ -113,23 +113,17 @@ class PictureFolder:
             if self._next != (step, batch, seed):
                 coming = (_draw(len(self), later, batch, seed)[0] for later in itertools.count(step))
                 self._ahead = self._stream(coming, self.workers)
-            self._next = None  # should the next line raise, a repeated call starts afresh
+            self._next = None  # if the next line raises, a repeated call starts again
             pixels = next(self._ahead).to(self.device)
             self._next = (step + 1, batch, seed)
         return augment(pixels, numbers.to(self.device), self.size), self.labels[rows.to(self.device)]
 
-    def crops(self, index: slice | Tensor, crop: int) -> Tensor:
-        """One of ten crops (n, 3, size, size) in [0, 1] of the pictures resized to 1.1 x size.
-
-        0 to 4: top left, top right, bottom left, bottom right, centre; 5 to 9: the mirror images of these crops.
-        Raises ValueError for another number.
-        """
-        if not 0 <= crop < 10:
-            raise ValueError(f"there is no crop {crop}: the ten crops are 0 to 9")
-        return cut_crop(resized(self._stored(index), int(RESIZED * self.size)), self.size, crop)
-
     def ten_crops(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All pictures in all ten crops, for the id cache, each decoded once: blocks of pixels and labels."""
+        """All pictures, resized to 1.1 x size, in all ten crops, for the id cache: blocks of pixels and labels.
+
+        Each picture is decoded once. A block of n pictures gives (10 n, 3, size, size) in [0, 1], all of one crop
+        before the next one (see `augment.cut_crop`).
+        """
         blocks = torch.arange(len(self)).split(BLOCK)
         kept = None if self.pool is None else (self.pool[rows.to(self.device)] for rows in blocks)
         with tqdm(total=len(self), desc="cropping", unit="picture") as bar:
@@ -159,7 +153,7 @@ class PictureFolder:
             for rows, pixels in zip(blocks, self._decoded(blocks, self.workers), strict=True):
                 if isinstance(pixels, dict):
                     unfit |= pixels
-                elif not unfit:  # else nobody will see it
+                elif not unfit:  # otherwise the pool is not used
                     pool[rows[0] : rows[-1] + 1] = pixels
                 bar.update(len(rows))
         return pool
@@ -168,11 +162,11 @@ class PictureFolder:
         """Stored squares of one tensor of rows after the other. Raises UnfitPictures for damaged ones."""
         for pixels in self._decoded(rows, workers):
             if isinstance(pixels, dict):
-                self._refuse(pixels)
+                raise self._refusal(pixels)
             yield pixels
 
     def _decoded(self, rows: Iterable[Tensor], workers: int) -> Iterator[Tensor | dict[str, str]]:
-        """The same by processes, or what is wrong with files among them.
+        """Stored squares, decoded by `workers` processes, or what is wrong with some of the files.
 
         Processes, since most of the work on a small picture holds the interpreter's lock: threads were slower than
         a single one. The generator keeps the loader off the global random numbers.

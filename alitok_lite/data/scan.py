@@ -1,8 +1,8 @@
 """Other orders of reading the patches, for the experiment: does alignment need raster order?
 
-A picture whose patches are moved so that reading it row by row follows another path is all that it takes: encoder and
-decoders learn their positions anyway, and the prefix sketches the first G patches of the path. Only the AR model's 2D
-RoPE then goes by the place in the path, written in rows, and no longer by the place in the picture.
+The patches of a picture are moved, so that reading it row by row follows another path. Nothing else changes: encoder
+and decoders learn their positions, and the prefix tokens show the first G patches of the path. But the AR model's 2D
+RoPE then encodes the position in the path, written in rows, and not the position in the picture.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""What training draws its pictures from: scenes painted on the fly, or a folder of pictures.
+"""Where training gets its pictures: scenes painted on the fly, or a folder of pictures.
 
 Both give batches from (seed, step) alone, unseen pictures to measure on, and all training pictures once for the AR
 model's id cache.
@@ -19,22 +19,46 @@ from ..machine import say
 from .pictures import PictureFolder, UnfitPictures, fingerprint, reading_workers
 from .scan import scanned
 
-FEW = 20_000  # scenes that a CPU paints once, in half a minute
+FEW_SCENES = 20_000  # up to so many are painted once on a CPU, in half a minute
 _USES = {"train": "to train on", "test": "held out"}
 
 BATCH = 128  # pictures at once
 
 
-class Drawn(Protocol):
-    """What a source must know of a training; TrainSettings knows it."""
+class BatchSettings(Protocol):
+    """What a source must know of a training, for example its TrainSettings."""
 
-    batch: int  # pictures a step
-    pictures: int  # different ones, of scenes
-    seed: int
+    @property
+    def batch(self) -> int:
+        """Pictures a step."""
+
+    @property
+    def pictures(self) -> int:
+        """Different ones, of scenes."""
+
+    @property
+    def seed(self) -> int:
+        """Decides which pictures a step gets."""
 
 
-class Numbers(NamedTuple):
-    """The same, where nothing is trained by it."""
+class Source(Protocol):
+    """Where training and evaluation get their pictures: pixels (B, 3, S, S) in [0, 1], labels (B,), on the device."""
+
+    classes: list[str]  # names, in the order of the labels
+    stamp: str  # another one means other pictures
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The training pictures of a step, the same whenever they are asked for."""
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All training pictures in blocks, for the AR model's id cache."""
+
+    def unseen(self, count: int) -> tuple[Tensor, Tensor]:
+        """Pictures that training never sees, `count` at most."""
+
+
+class PlainSettings(NamedTuple):
+    """The same without a training."""
 
     batch: int
     pictures: int
@@ -51,20 +75,21 @@ def random_scenes(count: int, seed: int, size: int, device: torch.device) -> tup
 class SceneSource:
     """Procedural scenes.
 
-    A CPU paints every batch afresh, unless `settings.pictures` are few. Else, and on a GPU, where painting many small
-    kernels would cost more than the training, they are painted once and drawn from.
+    On a CPU every batch is painted anew if `settings.pictures` is above FEW_SCENES. Otherwise, and on a GPU, where the
+    many small kernels of painting would take longer than the training, all pictures are painted once and batches are
+    taken from them.
     """
 
-    def __init__(self, size: int, settings: Drawn, device: torch.device) -> None:
+    def __init__(self, size: int, settings: BatchSettings, device: torch.device) -> None:
         self.size, self.settings, self.device = size, settings, device
         self.classes, self.stamp = list(scenes.CLASSES), f"scenes {settings.seed} {settings.pictures}"
         self.pool: tuple[Tensor, Tensor] | None = None  # pixels (N, 3, S, S) uint8, labels (N,)
-        # Apple GPUs draw on the CPU, which every version of torch can do for them.
+        # For Apple GPUs the random numbers come from the CPU, which works in every version of torch.
         self.generator = torch.Generator(device if device.type == "cuda" else "cpu")
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Pixels (B, 3, S, S) in [0, 1] and labels (B,)."""
-        if self.device.type != "cuda" and self.settings.pictures > FEW:
+        if self.device.type != "cuda" and self.settings.pictures > FEW_SCENES:
             return random_scenes(self.settings.batch, self._seed(step), self.size, self.device)
         if self.pool is None:
             painted = [(pixels.mul(255).round_().byte(), labels) for pixels, labels in self.blocks()]
@@ -84,7 +109,7 @@ class SceneSource:
 
     def unseen(self, count: int) -> tuple[Tensor, Tensor]:
         """Pictures that training never sees: pixels (count, 3, S, S), labels (count,)."""
-        # Beyond the seeds of every evaluation, which must not measure what chose the best weights.
+        # Above the seeds of every evaluation, which must not measure on the pictures that chose the best weights.
         return random_scenes(count, scenes.TEST_SEED + 2**61, self.size, self.device)
 
     def _seed(self, number: int) -> int:
@@ -96,7 +121,7 @@ class FolderSource:
     """A folder of pictures with one subfolder for each class (see `data.PictureFolder`, also for its errors)."""
 
     def __init__(
-        self, folder: Path, size: int, settings: Drawn, device: torch.device, workers: int | None = None
+        self, folder: Path, size: int, settings: BatchSettings, device: torch.device, workers: int | None = None
     ) -> None:
         opened, problems, workers = [], [], reading_workers(workers)
         for split in ("train", "test"):
@@ -137,7 +162,7 @@ class FolderSource:
 class ScannedSource:
     """Another source's pictures with their patches in another order (see scan.py)."""
 
-    def __init__(self, source: SceneSource | FolderSource, scan: str, patch: int) -> None:
+    def __init__(self, source: Source, scan: str, patch: int) -> None:
         self.source, self.scan, self.patch = source, scan, patch
         self.classes, self.stamp = source.classes, f"{source.stamp} {scan}"
 
@@ -158,11 +183,11 @@ class ScannedSource:
 
 
 def open_source(
-    data: str, size: int, settings: Drawn, device: torch.device, workers: int | None = None
-) -> SceneSource | FolderSource:
+    data: str, size: int, settings: BatchSettings, device: torch.device, workers: int | None = None
+) -> Source:
     """The source named on the command line: "scenes", or a folder, whose report is printed.
 
-    `workers` processes read the folder (see `PictureFolder`). ValueError for a folder that does not serve.
+    `workers` processes read the folder (see `PictureFolder`). ValueError for a folder that cannot be used.
     """
     if data == "scenes":
         return SceneSource(size, settings, device)
@@ -173,13 +198,14 @@ def open_source(
 
 
 def slices(total: int, batch: int) -> Iterator[slice]:
+    """Slices of `batch` rows that together cover `total` rows; the last may be shorter."""
     return (slice(i, min(i + batch, total)) for i in range(0, total, batch))
 
 
 def unseen_scenes(count: int, seed: int, size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of scenes that no training sees, `count` in all: pixels (B, 3, size, size), labels (B,).
 
-    Classes take turns: were they drawn, their shares would move a Frechet distance more than the pictures do.
+    Classes take turns: random shares of the classes would change a Frechet distance more than the pictures do.
     """
     for part in slices(count, BATCH):
         labels = torch.arange(part.start, part.stop) % len(scenes.CLASSES)
@@ -193,6 +219,6 @@ def whole_pictures(pictures: PictureFolder, count: int) -> Iterator[tuple[Tensor
         yield pictures.whole(rows), pictures.labels[rows.to(pictures.labels.device)]
 
 
-def judge_source(data: str, size: int, device: torch.device) -> SceneSource | FolderSource:
-    """The pictures that judges learn from, the same for all; of `data` as for `open_source`."""
-    return open_source(data, size, Numbers(256 if device.type == "cuda" else 64, 60_000, 77), device)
+def judge_source(data: str, size: int, device: torch.device) -> Source:
+    """The pictures that every judge is trained on; `data` as for `open_source`."""
+    return open_source(data, size, PlainSettings(256 if device.type == "cuda" else 64, 60_000, 77), device)

@@ -1,4 +1,4 @@
-"""How good the pictures are and how predictable the tokens: numbers, maps, and samples for an FID.
+"""Quality of pictures and predictability of tokens: numbers, maps, and samples for an FID.
 
 The numbers of single pictures are in metrics.py, those of a whole model in evaluation.py.
 """

@@ -5,8 +5,9 @@ the features of Inception has inception in its name.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,28 @@ from .metrics import (
 
 Pictures = Iterable[tuple[Tensor, Tensor]]  # batches of pixels (B, 3, S, S) and labels (B,), all of them together N
 
+_KEYS = {"judge": "", "inception": "inception_"}  # extractors of features, and how the keys of their numbers begin
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """Reconstructions of N pictures by one decoder, on the CPU."""
+
+    psnr: Tensor  # (N,), dB
+    ssim: Tensor  # (N,)
+    row_mse: Tensor  # (N, G)
+    features: dict[str, Tensor]  # of each extractor, (N, D)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """N pictures and their reconstructions, on the CPU."""
+
+    ids: Tensor  # (N, T)
+    labels: Tensor  # (N,)
+    real: dict[str, Tensor]  # features of each extractor, (N, D)
+    decoded: dict[int, _Decoded]  # of each stage
+
 
 @torch.inference_mode()
 def evaluate(
@@ -50,52 +73,77 @@ def evaluate(
     row_ratio of the first over the second, rfd.
     With an AR model: nats, top1 and top5 per token, of all or with _prefix or _image of these tokens, and at the T
     _positions; bits_per_image. Of N samples with the labels of the pictures: judge_samples, gfd, and generation_gap,
-    gfd less the rfd of the decoder that draws. Two draws of real pictures differ too, less the larger N; gfd contains
-    that, rfd of the very same pictures hardly does, so a perfect AR model has a gap a little above 0.
+    gfd minus the rfd of the decoder that draws. Two sets of real pictures have a distance too, which falls with N; gfd
+    contains it, rfd of the very same pictures hardly does, so a perfect AR model has a gap a little above 0.
     fd_floor is that distance of real pictures to real ones, fd_floor_pictures on each side: to `others`, as many more
     unseen pictures, or else between two halves of the N.
     With `inception` (see `inception_features`): distances and gap a second time, as inception_rfd_stage1 and so on.
-    With training pictures: judge_train, nats_train, top1_train; much better there means learned by heart.
+    With training pictures: judge_train, nats_train, top1_train; much better there means overfitted.
 
     Raises ValueError for fewer than two pictures and for a model whose outputs are not finite numbers.
     """
-    eyes = {"": judge.features} | ({"inception_": inception} if inception else {})
+    extractors = {"judge": judge.features} | ({"inception": inception} if inception else {})
     stages = model.tokenizer.stages
-    seen = _look(model.tokenizer, eyes, pictures, stages)
-    results = {"pictures": len(seen["ids"]), "judge_real": _accuracy(judge, seen["real"], seen["labels"])}
-    results["judge_chance"] = float(seen["labels"].bincount().max() / len(seen["labels"]))
-    results |= _codebook(seen["ids"], model.tokenizer.config.codebook_size)
+    measured = _measure(model.tokenizer, extractors, pictures, stages)
+    labels = measured.labels
+    results: dict[str, Any] = {"pictures": len(labels), "judge_real": _accuracy(judge, measured.real["judge"], labels)}
+    results["judge_chance"] = float(labels.bincount().max() / len(labels))
+    results |= _codebook(measured.ids, model.tokenizer.config.codebook_size)
     for stage in stages:
-        results |= _decoder(seen, f"_stage{stage}", eyes)
-    results |= _floor(eyes, seen, others)
+        results |= _decoder(measured, stage)
+    results |= _floor(extractors, measured, others)
     if model.ar is not None:
-        results |= _tokens(model.ar, seen) | _samples(model, judge, eyes, seen, seed)
-        for eye in eyes:
-            results[f"{eye}generation_gap"] = results[f"{eye}gfd"] - results[f"{eye}rfd_stage{stages[-1]}"]
+        results |= _tokens(model.ar, measured) | _samples(model, judge, extractors, measured, seed)
+        for key in (_KEYS[name] for name in extractors):
+            results[f"{key}generation_gap"] = results[f"{key}gfd"] - results[f"{key}rfd_stage{stages[-1]}"]
     if training is not None:
-        seen = _look(model.tokenizer, {"": judge.features}, training, ())
-        results["judge_train"] = _accuracy(judge, seen["real"], seen["labels"])
-        tokens = {} if model.ar is None else _tokens(model.ar, seen)
+        measured = _measure(model.tokenizer, {"judge": judge.features}, training, ())
+        results["judge_train"] = _accuracy(judge, measured.real["judge"], measured.labels)
+        tokens = {} if model.ar is None else _tokens(model.ar, measured)
         results |= {f"{name}_train": tokens[name] for name in ("nats", "top1") if name in tokens}
     return results
 
 
-def _look(
-    tokenizer: Tokenizer, eyes: dict[str, Features], pictures: Pictures, stages: tuple[int, ...]
-) -> dict[str, Tensor]:
-    """One pass over the pictures: ids, labels, and what there is to know of each picture and its reconstructions."""
-    found: dict[str, list[Tensor]] = defaultdict(list)
+def _measure(
+    tokenizer: Tokenizer, extractors: dict[str, Features], pictures: Pictures, stages: tuple[int, ...]
+) -> _Measured:
+    """One pass over the pictures and their reconstructions by the decoders of some stages."""
+    parts = []
     for pixels, labels in tqdm(pictures, desc="measuring", unit="batch"):
         ids = tokenizer.encode(pixels)
-        new = {"ids": ids, "labels": labels} | {f"{eye}real": features(pixels) for eye, features in eyes.items()}
+        decoded = {}
         for stage in stages:
-            decoded = tokenizer.decode(ids, stage)
-            new[f"psnr_stage{stage}"], new[f"ssim_stage{stage}"] = psnr(decoded, pixels), ssim(decoded, pixels)
-            new[f"row_mse_stage{stage}"] = row_errors(decoded, pixels, tokenizer.config.patch_size)
-            new |= {f"{eye}rfd_stage{stage}": features(decoded) for eye, features in eyes.items()}
-        for key, value in new.items():
-            found[key].append(value.cpu())
-    return {key: torch.cat(values) for key, values in found.items()}
+            again = tokenizer.decode(ids, stage)
+            rows = row_errors(again, pixels, tokenizer.config.patch_size)
+            similar = psnr(again, pixels).cpu(), ssim(again, pixels).cpu(), rows.cpu()
+            decoded[stage] = _Decoded(*similar, _features(extractors, again))
+        parts.append(_Measured(ids.cpu(), labels.cpu(), _features(extractors, pixels), decoded))
+    return _Measured(
+        torch.cat([part.ids for part in parts]),
+        torch.cat([part.labels for part in parts]),
+        _joined([part.real for part in parts]),
+        {stage: _joined_decoded([part.decoded[stage] for part in parts]) for stage in stages},
+    )
+
+
+def _features(extractors: dict[str, Features], pixels: Tensor) -> dict[str, Tensor]:
+    """The features of a batch of pictures by each extractor, (B, D) on the CPU."""
+    return {name: extract(pixels).cpu() for name, extract in extractors.items()}
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The features of several batches, one after the other."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _joined_decoded(parts: list[_Decoded]) -> _Decoded:
+    """The reconstructions of several batches, one after the other."""
+    return _Decoded(
+        torch.cat([part.psnr for part in parts]),
+        torch.cat([part.ssim for part in parts]),
+        torch.cat([part.row_mse for part in parts]),
+        _joined([part.features for part in parts]),
+    )
 
 
 def _accuracy(judge: Judge, features: Tensor, labels: Tensor) -> float:
@@ -108,59 +156,61 @@ def _codebook(ids: Tensor, codes: int) -> dict[str, float]:
     return {"active_codes": active, "unigram_entropy": entropy, "unigram_perplexity": math.exp(entropy)}
 
 
-def _decoder(seen: dict[str, Tensor], stage: str, eyes: Iterable[str]) -> dict[str, float | list[float]]:
-    """Means over the pictures of what `_look` found of one decoder."""
-    results = {f"{name}{stage}": float(seen[f"{name}{stage}"].double().mean()) for name in ("psnr", "ssim")}
-    rows = seen[f"row_mse{stage}"].double().mean(0)  # (G,)
-    results[f"row_mse{stage}"] = rows.tolist()
+def _decoder(measured: _Measured, stage: int) -> dict[str, float | list[float]]:
+    """Means over the pictures of one decoder's reconstructions, and their Frechet distances to the pictures."""
+    decoded = measured.decoded[stage]
+    rows = decoded.row_mse.double().mean(0)  # (G,)
+    results: dict[str, float | list[float]] = {
+        f"psnr_stage{stage}": float(decoded.psnr.double().mean()),
+        f"ssim_stage{stage}": float(decoded.ssim.double().mean()),
+        f"row_mse_stage{stage}": rows.tolist(),
+    }
     if len(rows) > 1 and rows[1] > 0:
-        results[f"row_ratio{stage}"] = float(rows[0] / rows[1])
-    for eye in eyes:
-        results[f"{eye}rfd{stage}"] = frechet_distance(seen[f"{eye}real"], seen[f"{eye}rfd{stage}"])
+        results[f"row_ratio_stage{stage}"] = float(rows[0] / rows[1])
+    for name, real in measured.real.items():
+        results[f"{_KEYS[name]}rfd_stage{stage}"] = frechet_distance(real, decoded.features[name])
     return results
 
 
-def _floor(eyes: dict[str, Features], seen: dict[str, Tensor], others: Pictures | None) -> dict[str, float]:
+def _floor(extractors: dict[str, Features], measured: _Measured, others: Pictures | None) -> dict[str, float]:
     """How far real pictures are from other real ones, see `evaluate`; nothing for fewer than four without others."""
-    more: dict[str, list[Tensor]] = defaultdict(list)
-    for pixels, _ in others or ():
-        for eye, features in eyes.items():
-            more[eye].append(features(pixels).cpu())
-    results, turns = {}, seen["labels"].argsort(stable=True)  # class after class: halves have as many of each
-    for eye in eyes:
-        real = seen[f"{eye}real"]
-        halves = (real, torch.cat(more[eye])) if more else (real[turns[::2]], real[turns[1::2]])
+    more = [_features(extractors, pixels) for pixels, _ in others or ()]
+    turns = measured.labels.argsort(stable=True)  # class after class: halves have as many of each
+    results: dict[str, float] = {}
+    for name, real in measured.real.items():
+        halves = (real, _joined(more)[name]) if more else (real[turns[::2]], real[turns[1::2]])
         if min(map(len, halves)) > 1:
-            results[f"{eye}fd_floor"] = frechet_distance(*halves)
+            results[f"{_KEYS[name]}fd_floor"] = frechet_distance(*halves)
             results["fd_floor_pictures"] = min(map(len, halves))
     return results
 
 
-def _tokens(ar: ARModel, seen: dict[str, Tensor]) -> dict[str, float | list[float]]:
+def _tokens(ar: ARModel, measured: _Measured) -> dict[str, float | list[float]]:
     """Means of `predictability` over all tokens, the prefix, the image, and at each position."""
-    results, prefix, device = {}, ar.config.prefix_tokens, ar.output.weight.device
-    for name, values in zip(
-        ("nats", "top1", "top5"), predictability(ar, seen["ids"].to(device), seen["labels"].to(device)), strict=False
-    ):
-        means = values.double().mean(0)  # (T,)
+    device = ar.output.weight.device
+    prefix = ar.config.prefix_tokens
+    found = predictability(ar, measured.ids.to(device), measured.labels.to(device))
+    results: dict[str, float | list[float]] = {}
+    for name in ("nats", "top1", "top5"):
+        means = getattr(found, name).double().mean(0)  # (T,)
         if not means.isfinite().all():
             raise ValueError("the AR model's logits are not finite numbers")
         parts = {name: means, f"{name}_prefix": means[:prefix], f"{name}_image": means[prefix:]}
         results |= {key: float(part.mean()) for key, part in parts.items() if len(part)}
         results[f"{name}_positions"] = means.tolist()
-    return results | {"bits_per_image": sum(results["nats_positions"]) / math.log(2)}
+    results["bits_per_image"] = sum(found.nats.double().mean(0).tolist()) / math.log(2)
+    return results
 
 
 def _samples(
-    model: AliTok, judge: Judge, eyes: dict[str, Features], seen: dict[str, Tensor], seed: int
+    model: AliTok, judge: Judge, extractors: dict[str, Features], measured: _Measured, seed: int
 ) -> dict[str, float]:
     """gfd of samples with the labels of the pictures, and the share of them that the judge puts into their class."""
-    labels, first = seen["labels"], seed * 1_000_003 % 2**31  # seeds go up to 2**32 - 1
-    found: dict[str, list[Tensor]] = defaultdict(list)
-    for part in tqdm(list(slices(len(labels), affordable(model.ar))), desc="drawing", unit="batch"):
-        drawn = model.sample(labels[part].tolist(), seed=first + part.start)
-        for eye, features in eyes.items():
-            found[eye].append(features(drawn).cpu())
-    drawn = {eye: torch.cat(features) for eye, features in found.items()}
-    results = {f"{eye}gfd": frechet_distance(seen[f"{eye}real"], features) for eye, features in drawn.items()}
-    return results | {"judge_samples": _accuracy(judge, drawn[""], labels)}
+    assert model.ar is not None
+    labels, first = measured.labels, seed * 1_000_003 % 2**31  # seeds go up to 2**32 - 1
+    parts = []
+    for rows in tqdm(list(slices(len(labels), affordable(model.ar))), desc="drawing", unit="batch"):
+        parts.append(_features(extractors, model.sample(labels[rows].tolist(), seed=first + rows.start)))
+    samples = _joined(parts)
+    results = {f"{_KEYS[name]}gfd": frechet_distance(measured.real[name], samples[name]) for name in samples}
+    return results | {"judge_samples": _accuracy(judge, samples["judge"], labels)}

@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -58,7 +57,8 @@ class Order:
             raise ValueError(f"--seed is {self.seed}; it must be a whole number from 0 to {most}")
 
 
-class Processes(NamedTuple):
+@dataclass(frozen=True)
+class Processes:
     """This process among those that draw."""
 
     index: int
@@ -75,7 +75,36 @@ def draw(name: str, out: str | Path, order: Order, device: str = "auto") -> bool
     interruption. Raises ValueError (or OSError), in one sentence, for a mistake in the order, for a file or another
     order's folder that is there, and for a disk too small.
     """
-    given, out = str(out), Path(out)
+    processes, job = _plan(name, str(out), order, device)
+    _draw_missing(job, processes)
+    processes.wait()
+    if processes.index == 0:
+        _assemble(job)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    return processes.index == 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A checked order: what to draw, with what, and where the batches wait."""
+
+    out: Path
+    parts: Path  # folder of the batches
+    order: Order
+    model: AliTok
+    labels: list[int]  # picture i has labels[i % their number]
+    missing: list[int]  # first pictures of the batches that were not there when the run began
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of all batches, in order."""
+        return [_part(self.parts, start) for start in range(0, self.order.pictures, self.order.batch)]
+
+
+def _plan(name: str, given: str, order: Order, device: str) -> tuple[Processes, _Job]:
+    """Check everything before anything is drawn, and find out what is missing. Raises ValueError as `draw` does."""
+    out = Path(given)
     if out.suffix != ".npz" or out.exists() or not out.parent.is_dir() or given.endswith(("/", os.sep)):
         raise ValueError(f"--out is {given!r}; it must be a new file.npz in a folder that exists")
     check_output("--out", given)
@@ -91,26 +120,30 @@ def draw(name: str, out: str | Path, order: Order, device: str = "auto") -> bool
     _check_parts(parts)
     there = sum(path.stat().st_size for path in parts.glob("*.npy"))
     _check_disk(out.parent, 2 * order.pictures * 3 * side**2 - there)
-    starts = range(0, order.pictures, order.batch)
-    missing = [start for start in starts if not _part(parts, start).exists()]
+    missing = [start for start in range(0, order.pictures, order.batch) if not _part(parts, start).exists()]
     _check_order(parts, order, name, processes)  # waits for all, so that all have the same list of what is missing
-    for start in tqdm(missing[processes.index :: processes.count], unit="batch", disable=processes.index > 0):
+    return processes, _Job(out, parts, order, model, labels, missing)
+
+
+def _draw_missing(job: _Job, processes: Processes) -> None:
+    """Draw this process's share of the missing batches and write each to a file of its own."""
+    order, labels = job.order, job.labels
+    for start in tqdm(job.missing[processes.index :: processes.count], unit="batch", disable=processes.index > 0):
         rows = range(start, min(start + order.batch, order.pictures))
-        drawn = model.sample([labels[i % len(labels)] for i in rows], order.seed + start, **order.settings)
+        drawn = job.model.sample([labels[i % len(labels)] for i in rows], order.seed + start, **order.settings)
         file = io.BytesIO()
         np.save(file, np.stack([np.asarray(picture) for picture in AliTok.to_pil(drawn)]))
-        write_atomically(_part(parts, start), file.getvalue())
-    processes.wait()
-    if processes.index == 0:
-        files = [_part(parts, start) for start in starts]
-        _assemble(out, files, (order.pictures, side, side, 3))
-        for file in (*files, parts / "order.json", *parts.glob(".*.tmp")):  # a killed run leaves the last ones
-            file.unlink(missing_ok=True)
-        with suppress(OSError):  # somebody else's files are in it
-            parts.rmdir()
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-    return processes.index == 0
+        write_atomically(_part(job.parts, start), file.getvalue())
+
+
+def _assemble(job: _Job) -> None:
+    """Join the batches to the .npz, then remove them and their folder."""
+    side = job.model.tokenizer.config.image_size
+    _join(job.out, job.files, (job.order.pictures, side, side, 3))
+    for file in (*job.files, job.parts / "order.json", *job.parts.glob(".*.tmp")):  # a killed run leaves the last ones
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # somebody else's files are in it
+        job.parts.rmdir()
 
 
 def _part(parts: Path, start: int) -> Path:
@@ -148,7 +181,7 @@ def _check_disk(folder: Path, needed: int) -> None:
 
 
 def _check_order(parts: Path, order: Order, name: str, processes: Processes) -> None:
-    """Take the order down beside the batches; ValueError, before any is drawn, if another one is there."""
+    """Record the order beside the batches; ValueError, before any is drawn, if another one is there."""
     digest = hashlib.sha256((checkpoint_folder(name) / "config.json").read_bytes()).hexdigest()
     about = asdict(order) | {"model": digest, "device": processes.device.type}
     about = json.loads(json.dumps(about))  # tuples become lists, as they are read
@@ -167,7 +200,7 @@ def _check_order(parts: Path, order: Order, name: str, processes: Processes) -> 
             )
 
 
-def _assemble(out: Path, parts: Sequence[Path], shape: tuple[int, ...]) -> None:
+def _join(out: Path, parts: Sequence[Path], shape: tuple[int, ...]) -> None:
     """Join the batches to one array in an .npz, without ever holding more than one of them."""
     with (
         writing(out) as raw,

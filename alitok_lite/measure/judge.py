@@ -17,7 +17,7 @@ Batches = Callable[[int], tuple[Tensor, Tensor]]  # step -> pixels (B, 3, S, S),
 
 
 class Judge(nn.Module):
-    """A small residual CNN that names the class of a picture; its pooled features serve Frechet distances.
+    """A small residual CNN that names the class of a picture; Frechet distances are measured in its pooled features.
 
     Shape: Judge(5)((2, 3, 32, 32)) -> (2, 5)
     """
@@ -55,7 +55,7 @@ def train_judge(batches: Batches, classes: int, steps: int, device: torch.device
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     for step in tqdm(range(steps), desc="judge", unit="step"):
         pixels, labels = batches(step)
-        # Two runs must give the same numbers, and cuDNN has faster ways that do not.
+        # Two runs must give the same numbers, which the fastest algorithms of cuDNN do not.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True):
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 loss = F.cross_entropy(judge(pixels), labels, label_smoothing=0.05)
@@ -70,7 +70,7 @@ def train_judge(batches: Batches, classes: int, steps: int, device: torch.device
 def stored_judge(path: Path, batches: Batches, classes: list[str], steps: int, device: torch.device) -> Judge:
     """The judge that a file holds; where there is no file, one is trained (see `train_judge`) and kept there.
 
-    Distances compare only by the same judge. Of several processes, the first that has trained one decides.
+    Only distances by the same judge can be compared. Of several processes, the first that finishes keeps its judge.
     Raises ValueError for a file that holds something else, or a judge of other classes or steps.
     """
     made = {"classes": json.dumps(classes), "steps": str(steps)}

@@ -1,7 +1,7 @@
 """How good are the pictures, and how predictable the tokens? PSNR, SSIM, Frechet distances, nats.
 
-Frechet distances are taken between features, of a judge (see judge.py) or of Inception; only those of the same features
-on as many pictures compare.
+Frechet distances are measured between features of a judge (see judge.py) or of Inception. Compare only distances in
+the same features and of equally many pictures.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from ..core.ar import ARModel
 from ..data.sources import BATCH, slices
 
 Features = Callable[[Tensor], Tensor]  # pixels (B, 3, S, S) -> (B, D)
-LOGITS = 2**25  # logits or noise at once: B * T * V, 128 MB in float32
+LOGITS = 2**25  # computed at once: B * T * V logits, 128 MB in float32
 INCEPTION = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 )
@@ -65,7 +65,7 @@ def _blurred(x: Tensor) -> Tensor:
 
 
 def row_errors(decoded: Tensor, pixels: Tensor, patch: int) -> Tensor:
-    """Mean squared error of each row of patches in each picture: a causal decoder has least to go by in row 0.
+    """Mean squared error of each row of patches in each picture: a causal decoder has the fewest tokens for row 0.
 
     Shape: row_errors((2, 3, 32, 32), (2, 3, 32, 32), 16) -> (2, 2)
     """
@@ -76,7 +76,7 @@ def row_errors(decoded: Tensor, pixels: Tensor, patch: int) -> Tensor:
 def unigram_entropy(ids: Tensor, codes: int) -> float:
     """Entropy in nats, at most log(codes), of the codes in ids regardless of place; ids of any shape.
 
-    Counted, not corrected: some (codes - 1) / (2 * ids.numel()) nats too low.
+    Estimated from counts without correction, so about (codes - 1) / (2 * ids.numel()) nats too low.
     """
     shares = torch.bincount(ids.flatten().cpu(), minlength=codes).double() / ids.numel()  # Apple GPUs have no float64
     return float(torch.special.entr(shares).sum())
@@ -128,19 +128,19 @@ def inception_features(device: torch.device) -> Features:
 
 
 class Predictability(NamedTuple):
-    """How well the AR model foresees each token from the class and the true tokens before it; on the CPU."""
+    """How well the AR model predicts each token from the class and the true tokens before it; on the CPU."""
 
     nats: Tensor  # (N, T), minus the log-probability of the token
     top1: Tensor  # (N, T), 1 where the token is the likeliest code
     top5: Tensor  # (N, T), 1 where it is among the five likeliest
-    entropy: Tensor  # (N, T), of the prediction, in nats: what the model expected to pay
+    entropy: Tensor  # (N, T), of the prediction, in nats: the nats that the model expects
 
 
 @torch.inference_mode()
 def predictability(ar: ARModel, ids: Tensor, labels: Tensor, batch: int | None = None) -> Predictability:
     """Teacher-forced nats, hits and entropy of every token: ids (N, T), labels (N,) -> (N, T) each.
 
-    `batch` pictures at once; None: as many as are quick and fit the memory.
+    `batch` pictures at once; None: as many as are fast and fit in memory.
     """
     parts = []
     for part in slices(len(ids), batch or affordable(ar)):

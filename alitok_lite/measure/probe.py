@@ -6,6 +6,7 @@ map says where a position looks; a dependency map says what really moves when a 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from einops import rearrange, reduce
@@ -89,7 +90,11 @@ def _attentions(model: AliTok) -> dict[str, list[Attention]]:
     """The attention layers of every part that the model has."""
     tokenizer = model.tokenizer
     parts = dict(zip(PARTS, (tokenizer.encoder, tokenizer.decoder1, tokenizer.decoder2, model.ar), strict=True))
-    return {name: [block.attention for block in part.blocks] for name, part in parts.items() if part is not None}
+    return {
+        name: [layer for layer in part.modules() if isinstance(layer, Attention)]
+        for name, part in parts.items()
+        if part is not None
+    }
 
 
 @contextmanager
@@ -169,7 +174,9 @@ def find_leaks(seen: Tensor) -> list[tuple[int, int]]:
     `influence` gives, or the transposed map of a causal decoder, `dependency_map(...).T`, whose patch n stands at
     token K + n.
     """
-    return [tuple(pair) for pair in (seen.bool() & ~causal_mask(*seen.shape, seen.device)).nonzero().tolist()]
+    queries, keys = seen.shape
+    leaks = seen.bool() & ~causal_mask(queries, keys, seen.device)
+    return [(query, key) for query, key in leaks.nonzero().tolist()]
 
 
 def dependency_map(
@@ -231,7 +238,8 @@ def later_share(dependency: Tensor) -> Tensor:
 
     Shape: later_share((7, 4)) -> (4,)
     """
-    later = ~causal_mask(*dependency.T.shape, dependency.device).T  # (T, G*G)
+    tokens, patches = dependency.shape
+    later = ~causal_mask(patches, tokens, dependency.device).T  # (T, G*G)
     return (dependency * later).sum(0) / dependency.sum(0).clamp_min(1e-12)
 
 
@@ -245,13 +253,13 @@ def replace_tokens(ids: Tensor, positions: int | Sequence[int], codes: int | Ten
 
     Shape: replace_tokens(ids, 3, 0) -> (2, 7)
     """
-    positions = plain(positions)
-    positions = [positions] if isinstance(positions, int) else list(positions)
-    wrong = [p for p in positions if not 0 <= p < ids.shape[1]]
+    given: Any = plain(positions)
+    places = [given] if isinstance(given, int) else list(given)
+    wrong = [p for p in places if not 0 <= p < ids.shape[1]]
     if wrong:
         raise ValueError(f"no token {wrong[0]}; a picture has tokens 0 to {ids.shape[1] - 1}")
     changed, codes = ids.clone(), torch.as_tensor(codes, device=ids.device)
-    changed[:, positions] = codes[:, None] if codes.ndim == 1 and len(positions) == 1 else codes
+    changed[:, places] = codes[:, None] if codes.ndim == 1 and len(places) == 1 else codes
     return changed
 
 

@@ -1,56 +1,70 @@
 """The numbers of `evaluate` as text."""
 
 import math
+from typing import NamedTuple
 
 from ..core.config import TokenizerConfig
 
-FEW_CODES = 0.25  # of those that so many tokens could show
-WEAK_JUDGE = 0.5  # of the way from chance to always right
-HIGH_FLOOR = 0.5  # of gFD
+FEW_CODES = 0.25  # codes in use, as a share of those that so many tokens could show; below it a warning
+WEAK_JUDGE = 0.5  # accuracy, as a share of the way from chance to always right; below it a warning
+HIGH_FLOOR = 0.5  # floor, as a share of gFD; above it a warning
 KINDS = (("", "the judge", "rFD and gFD", 128), ("inception_", "Inception", "rFID and gFID", 2048))  # and features
 
-# Columns with the endings of their keys, then rows with label, key and format.
-_TABLE = (
-    (
+
+class Section(NamedTuple):
+    """A part of the table: its columns, with how the keys of the results end there, and its rows."""
+
+    columns: dict[str, str]  # heading: ending of the keys
+    rows: tuple[tuple[str, str, str], ...]  # label, beginning of the keys, format
+
+
+SECTIONS = (
+    Section(
         {"causal": "_stage1", "bidirectional": "_stage2"},
-        ("PSNR, dB", "psnr", ".1f"),
-        ("SSIM", "ssim", ".3f"),
-        ("error of row 0 over row 1", "row_ratio", ".2f"),
-        ("rFD (judge features)", "rfd", ".2f"),
-        ("Inception rFID", "inception_rfd", ".2f"),
+        (
+            ("PSNR, dB", "psnr", ".1f"),
+            ("SSIM", "ssim", ".3f"),
+            ("error of row 0 over row 1", "row_ratio", ".2f"),
+            ("rFD (judge features)", "rfd", ".2f"),
+            ("Inception rFID", "inception_rfd", ".2f"),
+        ),
     ),
-    (
+    Section(
         {"all tokens": "", "prefix": "_prefix", "image": "_image", "in training": "_train"},
-        ("nats per token", "nats", ".3f"),
-        ("top-1", "top1", ".1%"),
-        ("top-5", "top5", ".1%"),
+        (
+            ("nats per token", "nats", ".3f"),
+            ("top-1", "top1", ".1%"),
+            ("top-5", "top5", ".1%"),
+        ),
     ),
-    (
+    Section(
         {"pictures": "_real", "samples": "_samples", "in training": "_train"},
-        ("judged to be of their class", "judge", ".1%"),
+        (("judged to be of their class", "judge", ".1%"),),
     ),
-    (
+    Section(
         {"": ""},
-        ("bits per image", "bits_per_image", ".1f"),
-        ("codebook usage", "active_codes", ".1%"),
-        ("unigram entropy, nats", "unigram_entropy", ".3f"),
-        ("gFD (judge features)", "gfd", ".2f"),
-        ("floor: real to other real", "fd_floor", ".2f"),
-        ("generation gap, gFD - rFD", "generation_gap", ".2f"),
-        ("Inception gFID", "inception_gfd", ".2f"),
-        ("Inception floor", "inception_fd_floor", ".2f"),
-        ("Inception gFID - rFID", "inception_generation_gap", ".2f"),
+        (
+            ("bits per image", "bits_per_image", ".1f"),
+            ("codebook usage", "active_codes", ".1%"),
+            ("unigram entropy, nats", "unigram_entropy", ".3f"),
+            ("gFD (judge features)", "gfd", ".2f"),
+            ("floor: real to other real", "fd_floor", ".2f"),
+            ("generation gap, gFD - rFD", "generation_gap", ".2f"),
+            ("Inception gFID", "inception_gfd", ".2f"),
+            ("Inception floor", "inception_fd_floor", ".2f"),
+            ("Inception gFID - rFID", "inception_generation_gap", ".2f"),
+        ),
     ),
 )
 
 
 def table(results: dict) -> str:
-    """The main numbers as text, and below them what they are not good for.
+    """The main numbers as text, and below them warnings.
 
     Columns and rows without any number are left out.
     """
     lines = [f"{results['model']} on {results['pictures']:,} unseen pictures of {results['data']}"]
-    for columns, *rows in _TABLE:
+    for columns, rows in SECTIONS:
         ends = {name: end for name, end in columns.items() if any(f"{row[1]}{end}" in results for row in rows)}
         if ends:
             lines.append("\n" + " " * 28 + "".join(f"{name:>15}" for name in ends) if any(ends) else "")

@@ -16,18 +16,18 @@ def label_of(entry: str | int, names: Sequence[str]) -> int:
     classes of ImageNet, whatever `imagenet.find_class` finds will do, such as a name in small letters. Raises
     ValueError, in one sentence, for anything else.
     """
-    entry = plain(entry)
-    number = entry
-    if isinstance(entry, str):
-        if entry in names:
-            return names.index(entry)
-        number = _number(entry)
+    given = plain(entry)
+    number: object = given
+    if isinstance(given, str):
+        if given in names:
+            return names.index(given)
+        number = _number(given)
         if number is None and list(names) == imagenet.names():
-            return imagenet.find_class(entry)
+            return imagenet.find_class(given)
     if type(number) is int and 0 <= number < len(names):
         return number
-    known = ", ".join(names[:20]) + ", ..." * (len(names) > 20)
-    raise ValueError(f"no class {entry!r}: give a number from 0 to {len(names) - 1} or one of {known}")
+    known = ", ".join([*names[:20], "..."] if len(names) > 20 else names)
+    raise ValueError(f"no class {given!r}: give a number from 0 to {len(names) - 1} or one of {known}")
 
 
 def read_list(text: str, names: Sequence[str]) -> list[str | int]:
@@ -43,7 +43,7 @@ def read_list(text: str, names: Sequence[str]) -> list[str | int]:
     entries = [entry.strip() for row in rows for entry in row] or [""]
     if "" in entries:
         raise ValueError(f"no class '': the list of classes {text!r} has an empty entry")
-    found = [entry if entry in names or _number(entry) is None else _number(entry) for entry in entries]
+    found = [_name_or_number(entry, names) for entry in entries]
     for entry in found:
         label_of(entry, names)
     return found
@@ -54,6 +54,12 @@ def write_list(classes: Sequence[str | int]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="").writerow(classes)
     return file.getvalue()
+
+
+def _name_or_number(entry: str, names: Sequence[str]) -> str | int:
+    """The text of a list as a number, if it is one and no class has that name."""
+    number = None if entry in names else _number(entry)
+    return entry if number is None else number
 
 
 def _number(text: str) -> int | None:

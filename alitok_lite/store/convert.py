@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..core.ar import ARModel
 from ..core.config import PRESETS
 from ..core.sampling import Sampling
+from ..core.tokenizer import Tokenizer
 from ..files import check_folder, file_sha256, is_lfs_pointer
 from . import imagenet, official
 from .folder import part_path, parts_of, read_config, save_part, write_config
@@ -40,9 +41,13 @@ class Weights(NamedTuple):
 
     def note(self, name: str) -> str:
         """What was taken of the file of that name, and what was left; empty if that is all of it."""
-        parts = [f"is a training checkpoint, of which the {self.wrapper} was taken"] * bool(self.wrapper)
-        parts += [f"has {self.prefix!r} before its keys, which was taken away"] * bool(self.prefix)
-        parts += [f"has {self.others} other entries, which were left out"] * bool(self.others)
+        parts = []
+        if self.wrapper:
+            parts.append(f"is a training checkpoint, of which the {self.wrapper} was taken")
+        if self.prefix:
+            parts.append(f"has {self.prefix!r} before its keys, which was taken away")
+        if self.others:
+            parts.append(f"has {self.others} other entries, which were left out")
         return f"{name} " + ", and ".join(parts) if parts else ""
 
 
@@ -50,7 +55,7 @@ class Opened(NamedTuple):
     """An official file whose tensors are mapped: model, preset with its sizes, and where in the file they were."""
 
     path: Path
-    module: nn.Module
+    module: Tokenizer | ARModel
     preset: str
     weights: Weights
 
@@ -82,11 +87,11 @@ def convert(
     _check_out(out, force)
     shared = _shared(tokenizer.resolve(), out) if tokenizer.is_dir() else None
     if shared is None:
-        _tokenizer(tokenizer)  # for its errors only: let go at once, so that memory never holds both files
+        _tokenizer(tokenizer)  # checked, not kept, so that memory never holds both files
     name = "alitok-b" if ar is None else _ar(Path(ar)).preset
     preset = PRESETS[name]
-    config = {"tokenizer": preset.tokenizer, "ar": None, "sampling": Sampling(), "files": {}, "info": {}}
-    config |= {"classes": imagenet.names()} | (shared or {})
+    config: dict[str, Any] = {"tokenizer": preset.tokenizer, "ar": None, "sampling": Sampling(), "files": {}}
+    config |= {"info": {}, "classes": imagenet.names()} | (shared or {})
     notes = []
     with _appearing(out) as folder:
         if shared is None:
@@ -97,7 +102,8 @@ def convert(
         write_config(folder, config)
         size = sum(path.stat().st_size for path in folder.iterdir())
     what = "the tokenizer" if ar is None else TITLES[name] + ("" if shared else " with its tokenizer")
-    notes += [f"its tokenizer stays in {tokenizer}"] * (shared is not None)
+    if shared is not None:
+        notes.append(f"its tokenizer stays in {tokenizer}")
     return "; ".join([f"{what} in {out}, {size / 1e9:.2f} GB", *filter(None, notes)])
 
 
@@ -106,17 +112,22 @@ def _save(folder: Path, config: dict, file: Opened, dtype: torch.dtype) -> str:
 
     Raises ValueError for numbers that are not finite.
     """
-    name = "ar" if isinstance(file.module, ARModel) else "tokenizer"
-    parts = {"ar": file.module} if name == "ar" else parts_of(file.module)
-    for part, module in parts.items():
-        for key, value in module.state_dict().items():
+    module = file.module
+    parts: dict[str, nn.Module] = {"ar": module} if isinstance(module, ARModel) else parts_of(module)
+    name = "ar" if "ar" in parts else "tokenizer"
+    for part, weights in parts.items():
+        for key, value in weights.state_dict().items():
             if not value.to(dtype).isfinite().all():
                 advice = AGAIN if dtype == torch.float32 else f"give --dtype float32, or {AGAIN}"
                 raise ValueError(f"{file.path.name} has numbers in {key} that are not finite in {dtype}: {advice}")
-        config["files"][part] = save_part(folder, part, module, dtype, EXACT)
-    about = {"file": file.path.name, "sha256": file_sha256(file.path), "dtype": str(dtype).removeprefix("torch.")}
-    about |= {"source": "official weights, of no stated licence", "training": bool(file.weights.wrapper)}
-    config["info"][name] = about
+        config["files"][part] = save_part(folder, part, weights, dtype, EXACT)
+    config["info"][name] = {
+        "file": file.path.name,
+        "sha256": file_sha256(file.path),
+        "dtype": str(dtype).removeprefix("torch."),
+        "source": "official weights, of no stated licence",
+        "training": bool(file.weights.wrapper),
+    }
     return file.weights.note(file.path.name)
 
 
@@ -266,8 +277,10 @@ def _find_weights(state: object, kind: str, name: str) -> Weights | None:
     keys = {key: key.replace(_COMPILED, "") for key in state if isinstance(key, str)}
     ends = [(key, sign) for key in keys.values() for sign in _SIGNS[kind] if f".{key}".endswith(f".{sign}")]
     prefixes = {key.removesuffix(sign) for key, sign in ends}
-    inside = {key: _find_weights(value, kind, name) for key, value in state.items() if not isinstance(value, Tensor)}
-    inside = {key: found for key, found in inside.items() if found}
+    searched = (
+        (key, _find_weights(value, kind, name)) for key, value in state.items() if not isinstance(value, Tensor)
+    )
+    inside = {key: found for key, found in searched if found}
     if "model_state" in inside:
         inside = {"model_state": inside["model_state"]}
     if len(prefixes) + len(inside) > 1 or len(set(keys.values())) < len(keys):

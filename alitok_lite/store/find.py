@@ -8,7 +8,7 @@ CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
 
 def bundled() -> list[str]:
-    """Names of the checkpoints that came with the package: those that can draw first, among them "scenes".
+    """Names of the checkpoints that came with the package: those with an AR model first, among them "scenes".
 
     The first is the default.
     """

@@ -37,9 +37,10 @@ class Unfilled(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None
     ) -> object:
+        kwargs = kwargs or {}
         if function is nn.init.normal_:
             return args[0] if args else kwargs["tensor"]
-        return function(*args, **(kwargs or {}))
+        return function(*args, **kwargs)
 
 
 def read_config(folder: Path) -> dict:
@@ -64,9 +65,14 @@ def read_config(folder: Path) -> dict:
 
 def write_config(folder: Path, config: dict) -> None:
     """Write config.json of what `read_config` returns: its configs may be dataclasses."""
-    plain = {key: asdict(value) if is_dataclass(value) else value for key, value in config.items()}
+    plain = {key: _plain(value) for key, value in config.items()}
     config = {"format": FORMAT} | plain
     write_atomically(folder / "config.json", (json.dumps(config, indent=1) + "\n").encode())
+
+
+def _plain(value: object) -> object:
+    """A dataclass as a dict, anything else as it is."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def part_path(folder: Path, config: dict, part: str) -> Path:

@@ -64,4 +64,4 @@ def _plain(text: str) -> str:
 def _listed(labels: list[int]) -> str:
     """The first few of them as "tench (0), goldfish (1)"."""
     shown = ", ".join(f"{names()[i]} ({i})" for i in labels[:SHOWN])
-    return shown + f" and {len(labels) - SHOWN} more" * (len(labels) > SHOWN)
+    return f"{shown} and {len(labels) - SHOWN} more" if len(labels) > SHOWN else shown

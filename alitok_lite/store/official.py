@@ -6,6 +6,7 @@ Source: official.md (key map, forward passes). The weights have no stated licenc
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +119,7 @@ def _fill(model: nn.Module, renamed: dict[str, tuple[str, Tensor]]) -> None:
     model.load_state_dict({key: t.reshape(wanted[key].shape) for key, (_, t) in renamed.items()}, assign=True)
 
 
-def tokenizer_sizes(state_dict: Mapping) -> dict[str, int | bool]:
+def tokenizer_sizes(state_dict: Mapping) -> dict[str, Any]:
     """Fields of TokenizerConfig that the shapes of an official state dict tell: all but the numbers of heads.
 
     Raises ValueError for a state dict that lacks what is needed to tell.

@@ -1,8 +1,8 @@
 """The paper's ablation at small scale: tokenizers that differ in one thing, each with an AR model of its own.
 
 A study is a folder. Each pair of row and seed trains in FOLDER/ROW-SEED (a RUN) and ends in FOLDER/ROW-SEED.json;
-finished pairs are not trained again and unfinished ones go on, so a study can be stopped and continued, or filled by
-several processes with different rows or seeds. All pairs are measured by one judge on the same unseen pictures.
+finished pairs are not trained again and unfinished ones are resumed, so a study can be stopped and continued, or shared
+by several processes with different rows or seeds. All pairs are measured by one judge on the same unseen pictures.
 
 Source: paper.md, Ablation. Row E, longer training, is left out.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..core.config import PRESETS, ARConfig, Preset, resized
 from ..data.scan import scanned, unscanned
-from ..data.sources import SceneSource, judge_source, open_source, unseen_scenes, whole_pictures
+from ..data.sources import FolderSource, judge_source, open_source, unseen_scenes, whole_pictures
 from ..files import write_atomically
 from ..measure.evaluation import evaluate
 from ..measure.judge import Judge, stored_judge
@@ -46,17 +46,20 @@ class Study:
 
 
 def open_study(
-    folder: str | Path, preset: str = "scenes", data: str = "scenes", changes: Iterable[tuple[str, int]] = ()
+    folder: str | Path,
+    preset: str = "scenes",
+    data: str = "scenes",
+    changes: Mapping[str, int] | Iterable[tuple[str, int]] = (),
 ) -> Study:
-    """A study of a preset, with changed sizes (field of TokenizerConfig, value) for all rows.
+    """A study of a preset, with changed sizes (field of TokenizerConfig and value) for all rows.
 
     Raises ValueError for a preset without ablation settings, a wrong size, or a folder that holds another study.
     """
     if preset not in ABLATIONS:
         raise ValueError(f"preset {preset!r} has no ablation settings; choose one of {', '.join(ABLATIONS)}")
-    changes = dict(changes)
-    sizes = resized(PRESETS[preset], **changes)
-    wanted = {"preset": preset, "data": Path(data).name, "changes": changes}
+    changed = dict(changes)
+    sizes = resized(PRESETS[preset], **changed)
+    wanted = {"preset": preset, "data": Path(data).name, "changes": changed}
     path = Path(folder) / "study.json"
     if path.exists() and json.loads(path.read_text()) != wanted:
         raise ValueError(f"{folder} holds another study, {path.read_text().strip()}; choose another --out")
@@ -87,7 +90,7 @@ def run_row(study: Study, name: str, seed: int) -> dict:
 
 
 def _train(study: Study, kind: str, sizes: Preset, run: Path, seed: int, row: Row) -> None:
-    """Train one part, go on with it, or leave it where it is finished."""
+    """Train one part, resume it, or leave it if it is finished."""
     settings: TrainSettings = replace(getattr(study.settings, kind), seed=seed, scan=row.scan)
     if not row.aux and kind == "tokenizer":
         settings = replace(settings, losses=replace(settings.losses, aux=0.0))
@@ -99,8 +102,8 @@ def _train(study: Study, kind: str, sizes: Preset, run: Path, seed: int, row: Ro
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """The judge for pictures whose patches were moved: it sees them where they belong."""
+class _ScannedJudge:
+    """A judge of pictures whose patches are in the order of a scan: it sees them with the patches moved back."""
 
     judge: Judge
     scan: str
@@ -119,23 +122,24 @@ class _Reader:
 def _measure(study: Study, run: Path, name: str, seed: int) -> dict:
     """Everything `evaluate` says about a RUN, with plain names for the decoder that the row is about."""
     model = AliTok.from_pretrained(run)
-    source, count = judge_source(study.data, study.preset.tokenizer.image_size, model.device), study.settings.pictures
-    kept, steps = study.folder / "judge.safetensors", study.settings.judge_steps
-    judge = stored_judge(kept, source.batch, source.classes, steps, model.device)
-    if isinstance(source, SceneSource):
-        pictures = unseen_scenes(count, TEST_SEED, source.size, model.device)
+    size, count = study.preset.tokenizer.image_size, study.settings.pictures
+    source = judge_source(study.data, size, model.device)
+    path, steps = study.folder / "judge.safetensors", study.settings.judge_steps
+    judge = stored_judge(path, source.batch, source.classes, steps, model.device)
+    if isinstance(source, FolderSource):
+        unseen = whole_pictures(source.test, min(count, len(source.test)))
     else:
-        pictures = whole_pictures(source.test, min(count, len(source.test)))
+        unseen = unseen_scenes(count, TEST_SEED, size, model.device)
     scan, patch = ROWS[name].scan, study.preset.tokenizer.patch_size
-    pictures, judge = [(scanned(x, scan, patch), y) for x, y in pictures], _Reader(judge, scan, patch)
-    result = evaluate(model, judge, pictures, seed=seed)
+    pictures = [(scanned(x, scan, patch), y) for x, y in unseen]
+    result = evaluate(model, _ScannedJudge(judge, scan, patch), pictures, seed=seed)
     stage = model.tokenizer.stages[-1]
     result |= {key: result[f"{key}_stage{stage}"] for key in ("psnr", "ssim", "rfd", "row_ratio", "row_mse")}
     over = ROWS[name].over
     if over is not None:
         below = AliTok.from_pretrained(study.folder / f"{over}-{seed}")
-        encode = [(model.tokenizer.encode(x), below.tokenizer.encode(x)) for x, _ in pictures]
-        result["ids_as_below"] = all(torch.equal(a, b) for a, b in encode)
+        same = (torch.equal(model.tokenizer.encode(x), below.tokenizer.encode(x)) for x, _ in pictures)
+        result["ids_as_below"] = all(same)
     if study.settings.lookahead and name in ("A", "B") and seed == 0:
         result |= _lookahead(study, model, pictures, run, seed, result["nats_positions"])
     return result

@@ -1,8 +1,8 @@
-"""How fast pictures are drawn, and how near that is to what the hardware allows.
+"""How fast pictures are sampled, and how close that is to what the hardware allows.
 
-The bound is that of a machine that moves only what it must: per step all weights of the AR model once and the keys and
-values of every row so far, per picture the work of the decoder; or the arithmetic, where that takes longer. Bandwidth
-and arithmetic rate are measured on the spot, so that the share of the bound compares across devices.
+The bound is the time of a machine that moves only what it must: in a decoding step all weights of the AR model once and
+the keys and values of every row so far, and for each picture the work of the decoder; or the time of the arithmetic, if
+that is longer. Bandwidth and arithmetic rate are measured first, so that shares of the bound compare across devices.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def rates(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
 
 
 def ar_work(config: ARConfig, rows: int, itemsize: int) -> dict[str, float]:
-    """Bytes and FLOP that drawing all T tokens takes at least, `rows` at once (two a picture with guidance)."""
+    """The least bytes and FLOP for sampling all T tokens, `rows` at once (two a picture with guidance)."""
     width, tokens = config.width, config.tokens
     layer = 4 * width**2 + 3 * width * config.hidden
     weights = config.depth * layer + width * config.codebook_size
-    places = tokens * (tokens + 1) // 2  # that all steps together look at
+    places = tokens * (tokens + 1) // 2  # that all steps together attend to
     cache = 2 * config.depth * width * places * rows  # numbers read; what is written is little beside it
     flop = 2 * weights * tokens * rows + 4 * config.depth * width * places * rows
     return {"bytes": float(itemsize * (weights * tokens + cache)), "flop": float(flop)}
@@ -71,9 +71,9 @@ def bound(work: dict[str, float], speed: dict[str, float]) -> float:
 
 
 def measure(model: AliTok, pictures: int, fast: bool, guided: bool, repeats: int) -> dict[str, float]:
-    """Seconds of drawing and of decoding `pictures` at once: median and spread (largest less least) of the repeats.
+    """Seconds of sampling and of decoding `pictures` at once: median and spread (maximum - minimum) of the repeats.
 
-    `first` is the first drawing, in which the fast path compiles and records; memory_gb is the peak on a GPU.
+    `first` is the first sampling, in which the fast path compiles and records; memory_gb is the peak on a GPU.
     """
     device, classes = model.device, [i % len(model.classes) for i in range(pictures)]
     settings = {"guidance": 2.0 if guided else 1.0, "fast": fast}
@@ -110,7 +110,7 @@ def encoding(model: AliTok, pictures: int, repeats: int) -> float:
 def caching(preset: Preset, folder: str, device: torch.device, dtype: torch.dtype) -> float:
     """Crops a second of a folder of pictures that become ids, reading and decoding included, as for an id cache.
 
-    Raises ValueError for a folder that does not serve, see `data.PictureFolder`.
+    Raises ValueError for a folder that cannot be used, see `data.PictureFolder`.
     """
     pictures = PictureFolder(folder, preset.tokenizer.image_size, device=device, memory=0)  # as if it were ImageNet
     tokenizer = random_model(preset, device, dtype).tokenizer

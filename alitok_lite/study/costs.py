@@ -1,4 +1,4 @@
-"""What a training step costs in time and memory, before weeks of it are begun."""
+"""Time and memory of a training step, to know before a long training begins."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..core.ar import ARModel
 from ..core.config import Preset
 from ..core.tokenizer import Tokenizer
+from ..data.sources import Source
 from ..machine import wait
 from ..model import AliTok
 from ..train import loop, run
@@ -20,9 +22,12 @@ from ..train.perceptual import PerceptualLoss
 from ..train.settings import TrainSettings
 from ..train.tasks import ARTask, Task, TokenizerTask
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 
 class NoiseSource:
-    """Random pictures: as large as real ones, and at hand at once."""
+    """Random pictures of the size of real ones, made without delay (see `data.sources.Source`)."""
 
     def __init__(self, size: int, classes: int, batch: int, device: torch.device) -> None:
         self.classes, self.stamp = [str(i) for i in range(classes)], "noise"
@@ -34,11 +39,11 @@ class NoiseSource:
         return self.pixels, self.labels
 
     def unseen(self, count: int) -> tuple[Tensor, Tensor]:
-        """Some of them."""
+        """The first of them, 8 at most."""
         return self.pixels[: min(count, 8)], self.labels[: min(count, 8)]
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All there are for an id cache."""
+        """The same, as the only block: the id cache is small."""
         yield self.unseen(8)
 
 
@@ -82,7 +87,7 @@ def training_cost(kind: str, sizes: Preset, settings: TrainSettings, steps: int 
 
 
 def _task(
-    kind: str, sizes: Preset, settings: TrainSettings, accelerator: object, source: NoiseSource, folder: Path
+    kind: str, sizes: Preset, settings: TrainSettings, accelerator: Accelerator, source: Source, folder: Path
 ) -> Task:
     """The task that `train` would build, around random weights."""
     device = accelerator.device

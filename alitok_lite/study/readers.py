@@ -1,4 +1,4 @@
-"""Networks trained on ids that are at hand, without a RUN folder: for studies that need many of them.
+"""Networks trained on given ids, without a RUN folder: for studies that need many of them.
 
 A *reader* is an AR model that is trained to measure how well some tokens can be predicted. On a GPU a training step is
 recorded once as a CUDA graph and then replayed, because a reader is so small that launching its kernels one by one
@@ -20,9 +20,10 @@ from ..core.config import ARConfig
 from ..core.layers import KVCache
 from ..core.sampling import next_logits
 from ..core.tokenizer import Decoder, Tokenizer
+from ..train.loop import parameter_groups
 from ..train.settings import TrainSettings, learning_rate
 
-WARM = 3  # steps before the recording: they choose kernels and make the optimiser's state
+WARM = 3  # steps before the recording, in which kernels are chosen and the optimiser's state is made
 
 
 def repeat(step: Callable[[], object], steps: int, before: Callable[[int], object], device: torch.device) -> None:
@@ -61,19 +62,14 @@ def descend(
     seed: int = 0,
     watch: Callable[[int], object] | None = None,
 ) -> Tensor:
-    """Train a network with AdamW on a loss that draws its own batch; returns the last loss.
+    """Train a network with AdamW on a loss that takes its own batch; returns the last loss.
 
-    `watch(number)` is called before each step. Weight decay acts on matrices of linear layers and convolutions only,
-    as in train/loop.py.
+    `watch(number)` is called before each step. Weight decay acts on matrices of linear layers and convolutions only.
     """
     torch.manual_seed(seed)
-    cuda, layers = device.type == "cuda", (nn.Linear, nn.Conv2d)
-    matrices = {id(m.weight) for m in network.modules() if isinstance(m, layers)}
+    cuda = device.type == "cuda"
     learned = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in learned if id(p) in matrices], "weight_decay": settings.weight_decay},
-        {"params": [p for p in learned if id(p) not in matrices], "weight_decay": 0.0},
-    ]
+    groups = parameter_groups(network, settings.weight_decay)
     rate = torch.tensor(settings.lr, device=device) if cuda else settings.lr
     optimizer = torch.optim.AdamW(groups, rate, settings.betas, fused=cuda, capturable=cuda)
     last = torch.zeros((), device=device)
@@ -133,7 +129,7 @@ def train_reader(
 ) -> tuple[ARModel, int]:
     """An AR model of ids (N, T) and labels (N,), trained on their device in mixed precision where that is a GPU.
 
-    The recipe is that of `train ar`: batches drawn with replacement, a share of the labels replaced by the null class.
+    The recipe is that of `train ar`: random batches with replacement, a share of the labels replaced by the null class.
     With held-out tokens the weights that predict them best are kept. Returns the model and the step of its weights.
     """
     torch.manual_seed(settings.seed)
@@ -180,7 +176,7 @@ def resized_reader(config: ARConfig, width: int, depth: int) -> ARConfig:
 
 
 def drawn_ids(model: ARModel, labels: Tensor, seed: int, batch: int = 2000) -> Tensor:
-    """Ids (N, T) that a reader draws for labels (N,), without guidance, at temperature 1."""
+    """Ids (N, T) that a reader samples for labels (N,), without guidance, at temperature 1."""
     generator = torch.Generator(labels.device).manual_seed(seed)
     parts = []
     for rows in labels.split(batch):

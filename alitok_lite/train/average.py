@@ -1,7 +1,7 @@
 """Which weights a RUN holds: those of the last step, their moving average, or the best so far.
 
-Training always goes on from the live weights. The others are copied into the network and out again in place, because
-a CUDA graph replays with the addresses that it was captured with.
+Training always continues from the live weights. The other weights are copied into the network and back in place,
+because a CUDA graph replays with the addresses that it was captured with.
 """
 
 import copy
@@ -14,9 +14,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Weights:
-    """A network's live weights and, where wanted, their moving average and the best so far.
+    """A network's live weights and, if asked for, their moving average and the best so far.
 
-    `ema` is the decay of the average (0: none); `copied` names parameters that it takes over as they are.
+    `ema` is the decay of the average (0: none); `copied` names parameters that are copied to it instead of averaged.
 
     average: the moving average, in `average.module`.
     best:    the weights of the save with the lowest "test nats" (`keep_best`).
@@ -24,7 +24,9 @@ class Weights:
     """
 
     def __init__(self, network: nn.Module, ema: float, keep_best: bool, copied: Sequence[str] = ()) -> None:
-        self.network, self.ema, self.copied = network, ema, copied
+        self.network = network
+        self.ema = ema
+        self.copied = copied
         self.average = AveragedModel(network) if ema else None
         self.best = copy.deepcopy(network) if keep_best else None
         self.history: list[dict[str, float]] = []
@@ -36,42 +38,42 @@ class Weights:
 
     @property
     def measured(self) -> nn.Module:
-        """The module whose weights are diagnosed."""
+        """The module whose weights are measured at a save."""
         return self.network if self.average is None else self.average.module
 
     @property
-    def published(self) -> nn.Module:
-        """The module whose weights the RUN holds: the best, once any were judged."""
-        return self.best if self.history else self.measured
+    def saved(self) -> nn.Module:
+        """The module whose weights the RUN holds: the best, once a save was recorded."""
+        return self.best if self.best is not None and self.history else self.measured
 
     @property
-    def kept(self) -> dict[str, float]:
+    def best_row(self) -> dict[str, float]:
         """The row of the history that `best` comes from; the first of equals."""
         return min(self.history, key=lambda row: row["test nats"])
 
     @torch.no_grad()
-    def follow(self) -> None:
-        """Move the average; called after every step of the optimiser."""
+    def update_average(self) -> None:
+        """Move the average towards the live weights; called after every step of the optimiser."""
         if self.average is None:
             return
         count = int(self.average.n_averaged)
-        # The first averages reach back a few steps only, so that the random initial weights are soon forgotten.
+        # The first averages are over a few steps only, so that the random initial weights soon have no effect.
         self.average.multi_avg_fn = get_ema_multi_avg_fn(min(self.ema, (1 + count) / (10 + count)))
         self.average.update_parameters(self.network)
         for name in self.copied:
             self.average.module.get_parameter(name).copy_(self.network.get_parameter(name))
 
-    def judge(self, step: int, numbers: dict[str, float]) -> None:
-        """Take down the numbers of a save, measured with the weights of `measured`, and keep these if they are best."""
+    def record(self, step: int, numbers: dict[str, float]) -> None:
+        """Add the numbers of a save, measured on `measured`, to the history; copy its weights if they are the best."""
         if self.best is None:
             return
         self.history.append({"step": step} | numbers)
-        if self.kept is self.history[-1]:
+        if self.best_row is self.history[-1]:
             _fill(self.best, _tensors(self.measured))
 
     @contextmanager
     def swapped(self, module: nn.Module) -> Iterator[None]:
-        """The network has the weights of a module for a while, then its own again, bit for bit."""
+        """Within the block the network has the weights of a module; afterwards its own again, bit for bit."""
         live = [tensor.clone() for tensor in _tensors(self.network)]
         _fill(self.network, _tensors(module))
         try:
@@ -80,9 +82,9 @@ class Weights:
             _fill(self.network, live)
 
     def finish(self, broadcast: Callable[[list[Tensor]], object]) -> None:
-        """Give the network the published weights for good; `broadcast` sends the main process's in place."""
+        """Give the network the weights that the RUN holds; `broadcast` sends the main process's in place."""
         if self.best is not None:
-            broadcast(_tensors(self.best))  # only the main process judged
+            broadcast(_tensors(self.best))  # only the main process records
         _fill(self.network, _tensors(self.measured if self.best is None else self.best))
 
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def _groups(network: nn.Module, weight_decay: float) -> list[dict]:
-    """Weight decay on the matrices of linear layers and convolutions only."""
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict]:
+    """Groups of AdamW: weight decay on the matrices of linear layers and convolutions only; frozen ones left out."""
     linear = (nn.Linear, nn.Conv2d)
     decayed = [m.weight for m in network.modules() if isinstance(m, linear) and m.weight.requires_grad]
     chosen = {id(p) for p in decayed}
@@ -38,18 +38,17 @@ def _groups(network: nn.Module, weight_decay: float) -> list[dict]:
 
 def optimizers_of(task: Task, settings: TrainSettings, fused: bool) -> dict[str, Optimizer]:
     """AdamW of the network and, where there is one, the critic's own optimiser."""
-    groups = _groups(task.network, settings.weight_decay)
-    optimizers = {"optimizer": torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=fused)}
-    if "critic" in task.extra:
-        optimizers["critic_optimizer"] = task.critic_optimizer
-    return optimizers
+    groups = parameter_groups(task.network, settings.weight_decay)
+    adamw = torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=fused)
+    return {"optimizer": adamw, **task.extra_optimizers}
 
 
 def fit(task: Task, settings: TrainSettings, folder: Path, resume: State | None, accelerator: Accelerator) -> None:
-    """Train a task to the end of its settings, saving the RUN folder on the way; its network ends as the RUN has it.
+    """Train a task to the end of its settings and save the RUN folder on the way.
 
-    `resume` is the state to go on from. Ctrl-C and SIGTERM end it after the step under way, with KeyboardInterrupt;
-    `task.saved` steps are then in the RUN. Raises ValueError when the loss stops being a number.
+    At the end the network has the weights that the RUN holds. `resume` is the state to continue from. Ctrl-C and
+    SIGTERM end the training after the current step, with KeyboardInterrupt; `task.saved` steps are then in the RUN.
+    Raises ValueError when the loss is no longer a finite number.
     """
     from accelerate.utils import broadcast
 
@@ -59,14 +58,16 @@ def fit(task: Task, settings: TrainSettings, folder: Path, resume: State | None,
     start = run.restore(resume) if resume else 0
     network, optimizer = accelerator.prepare(task.network, optimizers["optimizer"])
     task.network.train()
-    steps, main, stop = settings.steps, accelerator.is_main_process, Stop(accelerator)
+    steps = settings.steps
+    main = accelerator.is_main_process
+    stop = Stop(accelerator)
     with (
         on_signals(stop.ask),
         tqdm(range(start, steps), initial=start, total=steps, unit="step", disable=not main) as bar,
     ):
         for step in bar:
             terms = _step(task, network, optimizer, settings, step, accelerator)
-            weights.follow()
+            weights.update_average()
             planned = step + 1 == steps or (step + 1) % settings.save_every == 0
             stopped = stop.agreed(step)
             if planned or stopped or step % 50 == 0:
@@ -76,7 +77,7 @@ def fit(task: Task, settings: TrainSettings, folder: Path, resume: State | None,
                 if main:
                     run.save(step + 1, losses, planned, bar.write)
                 accelerator.wait_for_everyone()
-            if stopped or (stop.asked and stop.alone and planned):  # the second: asked for while it was saved
+            if stopped or (stop.asked and stop.alone and planned):  # the second: asked for during the save
                 raise KeyboardInterrupt
     weights.finish(broadcast)
     accelerator.unwrap_model(network, keep_fp32_wrapper=False)
@@ -89,29 +90,26 @@ class _Run:
     """
 
     def __init__(self, task: Task, settings: TrainSettings, folder: Path, weights: Weights, optimizers: dict) -> None:
-        self.task, self.settings, self.folder, self.weights, self.optimizers = (
-            task,
-            settings,
-            folder,
-            weights,
-            optimizers,
-        )
+        self.task, self.settings, self.folder = task, settings, folder
+        self.weights, self.optimizers = weights, optimizers
         self.modules = {"network": task.network, **task.extra, **weights.modules}
-        self.path, self.numbers = folder / "state" / f"{task.name}.safetensors", {}
+        self.path = folder / "state" / f"{task.name}.safetensors"
+        self.numbers: dict[str, float] = {}
         self.began = time.time()
 
     def restore(self, state: State) -> int:
-        """Go on from a state; returns the number of steps done."""
+        """Fill everything from a state; returns the number of steps done."""
         state.fill(self.modules, self.optimizers)
-        self.weights.history, self.task.saved = state.history, state.step
+        self.weights.history = state.history
+        self.task.saved = state.step
         self.began -= self.task.model.info.get("training", {}).get(self.task.name, {}).get("seconds", 0)
         return state.step
 
     def save(self, steps: int, losses: dict[str, float], planned: bool, write: Callable[[str], object]) -> None:
-        """Checkpoint, state and sample sheet; the last only when a save was `planned`, and not asked for in between.
+        """Write checkpoint, state and, if the save was `planned` and not caused by a signal, the sample sheet.
 
         The checkpoint comes before the state, so that a run killed in between repeats the steps and writes the same
-        again. What it replaces goes first: a state would otherwise outlive its part.
+        again. State and sheets of replaced parts are removed first: a state would otherwise outlive its part.
         """
         task, weights = self.task, self.weights
         forget(self.folder, task.replaced)
@@ -124,7 +122,7 @@ class _Run:
         if task.caution():
             write(task.caution())
         if planned:
-            with weights.swapped(weights.published):
+            with weights.swapped(weights.saved):
                 _save_sheet(task, self.folder, steps)
 
 
@@ -147,18 +145,22 @@ def backward(
     task: Task, network: Callable, settings: TrainSettings, step: int, accelerator: Accelerator
 ) -> dict[str, Tensor]:
     """Gradients of a step, added up over the parts of this process's share; returns the means of the loss's terms."""
-    drawn, parts, total = task.batch(step), settings.accumulate, {}
+    batch = task.batch(step)
+    parts = settings.accumulate
+    total: dict[str, Tensor] = {}
     if parts > 1:  # gradients have memory of their own, since a CUDA graph writes those of every part to one place
         for parameter in filter(lambda p: p.requires_grad, task.network.parameters()):
             parameter.grad = torch.zeros_like(parameter)
     for part in range(parts):
         first = part * accelerator.num_processes + accelerator.process_index
-        share = tuple(rows[first :: parts * accelerator.num_processes] for rows in drawn)
+        share = tuple(rows[first :: parts * accelerator.num_processes] for rows in batch)
         # The processes exchange their gradients once a step.
         with accelerator.no_sync(network) if part < parts - 1 else nullcontext():
             loss, terms = task.loss(network, share, step)
             accelerator.backward(loss / parts)
-        total = {key: total.get(key, 0) + value.detach() / parts for key, value in terms.items()}
+        for key, value in terms.items():
+            mean = value.detach() / parts
+            total[key] = total[key] + mean if key in total else mean
     return total
 
 
@@ -171,20 +173,23 @@ def _means(terms: dict[str, Tensor], step: int, accelerator: Accelerator) -> dic
 
 
 def _save_checkpoint(
-    task: Task, weights: Weights, folder: Path, done: dict, losses: dict[str, float], judge: bool
+    task: Task, weights: Weights, folder: Path, done: dict, losses: dict[str, float], planned: bool
 ) -> dict[str, float]:
-    """Measure, decide (`judge`) which weights the RUN holds and write its checkpoint; returns the numbers measured."""
+    """Measure and write the RUN's checkpoint; returns the numbers measured.
+
+    Only a `planned` save may change which weights are the best.
+    """
     with weights.swapped(weights.measured):
         numbers = {key: round(value, 3) for key, value in task.diagnose().items()}
-    if judge:
-        weights.judge(done["steps"], losses | numbers)
+    if planned:
+        weights.record(done["steps"], losses | numbers)
     entry = done | losses | numbers
     if weights.history:
         columns = ("step", "train nats", "test nats")
-        numbers["kept step"] = weights.kept["step"]
-        entry |= weights.kept | {"history": [[row[column] for column in columns] for row in weights.history]}
+        numbers["kept step"] = weights.best_row["step"]
+        entry |= weights.best_row | {"history": [[row[column] for column in columns] for row in weights.history]}
     task.model.info.setdefault("training", {})[task.name] = entry
-    with weights.swapped(weights.published):
+    with weights.swapped(weights.saved):
         task.model.save_pretrained(folder)
     return numbers
 

@@ -1,4 +1,4 @@
-"""The perceptual term: a classifier of photographs should say the same of a picture and its reconstruction."""
+"""The perceptual term: a classifier of photographs should give a picture and its reconstruction the same logits."""
 
 import os
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..machine import resize
 
 CONVNEXT = "facebook/convnext-small-224"
-SIDE = 224  # pixels that it was trained on
+SIDE = 224  # of the pictures that it was trained on, in pixels
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as it expects them
 
 
@@ -21,6 +21,9 @@ class PerceptualLoss(nn.Module):
     ALITOK_CONVNEXT, else from facebook/convnext-small-224, and only from this machine: nothing is downloaded here.
     Raises ValueError, in one sentence, where they or the package transformers are missing.
     """
+
+    mean: Tensor  # (3, 1, 1)
+    std: Tensor  # (3, 1, 1)
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +51,7 @@ def _convnext(source: str) -> nn.Module:
     except ImportError as error:
         raise ValueError("the perceptual loss needs transformers: pip install 'alitok_lite[train]'") from error
     try:
-        # The folder in the cache is found here, because even `local_files_only` reaches for the network.
+        # The folder in the cache is found here, because transformers asks the network even with `local_files_only`.
         cached = None if os.path.isdir(source) else try_to_load_from_cache(source, "config.json")
         folder = os.path.dirname(cached) if isinstance(cached, str) else source
         if not os.path.isdir(folder):

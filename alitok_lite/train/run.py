@@ -1,7 +1,7 @@
 """Training through `accelerate`, on one device or several: tokenizer (stage 1), decoder (stage 2), AR model.
 
-A RUN folder is a checkpoint (`AliTok.from_pretrained(RUN)`) plus `state/` for resuming and `sheets/` to look at.
-No part that it holds is lost unasked: where a training would replace one, or make it useless, it needs `replace`.
+A RUN folder is a checkpoint (`AliTok.from_pretrained(RUN)`) plus `state/` for resuming and `sheets/` of pictures.
+A training that would replace a part of the RUN, or make it useless, needs `replace`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,7 +19,7 @@ from ..core.ar import ARModel
 from ..core.config import PRESETS, Preset, TokenizerConfig
 from ..core.sampling import Sampling
 from ..core.tokenizer import Decoder, Tokenizer
-from ..data.sources import ScannedSource, open_source
+from ..data.sources import ScannedSource, Source, open_source
 from ..interrupt import Stopped, on_signals
 from ..machine import choose_device, say
 from ..model import AliTok
@@ -28,7 +28,7 @@ from .loop import fit
 from .perceptual import PerceptualLoss
 from .settings import SETTINGS, TrainSettings, shortened
 from .state import NAMES, State, described, held_parts, unfinished
-from .tasks import ARTask, Source, Task, TokenizerTask
+from .tasks import ARTask, Task, TokenizerTask
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -49,7 +49,7 @@ def _build(kind: str, sizes: Preset, folder: Path, source: Source, seed: int, de
         return AliTok(Tokenizer(sizes.tokenizer, stages), None, source.classes, sampling).to(device)
     model = AliTok.from_pretrained(folder, device)
     _same(folder, model.tokenizer.config, model.classes, sizes, source)
-    model.tokenizer.requires_grad_(False)  # only what is added below learns
+    model.tokenizer.requires_grad_(False)  # only the part added below is trained
     if kind == "ar":
         model.ar = ARModel(dataclasses.replace(sizes.ar, classes=len(source.classes))).to(device)
     elif not sizes.tokenizer.aligned:
@@ -69,8 +69,8 @@ def _same(folder: Path, config: TokenizerConfig, classes: list[str], sizes: Pres
         raise CheckpointError(f"{folder} was trained on other pictures: their classes differ")
 
 
-def _keep_story(model: AliTok, folder: Path, sizes: Preset, source: Source, lost: Iterable[str]) -> None:
-    """Give a tokenizer that goes on what the RUN's config.json says of it and of its training."""
+def _keep_records(model: AliTok, folder: Path, sizes: Preset, source: Source, lost: Iterable[str]) -> None:
+    """Copy sampling, info and records of training from the RUN's config.json to a tokenizer that is resumed."""
     config = read_config(folder)
     _same(folder, config["tokenizer"], config["classes"], sizes, source)
     model.sampling, model.info = config["sampling"], config.get("info") or {}
@@ -79,9 +79,15 @@ def _keep_story(model: AliTok, folder: Path, sizes: Preset, source: Source, lost
 
 
 def second_decoder(tokenizer: Tokenizer) -> Decoder:
-    """A bidirectional decoder with fresh buffer tokens and the causal decoder's other weights."""
+    """A bidirectional decoder with fresh buffer tokens and the causal decoder's other weights.
+
+    Raises ValueError for a tokenizer without a causal decoder.
+    """
     # differs: the paper trains the second decoder from scratch; the causal one is a start that saves most of its steps
-    decoder, learned = Decoder(tokenizer.config, causal=False), tokenizer.decoder1.state_dict()
+    if tokenizer.decoder1 is None:
+        raise ValueError("this tokenizer has no causal decoder, from which the second one starts")
+    decoder = Decoder(tokenizer.config, causal=False)
+    learned = tokenizer.decoder1.state_dict()
     tokens = tokenizer.config.tokens
     with torch.no_grad():
         decoder.positions[-tokens:] = learned["positions"][-tokens:]
@@ -124,9 +130,9 @@ def _on_cuda(front: type[Accelerator], plugin: type, device: torch.device | None
     from torch._inductor import config
 
     # With padded strides (torch 2.11) the fused attention of a model that has 7 heads and 21 tokens gets wrong queries
-    # and keys, without a word: the AR model of scenes then learns as if it had no positions.
+    # and keys, silently: the AR model of scenes then learns as if it had no positions.
     config.comprehensive_padding = False
-    # Forget parts that were compiled before: their sizes would turn those of this one into symbols, which Inductor
+    # Forget what was compiled before: because of its sizes, the sizes of this part would become symbols, which Inductor
     # (torch 2.11) cannot handle here.
     torch.compiler.reset()
     if device is not None and device.index is not None:
@@ -147,24 +153,24 @@ def train(
 ) -> AliTok:
     """Train 'tokenizer', 'decoder' or 'ar' of a preset in the RUN folder `out`; returns the model.
 
-    `data` is "scenes" or a folder of pictures, which `workers` processes read (0: this one does; None: as many as
-    serve). `overrides` replace fields of the preset's TrainSettings; where they change the steps, warm-up is at most a
-    tenth of them. Decoder and AR model continue the RUN that `train tokenizer` made. A part that the RUN holds is
-    trained anew only with `replace`; so is a tokenizer on which others were trained. `resume` goes on from where the
-    RUN stopped, or with more steps after the end. `device` is "auto", "cpu", "cuda" or "mps". Raises CheckpointError
-    or ValueError, in one sentence, for a user's mistake, and KeyboardInterrupt at Ctrl-C, once the step under way is
-    saved.
+    `data` is "scenes" or a folder of pictures, which `workers` processes read (0: this one only; None: one for each
+    CPU, at most 16). `overrides` replace fields of the preset's TrainSettings; if they change the steps, warm-up is at
+    most a tenth of them. Decoder and AR model continue the RUN that `train tokenizer` made. A part that the RUN holds
+    is trained again from the start only with `replace`; so is a tokenizer on which other parts were trained. `resume`
+    continues where the RUN stopped, or after its end with more steps. `device` is "auto", "cpu", "cuda" or "mps".
+    Raises CheckpointError or ValueError, in one sentence, for a user's mistake, and KeyboardInterrupt at Ctrl-C, once
+    the current step is saved.
     """
     if preset not in SETTINGS:
         raise ValueError(f"there is no preset {preset!r}; choose one of {', '.join(SETTINGS)}")
     if kind not in NAMES:
         raise ValueError(f"there is no part {kind!r} to train; choose one of {', '.join(NAMES)}")
-    overrides = dict(overrides)
+    changes: dict[str, Any] = dict(overrides)
     fields = {field.name for field in dataclasses.fields(TrainSettings)}
-    if unknown := sorted(overrides.keys() - fields):
+    if unknown := sorted(changes.keys() - fields):
         raise ValueError(f"there is no setting {unknown[0]!r}; choose from {', '.join(sorted(fields))}")
-    settings = wished = dataclasses.replace(SETTINGS[preset][kind], **overrides)
-    if overrides.keys() & {"steps", "warmup"}:  # a preset's own schedule stays, the paper's long warm-ups among them
+    settings = wished = dataclasses.replace(SETTINGS[preset][kind], **changes)
+    if changes.keys() & {"steps", "warmup"}:  # a preset's own schedule stays, the paper's long warm-ups among them
         settings = shortened(wished)
     if settings.warmup != wished.warmup:
         say(f"warm-up is shortened from {wished.warmup:,} to {settings.warmup:,} steps, a tenth of the training")
@@ -182,8 +188,10 @@ def train_part(
     device: str = "auto",
     workers: int | None = None,
 ) -> AliTok:
-    """`train` with sizes and settings of one's own, whose warm-up is left as it is; `data` may be a source itself."""
-    folder, task, state = Path(out), None, None
+    """`train` with given sizes and settings; their warm-up is not shortened. `data` may be a source itself."""
+    folder = Path(out)
+    task: Task | None = None
+    state: State | None = None
     with on_signals(signal.default_int_handler):
         try:
             accelerator = accelerator_front(device)
@@ -204,7 +212,7 @@ def train_part(
 
 
 def _check(kind: str, settings: TrainSettings, folder: Path, processes: int) -> None:
-    """Raise ValueError for what would fail late."""
+    """Raise ValueError for mistakes that would otherwise show only after a while."""
     if settings.batch % (processes * settings.accumulate):
         parts = f"{processes} x {settings.accumulate}"
         raise ValueError(f"batch {settings.batch} must be a multiple of processes x accumulate, which is {parts}")
@@ -220,18 +228,18 @@ def _check(kind: str, settings: TrainSettings, folder: Path, processes: int) -> 
 
 
 def _schedule(settings: TrainSettings, state: State | None) -> TrainSettings:
-    """The settings to go on with. Raises CheckpointError where those of the state do not fit."""
+    """The settings to continue with. Raises CheckpointError if those of the state do not fit."""
     if state is None:
         return settings
     before = state.settings
     if before.steps == settings.steps and settings.warmup == settings.steps // 10 < before.warmup:
-        settings = dataclasses.replace(settings, warmup=before.warmup)  # begun when warm-ups were not shortened
+        settings = dataclasses.replace(settings, warmup=before.warmup)  # begun by a version that did not shorten it
     state.check(settings)
     return settings
 
 
 def _announce(settings: TrainSettings, state: State | None) -> None:
-    """Say what is not as it was, or not as one would expect."""
+    """Print what differs from the earlier training, and whether the warm-up is long."""
     if state and state.settings.steps != settings.steps:
         say(
             f"{settings.steps:,} steps instead of {state.settings.steps:,}: from step {state.step:,} on the learning"
@@ -242,7 +250,7 @@ def _announce(settings: TrainSettings, state: State | None) -> None:
 
 
 def _lost(kind: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ...]:
-    """The parts that go when this one is first saved. Raises CheckpointError for any, unless `replace` allows it."""
+    """The parts that are removed when this one is first saved. Raises CheckpointError for any without `replace`."""
     held = held_parts(folder)
     if resume and kind not in held:
         raise CheckpointError(f"nothing to resume: {folder} holds no {NAMES[kind]}")
@@ -250,8 +258,8 @@ def _lost(kind: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ..
     lost = tuple(part for part in (*own, *(("decoder", "ar") if kind == "tokenizer" else ())) if part in held)
     if lost and not replace and resume:
         raise CheckpointError(
-            f"the {described(lost)} in {folder} belongs to the tokenizer as it is and would not fit it once that is"
-            f" trained on: copy the folder first to keep it, then give --replace, which removes the {described(lost)}"
+            f"the {described(lost)} in {folder} belongs to the present tokenizer and would not fit it after more"
+            f" training: copy the folder first to keep it, then give --replace, which removes the {described(lost)}"
         )
     if lost and not replace:
         raise CheckpointError(
@@ -263,7 +271,7 @@ def _lost(kind: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ..
     steps = unfinished(folder)
     if steps and kind != "tokenizer":
         say(
-            f"the tokenizer in {folder} has {steps[0]:,} of {steps[1]:,} steps: training it on later would make this"
+            f"the tokenizer in {folder} has {steps[0]:,} of {steps[1]:,} steps: training it further would make this"
             f" {NAMES[kind]} useless"
         )
     return lost
@@ -283,14 +291,15 @@ def _task(
     """The task of a part around its model and its pictures."""
     device = accelerator.device
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
-    source = data
     if isinstance(data, str):
         source = open_source(data, sizes.tokenizer.image_size, settings, device, workers)
+    else:
+        source = data
     if settings.scan != "raster":
         source = ScannedSource(source, settings.scan, sizes.tokenizer.patch_size)
     model = _build(kind, sizes, folder, source, settings.seed, device)
     if state and kind == "tokenizer":
-        _keep_story(model, folder, sizes, source, lost)
+        _keep_records(model, folder, sizes, source, lost)
     if accelerator.is_main_process:
         for half_written in (*folder.glob(".*.tmp"), *folder.glob("state/.*.tmp")):  # a killed run leaves them
             half_written.unlink()

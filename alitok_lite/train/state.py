@@ -1,4 +1,4 @@
-"""The state of a training, for going on with it: every tensor and setting that it needs."""
+"""The state of a training, from which it is resumed: every tensor and setting that it needs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _sha256(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
 
 
 def encoder_sha256(model: AliTok) -> str:
-    """Which ids a tokenizer makes: the sha256 of encoder and codebook."""
+    """The sha256 of encoder and codebook, which decide the ids of a picture."""
     digest = hashlib.sha256()
     for value in (*model.tokenizer.encoder.state_dict().values(), model.tokenizer.quantizer.codebook):
         digest.update(value.detach().cpu().numpy().tobytes())
@@ -121,7 +121,7 @@ class State:
         return CheckpointError(f"{self.path} is damaged ({why}): train this part anew with --replace")
 
     def check(self, settings: TrainSettings) -> None:
-        """Raise CheckpointError unless a training with these settings can go on from here."""
+        """Raise CheckpointError unless a training with these settings can be resumed from this state."""
         old, new = asdict(self.settings), asdict(settings)
         if settings.steps < self.step:
             raise CheckpointError(
@@ -133,18 +133,18 @@ class State:
                 raise CheckpointError(f"cannot resume: {key} was {old[key]} and is now {new[key]}")
 
     def check_origin(self, origin: dict[str, str]) -> None:
-        """Raise CheckpointError for another tokenizer than before; say in a line that the pictures are others."""
+        """Raise CheckpointError for another tokenizer than before; print a line if the pictures have changed."""
         if self.origin.get("encoder", origin.get("encoder")) != origin.get("encoder"):
             raise CheckpointError(
                 f"cannot resume: {self.path} belongs to another tokenizer than the one beside it; train this part anew"
                 " with --replace"
             )
         if self.origin.get("pictures", origin.get("pictures")) != origin.get("pictures"):
-            say("the pictures have changed since this training began, or their dates: it goes on with them as they are")
+            say("the pictures have changed since this training began, or their dates: it continues with the new ones")
 
     @torch.no_grad()
     def fill(self, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> None:
-        """Fill modules and optimisers. Raises CheckpointError where their sizes are others."""
+        """Fill modules and optimisers. Raises CheckpointError if their sizes differ."""
         try:
             for name, module in modules.items():
                 for key, value in [*module.named_parameters(), *module.named_buffers()]:
@@ -157,7 +157,7 @@ class State:
         except (ValueError, KeyError, RuntimeError) as error:
             text = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise self._damaged(text) from error
-        self.tensors = {}  # several times as large as the model
+        self.tensors = {}  # frees several times the memory of the model
 
     def _fill_optimizer(self, name: str, optimizer: torch.optim.Optimizer) -> None:
         groups = optimizer.state_dict()["param_groups"]
@@ -179,6 +179,9 @@ class State:
 def _read_settings(text: str) -> TrainSettings:
     """The settings in a state file; what an older version did not know has its default."""
     values = json.loads(text)
+    edges = values["losses"].pop("edges", 0)  # a term of earlier versions, which no preset used
+    if edges:
+        say(f"the loss term 'edges' (weight {edges}) of this training no longer exists: it continues without")
     return TrainSettings(**values | {"betas": tuple(values["betas"]), "losses": LossWeights(**values["losses"])})
 
 
@@ -197,19 +200,23 @@ def held_parts(folder: Path) -> list[str]:
     trained = info.get("training", {}) if isinstance(info, dict) else None
     if not (isinstance(trained, dict) and all(isinstance(entry, dict) for entry in trained.values())):
         raise CheckpointError(f"cannot read {folder / 'config.json'}: what it says of the training is damaged")
-    second = "decoder2" in files and config["tokenizer"].aligned
-    return ["tokenizer", *["decoder"] * second, *["ar"] * ("ar" in files)]
+    held = ["tokenizer"]
+    if "decoder2" in files and config["tokenizer"].aligned:
+        held.append("decoder")
+    if "ar" in files:
+        held.append("ar")
+    return held
 
 
 def unfinished(folder: Path) -> tuple[int, int] | None:
-    """Steps done and steps wished of a RUN's tokenizer, where it can still go on."""
-    info = read_config(folder).get("info") if (folder / "config.json").exists() else None
+    """Steps done and steps planned of a RUN's tokenizer; None if it is finished or unknown."""
+    config = read_config(folder) if (folder / "config.json").exists() else {}
     try:
-        entry = info["training"]["tokenizer"]
-        done, wished = int(entry["steps"]), int(entry["settings"]["steps"])
+        entry = config["info"]["training"]["tokenizer"]
+        done, planned = int(entry["steps"]), int(entry["settings"]["steps"])
     except (KeyError, TypeError, ValueError):
         return None
-    return (done, wished) if done < wished else None
+    return (done, planned) if done < planned else None
 
 
 def described(parts: Sequence[str]) -> str:

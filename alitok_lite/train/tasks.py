@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..core.losses import PatchCritic, adversarial_loss, critic_loss, reconstruction_losses
 from ..core.tokenizer import TokenizerOutput
-from ..data.sources import FolderSource, ScannedSource, SceneSource
+from ..data.sources import Source
 from ..machine import say
 from ..measure.metrics import codebook_usage, nats_per_token, psnr
 from ..model import AliTok
@@ -24,22 +26,30 @@ from .state import encoder_sha256, load_tensors, save_tensors
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-FEW = 0.1  # share of the codes (or of the tokens, if fewer) in use below which the other numbers say little
-Source = SceneSource | FolderSource | ScannedSource
+FEW = 0.1  # share of the codes (or of the tokens, if fewer) in use; below it the other numbers say little
 Batch = tuple[Tensor, ...]  # tensors of equal length, a row for each picture
 
 
 class Task:
-    """What `fit` needs of a training: a network, batches, a loss, diagnostics, a sheet."""
+    """What `fit` needs of a training: a network, batches, a loss, diagnostics, a sheet.
 
-    name: str
-    network: nn.Module  # what is prepared, compiled and optimised
-    model: AliTok  # what is saved
-    extra: dict[str, nn.Module] = {}  # trained beside the network, by the task itself
-    copied: tuple[str, ...] = ()  # parameters of the network that a moving average takes over as they are
-    origin: dict[str, str] = {}  # what it learns from: "pictures", and "encoder" where it learns from ids
-    replaced: tuple[str, ...] = ()  # parts of the RUN that go when this one is first saved
-    saved = 0  # steps that the RUN holds
+    name:             the part that is trained: "tokenizer", "decoder" or "ar".
+    model:            what is saved.
+    network:          what is prepared, compiled and optimised.
+    origin:           what it learns from: "pictures", and "encoder" where it learns from ids.
+    copied:           parameters of the network that a moving average takes over as they are.
+    extra:            modules trained beside the network by the task itself, and their `extra_optimizers`.
+    replaced:         parts of the RUN that are removed when this one is first saved.
+    saved:            steps that the RUN holds.
+    """
+
+    def __init__(self, name: str, model: AliTok, network: nn.Module, origin: dict[str, str]) -> None:
+        self.name, self.model, self.network, self.origin = name, model, network, origin
+        self.copied: tuple[str, ...] = ()
+        self.extra: dict[str, nn.Module] = {}
+        self.extra_optimizers: dict[str, Optimizer] = {}
+        self.replaced: tuple[str, ...] = ()
+        self.saved = 0
 
     def batch(self, step: int) -> Batch:
         """What a step learns from, the same in all processes."""
@@ -57,7 +67,7 @@ class Task:
         raise NotImplementedError
 
     def caution(self) -> str:
-        """What to bear in mind about the numbers, if anything, after `diagnose`."""
+        """A warning about the numbers of the last `diagnose`; empty if there is none."""
         return ""
 
     def sheet(self) -> list[Tensor]:
@@ -77,27 +87,31 @@ class TokenizerTask(Task):
         source: Source,
         perceptual: PerceptualLoss | None = None,
     ) -> None:
-        self.name, self.model, self.settings, self.accelerator = name, model, settings, accelerator
-        self.tokenizer, self.source, self.perceptual = model.tokenizer, source, perceptual
         self.frozen = name == "decoder"
+        network = model.tokenizer.decoder2 if self.frozen else model.tokenizer
+        if network is None:
+            raise ValueError("the model has no second decoder to train")
+        origin = {"pictures": source.stamp} | ({"encoder": encoder_sha256(model)} if self.frozen else {})
+        super().__init__(name, model, network, origin)
+        self.settings, self.accelerator, self.source, self.perceptual = settings, accelerator, source, perceptual
+        self.tokenizer = model.tokenizer
         self.stage = 2 if self.frozen or not self.tokenizer.config.aligned else 1
-        self.network = self.tokenizer.decoder2 if self.frozen else self.tokenizer
-        # CVQ moves a code at once to where it is needed, which an average would reach many steps later.
+        # CVQ moves a dead code in one step, which an average would follow only after many steps.
         self.copied = () if self.frozen else ("quantizer.codebook",)
         self.probe = source.unseen(64)[0]
-        # Enough tokens to see every code: eight for each. The decoder's are what they are.
+        # Enough tokens to see every code: eight for each. For a second decoder the codebook is fixed.
         count = 8 * self.tokenizer.config.codebook_size // self.tokenizer.config.tokens + 1
         self.tokens = () if self.frozen else source.unseen(count)[0].split(64)
         self.ids = torch.empty(0)  # of these pictures, at the last diagnosis
-        self.origin = {"pictures": source.stamp} | ({"encoder": encoder_sha256(model)} if self.frozen else {})
-        # Kept from all parts of a step, cloned, because a CUDA graph writes the next part's outputs to the same place.
+        # Clones from all parts of a step, because a CUDA graph writes the next part's outputs to the same memory.
         self.quantized: list[tuple[Tensor, Tensor]] = []  # latents, ids
         self.pairs: list[tuple[Tensor, Tensor]] = []  # real, decoded
-        self.critic = None
+        self.critic: PatchCritic | None = None
         if settings.losses.adversarial:
             self.critic = PatchCritic().to(accelerator.device)
             self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), settings.lr / 2, (0.5, 0.9))
             self.extra = {"critic": self.critic}
+            self.extra_optimizers = {"critic_optimizer": self.critic_optimizer}
 
     def batch(self, step: int) -> Batch:
         return self.source.batch(step)[:1]
@@ -119,38 +133,39 @@ class TokenizerTask(Task):
         if self.critic is not None and step >= weights.adversarial_start * self.settings.steps:
             self.pairs.append((pixels, output.pixels.detach().clone()))
             with self.accelerator.autocast():
-                scores, others = self.critic(output.pixels), sum(terms.values())
+                scores, others = self.critic(output.pixels), _total(terms)
             terms["gan"] = adversarial_loss(scores, output.pixels, others, weights.adversarial, self._average)
-        return sum(terms.values()), terms
+        return _total(terms), terms
 
     def _average(self, value: Tensor) -> Tensor:
         """Mean over all processes."""
         return self.accelerator.reduce(value, "mean")
 
     def _whole(self, parts: Sequence[Tensor]) -> Tensor:
-        """The rows of all parts and processes in the order of the batch, so that dead codes draw the same latents
+        """The rows of all parts and processes in the order of the batch, so that dead codes move to the same latents
         whatever the number of parts and processes."""
         rows = self.accelerator.gather(torch.stack(list(parts), 1))  # (processes * B', parts, ...)
         return rearrange(rows, "(r n) p ... -> (n p r) ...", r=len(rows) // len(parts[0]))
 
     def before_update(self) -> None:
-        """The codebook's upkeep, and the critic's own step on the pictures of the decoder's step."""
+        """Move dead codes, and take the critic's own step on the pictures of the decoder's step."""
         if self.quantized:
             latents, ids = (self._whole(parts) for parts in zip(*self.quantized, strict=True))
             self.tokenizer.quantizer.revive(latents, ids)
             self.quantized = []
-        if self.pairs:
-            self._train_critic()
+        if self.critic is not None and self.pairs:
+            self._train_critic(self.critic)
             self.pairs = []
 
-    def _train_critic(self) -> None:
+    def _train_critic(self, critic: PatchCritic) -> None:
         self.critic_optimizer.zero_grad()
         for real, fake in self.pairs:
             with self.accelerator.autocast():
-                loss = critic_loss(self.critic(real), self.critic(fake))
+                loss = critic_loss(critic(real), critic(fake))
             (loss / len(self.pairs)).backward()
-        for parameter in self.critic.parameters():
-            parameter.grad = self._average(parameter.grad)
+        for parameter in critic.parameters():
+            if parameter.grad is not None:
+                parameter.grad = self._average(parameter.grad)
         self.critic_optimizer.step()
 
     def diagnose(self) -> dict[str, float]:
@@ -176,22 +191,24 @@ class ARTask(Task):
     def __init__(
         self, model: AliTok, settings: TrainSettings, accelerator: Accelerator, source: Source, folder: Path
     ) -> None:
-        self.name, self.model, self.settings, self.network = "ar", model, settings, model.ar
-        model.ar.rope(accelerator.device)  # moved now, so that compiled code finds it there
+        if model.ar is None:
+            raise ValueError("the model has no AR model to train")
+        super().__init__("ar", model, model.ar, {"pictures": source.stamp, "encoder": encoder_sha256(model)})
+        self.ar, self.settings = model.ar, settings
+        self.ar.rope(accelerator.device)  # moved now, so that compiled code finds it there
         with accelerator.main_process_first():  # the others read the file that the first one writes
             self.ids, self.labels = cached_ids(model, source, folder)
         pixels, self.probe_labels = source.unseen(512)
         self.probe_ids = model.tokenizer.encode(pixels)
-        # As many training pictures, spread over classes and crops: by how much are they known better?
+        # As many training pictures, spread over classes and crops, to compare: lower nats there show overfitting.
         seen = torch.linspace(0, len(self.ids) - 1, min(len(pixels), len(self.ids))).long().to(self.ids.device)
         self.seen_ids, self.seen_labels = self.ids[seen].long(), self.labels[seen]
-        self.origin = {"pictures": source.stamp, "encoder": encoder_sha256(model)}
 
     def batch(self, step: int) -> Batch:
         rows = torch.randint(len(self.ids), (self.settings.batch,), device=self.ids.device)
         ids, labels = self.ids[rows].long(), self.labels[rows]
         dropped = torch.rand(len(labels), device=labels.device) < self.settings.class_dropout
-        return ids, labels.masked_fill(dropped, self.model.ar.config.classes)
+        return ids, labels.masked_fill(dropped, self.ar.config.classes)
 
     def loss(self, network: Callable, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         ids, labels = batch
@@ -199,7 +216,7 @@ class ARTask(Task):
         return loss, {"loss": loss}
 
     def diagnose(self) -> dict[str, float]:
-        ar = self.model.ar.eval()
+        ar = self.ar.eval()
         test, hits = nats_per_token(ar, self.probe_ids, self.probe_labels)
         train, _ = nats_per_token(ar, self.seen_ids, self.seen_labels)
         ar.train()
@@ -209,14 +226,19 @@ class ARTask(Task):
         return _few(torch.cat([self.probe_ids, self.seen_ids]), self.model.tokenizer.config.codebook_size)
 
     def sheet(self) -> list[Tensor]:
-        ar = self.model.ar.eval()
+        ar = self.ar.eval()
         pictures = self.model.sample([i % len(self.model.classes) for i in range(96)], seed=0)
         ar.train()
         return [pictures]
 
 
+def _total(terms: dict[str, Tensor]) -> Tensor:
+    """The sum of the terms of a loss."""
+    return reduce(torch.add, terms.values())
+
+
 def _few(ids: Tensor, codes: int) -> str:
-    """A caution where ids are few different codes, because the tokenizer has hardly learned or has collapsed."""
+    """A warning if few codes are in use, because the tokenizer has hardly learned or has collapsed."""
     used = round(codebook_usage(ids, codes) * codes)
     if used >= FEW * min(codes, ids.numel()):
         return ""
@@ -253,7 +275,8 @@ def _read_ids(path: Path, origin: dict[str, str], model: AliTok) -> tuple[Tensor
         shapes = ids.ndim == 2 and ids.shape[1] == config.tokens and labels.shape == ids.shape[:1]
         if not (shapes and len(ids) and ids.dtype == torch.int32 and labels.dtype == torch.int64):
             raise ValueError("its sizes or types are wrong")
-        if min(ids.min(), labels.min()) < 0 or ids.max() >= config.codebook_size or labels.max() >= len(model.classes):
+        negative = ids.min() < 0 or labels.min() < 0
+        if negative or ids.max() >= config.codebook_size or labels.max() >= len(model.classes):
             raise ValueError("its numbers are out of range")
     except (ValueError, KeyError) as error:
         say(f"{path} is damaged ({error}): it is made again")
