@@ -219,7 +219,7 @@ def applies(ar: ARModel, rows: int) -> bool:
     if not ar.output.weight.is_cuda or ar.training or rows > MAX_ROWS or ar in _broken:
         return False
     # A GPU that a Space borrows is gone after the call; maps that are wanted need the plain path.
-    if "spaces" in sys.modules or any(block.attention.keep_maps for block in ar.blocks):
+    if "spaces" in sys.modules or any("attend" in vars(block.attention) for block in ar.blocks):
         return False
     try:
         _kernels()
