@@ -250,7 +250,7 @@ SAMPLING = _of(
 )
 
 LAYERS = _of(
-    "core/layers.py",
+    "core/layers.py measure/probe.py",
     "paper layers parity",
     ("self.dropout if self.training else 0.0", "0.0", "attention weights are dropped in training"),
     ("self.dropout if self.training else 0.0", "self.dropout", "and not in evaluation"),
@@ -335,6 +335,14 @@ TOKENIZER = _of(
     ("x[:, 1 : 1 + prefix], 1, prefix)", "x[:, 1 : 1 + prefix].flip(1), 1, prefix)", "order of the prefix"),
     ("queries.dtype)))[1]", "queries.dtype)).roll(1, 1))[1]", "ids in the order of the tokens"),
     ("self.head(x[", "(self.aux_head or self.head)(x[", "pictures come from the head of pictures"),
+)
+
+PROBE = _of(
+    "measure/probe.py",
+    "probe",
+    ("if outer is None else outer(q, k, v)", "", "recording inside recording"),
+    ('vars(layer).pop("attend", None)', "pass", "after recording a model is as it was"),
+    ("patchwise.diagonal().T", "patchwise[0].expand(patches, -1)", "a patch's own pixels are asked about"),
 )
 
 AR = _of(
@@ -472,6 +480,7 @@ OTHERS = [
         ("dropout: float = 0.1", "dropout: float = 0.0", "dropout of the paper"),
         ("1 + self.grid if self.prefix", "self.grid if self.prefix", "prefix tokens"),
         ("ARConfig(), 16.0, 1.8", "ARConfig(), 1.8, 16.0", "guidance of the paper"),
+        ('{"least": 0}', '{"least": 2}', "an AR model without prefix"),
         ("buffer_tokens: int = 32", "buffer_tokens: int = 64", "buffer tokens of the official code"),
     ),
     *_of(
@@ -495,6 +504,8 @@ OTHERS = [
     *_of(
         "files.py machine.py model.py store/find.py store/folder.py core/sampling.py",
         "model sampling",
+        ("self.eval()", "pass", "a new model has no dropout"),
+        ("_modules=self._modules.copy()", "_modules=self._modules", "a shallow copy has parts of its own"),
         ("clamp(0, 1) * 255).round()", "clamp(0, 1) * 255)", "8 bits are rounded"),
         ("list(range(first, first + pictures))", "[first] * pictures", "a picture has its own seed"),
     ),
@@ -517,5 +528,5 @@ OTHERS = [
 
 MUTANTS: list[Mutant] = [
     *(LOSSES + PERCEPTUAL + TOKENIZER_TASK + AR_TASK + FIT + BUILD + SOURCES + SAMPLING + LAYERS),
-    *(QUANTIZER + TOKENIZER + AR + METRICS + DATA + ABLATION + WEIGHTS + SETTINGS + OTHERS),
+    *(QUANTIZER + TOKENIZER + PROBE + AR + METRICS + DATA + ABLATION + WEIGHTS + SETTINGS + OTHERS),
 ]

@@ -50,7 +50,7 @@ def test_a_failure_draws_plainly_with_one_warning(monkeypatch):
     ar = model("cpu")
     monkeypatch.setattr("alitok_lite.fast.steps.applies", lambda ar, rows: ar not in fast_steps._broken)
     monkeypatch.setattr("alitok_lite.fast.steps._drawer", lambda *_: 1 / 0)
-    with pytest.warns(RuntimeWarning, match="drawing plainly.*division"):
+    with pytest.warns(RuntimeWarning, match="without recorded steps, which failed: .*division"):
         first = drawn(fast_steps.generate, ar, [1], Sampling())
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import small_model, small_tokenizer
+from conftest import small_ar, small_model, small_tokenizer
 
 from alitok_lite.core.losses import LossWeights, adversarial_loss, prefix_target, reconstruction_losses
 from alitok_lite.core.quantizer import VectorQuantizer
@@ -192,6 +192,7 @@ def test_adversarial_gradient_has_the_asked_size():
 def test_mistakes_name_the_value():
     tokenizer = small_model((1,)).tokenizer
     ids = torch.zeros(1, 7, dtype=torch.long)
+    assert small_ar(small_tokenizer(), prefix_tokens=0).tokens == 4
     for call, words in (
         (lambda: tokenizer.encode(torch.rand(1, 3, 64, 64)), r"\(1, 3, 64, 64\).*\(B, 3, 32, 32\)"),
         (lambda: tokenizer.encode(torch.full((1, 3, 32, 32), 1.5)), r"\[0, 1\]"),
@@ -205,7 +206,10 @@ def test_mistakes_name_the_value():
         (lambda: small_model((1,), prefix=False).tokenizer.decode_with_prefix(ids[:, :4]), "no prefix tokens"),
         (lambda: Tokenizer(small_tokenizer(aligned=False), (1, 2)), "no causal decoder"),
         (lambda: small_tokenizer(image_size=40), "image_size 40 must be a multiple of patch_size 16"),
-        (lambda: small_tokenizer(encoder_depth=0), "encoder_depth is 0"),
+        (lambda: small_tokenizer(encoder_depth=0), "encoder_depth is 0; it must be a whole number of 1 or more"),
+        (lambda: small_tokenizer(prefix=1), "prefix is 1; it must be true or false"),
+        (lambda: small_ar(small_tokenizer(), prefix_tokens=-1), "prefix_tokens is -1; .* a whole number of 0 or more"),
+        (lambda: small_ar(small_tokenizer(), dropout=1), "dropout is 1; it must be a number from 0 up to 1"),
         (lambda: small_tokenizer(codebook_size=True), "codebook_size is True"),
     ):
         with pytest.raises(ValueError, match=words):

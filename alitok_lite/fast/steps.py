@@ -51,6 +51,7 @@ from ..core.sampling import generate as generate_plainly
 
 MAX_ROWS = 1024  # of all recorded steps of a model; AliTok-B's caches then have 20 GB in half precision
 
+# By model, weakly: a model that is let go takes its recorded steps along.
 _recorded: WeakKeyDictionary[ARModel, _Recorded] = WeakKeyDictionary()
 _broken: WeakSet[ARModel] = WeakSet()
 _lock = Lock()
@@ -197,7 +198,7 @@ class Drawer:
         """One position through the model and the choice of its token; the logits (rows, V)."""
         kernels = self.kernels
         x = F.embedding(self.tensors.tokens.flatten(), self.embedding.weight)  # (rows, D)
-        y, normed = torch.zeros_like(x), torch.empty_like(x)
+        y, normed = torch.zeros_like(x), torch.empty_like(x)  # y is 0: nothing is added before the first norm
         for number, block in enumerate(self.blocks):
             kernels.add_norm(x, y, block.norm1.weight, normed)
             y = self._attention(block.attention, number, normed)
@@ -252,6 +253,7 @@ def _drawer(ar: ARModel, pictures: int, guided: bool) -> Drawer:
     """The recorded step for so many pictures or a few more, recorded at its first use."""
     key = _power(pictures), guided
     rows = key[0] * (2 if guided else 1)
+    # A graph reads fixed addresses, and `joined` is a copy. Tensors made in inference mode count no versions.
     state = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in ar.parameters()]
     with _lock:
         known = _recorded.get(ar)
@@ -272,7 +274,7 @@ def _claim(ar: ARModel, pictures: int, guided: bool) -> Drawer | None:
         drawer = _drawer(ar, pictures, guided)
     except Exception as error:  # memory, a driver, a Triton of another version: the plain path samples the same
         _broken.add(ar)
-        warnings.warn(f"drawing plainly, because the fast path failed: {error}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"sampling without recorded steps, which failed: {error}", RuntimeWarning, stacklevel=2)
         return None
     return drawer if drawer.busy.acquire(blocking=False) else None
 

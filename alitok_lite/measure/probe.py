@@ -233,9 +233,9 @@ def _by_jacobian(
             codes = tokenizer.quantizer.lookup(picture.clone()).detach().to(decoder.positions.dtype)
             codes = codes.expand(patches, -1, -1).clone().requires_grad_()  # (G*G, T, d)
             patchwise = rearrange(decoder(codes), "n c (row p) (column q) -> n (row column) (c p q)", **sides)
-            asked = patchwise.diagonal().T  # (G*G, 3pp): of row n of the batch its patch n
-            signs = torch.randint(0, 2, asked.shape, generator=generator).to(asked) * 2 - 1
-            (gradient,) = torch.autograd.grad((asked * signs).sum(), codes)
+            own = patchwise.diagonal().T  # (G*G, 3pp): row n of the batch is asked about patch n
+            signs = torch.randint(0, 2, own.shape, generator=generator).to(own) * 2 - 1
+            (gradient,) = torch.autograd.grad((own * signs).sum(), codes)
             total = total + gradient.float().square().sum(-1)  # (G*G, T)
     numbers = len(ids) * directions * signs.shape[1] * codes.shape[-1]
     return (total / numbers).sqrt().T
