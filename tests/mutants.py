@@ -480,7 +480,6 @@ OTHERS = [
         ("dropout: float = 0.1", "dropout: float = 0.0", "dropout of the paper"),
         ("1 + self.grid if self.prefix", "self.grid if self.prefix", "prefix tokens"),
         ("ARConfig(), 16.0, 1.8", "ARConfig(), 1.8, 16.0", "guidance of the paper"),
-        ('{"least": 0}', '{"least": 2}', "an AR model without prefix"),
         ("buffer_tokens: int = 32", "buffer_tokens: int = 64", "buffer tokens of the official code"),
     ),
     *_of(
