@@ -155,10 +155,11 @@ class Tokenizer(nn.Module):
 
     def decoder(self, stage: int | None = None) -> Decoder:
         """The decoder of a stage, None = the best there is; ValueError for one that is missing."""
-        found = {1: self.decoder1, 2: self.decoder2}.get(stage) if stage else self.decoder2 or self.decoder1
-        if found is None:
+        decoders = (1, self.decoder1), (2, self.decoder2)
+        found = [decoder for number, decoder in decoders if decoder is not None and (not stage or stage == number)]
+        if not found:
             raise ValueError(f"no decoder of stage {stage}; this tokenizer has stages {list(self.stages)}")
-        return found
+        return found[-1]
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -179,8 +180,7 @@ class Tokenizer(nn.Module):
     def decode(self, ids: Tensor, stage: int | None = None) -> Tensor:
         """Pictures of ids. (B, T) ints in 0..V-1 -> (B, 3, S, S) in [0, 1].
 
-        `stage` 1 is the causal decoder, 2 the bidirectional one, None the best there is. Raises ValueError for a
-        missing decoder or wrong ids.
+        `stage` 1: causal decoder, 2: bidirectional decoder, None: the best there is. ValueError for wrong ids or stage.
 
         Shape: decode((2, 7)) -> (2, 3, 32, 32)
         """
