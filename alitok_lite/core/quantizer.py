@@ -69,7 +69,7 @@ class VectorQuantizer(nn.Module):
         latents, codes = latents.detach().float().flatten(0, -2), len(self.codebook)  # (N, d), V
         share = torch.bincount(ids.flatten(), minlength=codes) / ids.numel()  # (V,)
         self.usage.lerp_(share, 1 - self.decay)
-        # differs: the anchor is a random latent; the nearest one is the same for many dead codes, and most stay dead
+        # differs: dead codes move to random latents; the nearest one is the same for many, and most of them stay dead
         anchors = latents[torch.randint(len(latents), (codes,), device=latents.device)]  # (V, d)
         move = torch.exp(-self.sharpness * codes * self.usage / (1 - self.decay) - self.epsilon)[:, None]  # a, (V, 1)
         self.codebook.copy_((1 - move) * self.codebook + move * anchors)
