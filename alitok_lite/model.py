@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from .core.ar import ARModel
-from .core.config import Preset, plain
+from .core.config import PRESETS, ARConfig, Preset, plain
 from .core.sampling import Sampling, Step, generate, seed_of_each
 from .core.tokenizer import Tokenizer
 from .machine import choose_device
@@ -19,11 +20,19 @@ from .store.find import checkpoint_folder
 from .store.folder import PARTS, Unfilled, load_part, part_path, parts_of, read_config, save_part, write_config
 
 
-class AliTok:
-    """A tokenizer and, where there is one, the AR model that draws with its tokens.
+class AliTok(nn.Module):
+    """A tokenizer and, where there is one, the AR model that predicts and samples its tokens.
 
     `classes` are the class names, `sampling` the checkpoint's own defaults, `info` how it was made and measured.
+    A new model is in evaluation mode. It has no forward pass of its own: use `sample` and `stream`, the methods of
+    `tokenizer`, and `ar(ids, labels)`. The codebook stays float32 under `to(dtype)`, `half()` and the like.
+
+    The keys of `state_dict` begin with tokenizer.encoder, tokenizer.quantizer, tokenizer.decoder1, tokenizer.decoder2
+    and ar, as far as there are these parts. It holds weights alone; `load_state_dict` needs a model of the same sizes.
     """
+
+    tokenizer: Tokenizer
+    ar: ARModel | None
 
     def __init__(
         self,
@@ -33,8 +42,10 @@ class AliTok:
         sampling: Sampling | None = None,
         info: dict | None = None,
     ) -> None:
+        super().__init__()
         self.tokenizer, self.ar = tokenizer, ar
         self.classes, self.sampling, self.info = list(classes), sampling or Sampling(), info or {}
+        self.eval()  # most models are made to be used; dropout would change what they sample
 
     @classmethod
     def from_preset(cls, preset: Preset, classes: Sequence[str] = (), stages: tuple[int, ...] = (1, 2)) -> "AliTok":
@@ -65,20 +76,47 @@ class AliTok:
             load_part(module, part_path(folder, config, part), files[part]["sha256"], dtype)
         return model.to(device, dtype)
 
-    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> "AliTok":
-        """Move the model, and change its dtype except the quantizer's; evaluation mode. Returns itself."""
-        tokenizer = self.tokenizer
-        for module in filter(None, (tokenizer.encoder, tokenizer.decoder1, tokenizer.decoder2, self.ar)):
-            module.to(device, dtype)
-        tokenizer.quantizer.to(device)  # a code rounded to fewer bits would be another code
-        for module in filter(None, (tokenizer, self.ar)):
-            module.eval()
-        return self
+    def __repr__(self) -> str:
+        """Sizes in a few lines, in place of torch's list of all layers."""
+        config = self.tokenizer.config
+        parts = {
+            "encoder": self.tokenizer.encoder,
+            "causal decoder": self.tokenizer.decoder1,
+            "bidirectional decoder": self.tokenizer.decoder2,
+            "AR model": self.ar,
+        }
+        sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items() if part is not None}
+        lines = [
+            f"AliTok({self._preset()}, {config.image_size} px, class names: {len(self.classes)}",
+            f"  {config.tokens} tokens ({config.prefix_tokens} prefix, {config.grid**2} image),"
+            f" {config.codebook_size:,} codes of {config.code_dim} numbers, {self.device}, {self.dtype}",
+            "  parameters: " + ", ".join(f"{size:,} ({name})" for name, size in sizes.items()) + ")",
+        ]
+        return "\n".join(lines)
+
+    def _preset(self) -> str:
+        """The name of the preset that has these sizes, whatever its classes."""
+        for name, preset in PRESETS.items():
+            ar = self.ar and replace(preset.ar, classes=self.ar.config.classes)
+            if preset.tokenizer == self.tokenizer.config and (self.ar is None or self.ar.config == ar):
+                return f"preset {name}"
+        return "no preset"
+
+    def __copy__(self) -> "AliTok":
+        """A second model with the same parts: either may lose or exchange one of its own without the other."""
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self), _modules=self._modules.copy())  # torch's would share the dict
+        return other
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.tokenizer.quantizer.codebook.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are, but for the codebook, which is always float32."""
+        return self.tokenizer.encoder.queries.dtype
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
         """Write a checkpoint folder: config.json and one safetensors file a part, in half precision.
@@ -128,10 +166,10 @@ class AliTok:
         Text is taken for a name first and then for a number, see `class_names.label_of`; ValueError names an unknown
         class.
         """
-        classes = plain(classes)
-        if isinstance(classes, str | int | float):
-            classes = [classes]
-        found = [label_of(entry, self.classes) for entry in classes]
+        given: Any = plain(classes)
+        if isinstance(given, str | int | float):
+            given = [given]
+        found = [label_of(entry, self.classes) for entry in given]
         return torch.tensor(found, dtype=torch.long, device=self.device)
 
     def stream(
@@ -140,17 +178,17 @@ class AliTok:
         seed: int | Sequence[int] | Tensor = 0,
         prompt_ids: Tensor | None = None,
         fast: bool = True,
-        **settings: float | int | None,
+        **settings: Any,
     ) -> Iterator[Step]:
-        """Draw token by token: an iterator of Steps (index, ids (B, index + 1), entropy (B,) in nats).
+        """Sample token by token: an iterator of Steps (index, ids (B, index + 1), entropy (B,) in nats).
 
         Picture i uses seed + i, or give one seed for each. `settings` are fields of Sampling (guidance, power,
         temperature, top_k, top_p); one that is absent or None is the checkpoint's own. Numbers of numpy and torch are
-        taken as Python's. Prompt ids (B, t) are kept and continued. `fast` draws from recorded steps where there is a
+        taken as Python's. Prompt ids (B, t) are kept and continued. `fast` uses recorded steps where there is a
         CUDA GPU (fast/steps.py). Raises ValueError at once for a bad argument or a checkpoint without an AR model.
         """
         if self.ar is None:
-            raise ValueError("this checkpoint has no AR model, so it cannot draw")
+            raise ValueError("this checkpoint has no AR model, so it cannot sample")
         labels = self.labels(classes)
         seeds = seed_of_each(seed, len(labels))
         unknown = settings.keys() - asdict(self.sampling).keys()
@@ -158,37 +196,26 @@ class AliTok:
             raise TypeError(f"stream() got an unexpected argument {min(unknown)!r}")
         sampling = replace(self.sampling, **{key: value for key, value in settings.items() if value is not None})
         if prompt_ids is not None:
-            prompt_ids = self._check_prompt(prompt_ids, len(labels))
+            prompt_ids = _checked_prompt(prompt_ids, len(labels), self.ar.config).to(self.device, torch.long)
         if fast and self.device.type == "cuda":
             from .fast.steps import generate as generate_fast
 
             return generate_fast(self.ar, labels, seeds, sampling, prompt_ids)
         return generate(self.ar, labels, seeds, sampling, prompt_ids)
 
-    def _check_prompt(self, ids: Tensor, pictures: int) -> Tensor:
-        config = self.ar.config
-        if ids.ndim != 2 or len(ids) != pictures or ids.shape[1] > config.tokens or ids.is_floating_point():
-            raise ValueError(
-                f"prompt_ids have shape {tuple(ids.shape)}; they must be whole numbers of shape"
-                f" ({pictures}, t) with t at most {config.tokens}"
-            )
-        if ids.numel() and not (ids.min() >= 0 and ids.max() < config.codebook_size):
-            raise ValueError(f"prompt_ids must be whole numbers from 0 to {config.codebook_size - 1}")
-        return ids.to(self.device, torch.long)
-
     def sample(
         self,
         classes: Sequence[str | int] | Tensor | str | int,
         seed: int | Sequence[int] | Tensor = 0,
         prompt_ids: Tensor | None = None,
-        **settings: float | int | None,
+        **settings: Any,
     ) -> Tensor:
-        """Draw pictures of classes (names or indices) with the best decoder; arguments as for `stream`.
+        """Sample pictures of classes (names or numbers) and decode them with the best decoder; arguments as `stream`.
 
         Returns (B, 3, S, S) in [0, 1]. The same seed gives the same picture on the same kind of device, alone or
         in any batch.
         """
-        ids = prompt_ids
+        ids = torch.empty(0) if prompt_ids is None else prompt_ids
         for step in self.stream(classes, seed, prompt_ids, **settings):
             ids = step.ids
         return self.tokenizer.decode(ids.to(self.device))
@@ -199,3 +226,15 @@ class AliTok:
         # differs: values are rounded to 8 bits, the official code truncates them
         data = (pixels.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
         return [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in data]
+
+
+def _checked_prompt(ids: Tensor, pictures: int, config: ARConfig) -> Tensor:
+    """The prompt ids (pictures, t); ValueError for others."""
+    if ids.ndim != 2 or len(ids) != pictures or ids.shape[1] > config.tokens or ids.is_floating_point():
+        raise ValueError(
+            f"prompt_ids have shape {tuple(ids.shape)}; they must be whole numbers of shape"
+            f" ({pictures}, t) with t at most {config.tokens}"
+        )
+    if ids.numel() and not (ids.min() >= 0 and ids.max() < config.codebook_size):
+        raise ValueError(f"prompt_ids must be whole numbers from 0 to {config.codebook_size - 1}")
+    return ids

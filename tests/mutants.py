@@ -237,7 +237,7 @@ SAMPLING = _of(
     ("return -noise", "return noise", "codes come as often as they should"),
     ("noise[:, index]", "noise[:, 0]", "a token has its own noise"),
     ("manual_seed(seed))", "manual_seed(0))", "a picture has its own seed"),
-    ("max(caches[0].used - 1, 0)", "caches[0].used", "the cache continues where it is"),
+    ("caches[0].used - 1 :", "caches[0].used :", "the cache continues where it is"),
     (
         "clamp_min_(1e-30)",
         "clamp_min_(1e-25)",
@@ -247,7 +247,7 @@ SAMPLING = _of(
 )
 
 LAYERS = _of(
-    "core/layers.py",
+    "core/layers.py measure/probe.py",
     "paper layers parity",
     ("self.dropout if self.training else 0.0", "0.0", "attention weights are dropped in training"),
     ("self.dropout if self.training else 0.0", "self.dropout", "and not in evaluation"),
@@ -287,15 +287,21 @@ QUANTIZER = _of(
     ("+ F.mse_loss(rows,", "+ 0 * F.mse_loss(rows,", "codes move to latents"),
     ("return latents + (rows - latents).detach(), ids", "return rows, ids", "gradients go straight through"),
     (".argmin(1)", ".argmax(1)", "the nearest code"),
-    ("- 2 * z @ e.T", "+ 2 * z @ e.T", "squared distance"),
-    ("+ e.square().sum(1)", "", "squared distance"),
+    ("- 2 * x @ codes.T", "+ 2 * x @ codes.T", "squared distance"),
+    ("+ codes.square().sum(1)", "", "squared distance"),
     ("lerp_(share, 1 - self.decay)", "lerp_(share, self.decay)", "usage follows slowly"),
-    ("z[torch.randint(len(z), (size,)", "z[torch.randint(1, (size,)", "each dead code draws its own latent"),
-    ("torch.exp(-10 * size", "torch.exp(10 * size", "a code in use stays"),
-    ("torch.exp(-10 * size", "torch.exp(-1 * size", "a code in use stays"),
+    ("torch.randint(len(latents), (codes,)", "torch.randint(1, (codes,)", "each dead code gets its own latent"),
+    ("torch.exp(-self.sharpness", "torch.exp(self.sharpness", "a code in use stays"),
+    ("sharpness = 10", "sharpness = 1", "a code in use stays"),
     ("* self.usage / (1 - self.decay)", "* self.usage", "usage is measured in its own decay"),
-    ("(1 - self.decay) - 1e-3", "(1 - self.decay)", "a dead code keeps a thousandth"),
-    ("(1 - a) * self.codebook + a * anchors", "a * self.codebook + (1 - a) * anchors", "dead codes move, others stay"),
+    ("(1 - self.decay) - self.epsilon", "(1 - self.decay)", "a dead code keeps a thousandth"),
+    ("epsilon = 1e-3", "epsilon = 1e-2", "a dead code keeps a thousandth"),
+    (
+        "(1 - move) * self.codebook + move * anchors",
+        "move * self.codebook + (1 - move) * anchors",
+        "dead codes move, others stay",
+    ),
+    ("else x.to(y.device)", "else y", "the codebook stays float32"),
     ("trunc_normal_(self.codebook, std=0.02)", "trunc_normal_(self.codebook, std=0.2)", "initialisation"),
     ("persistent=False", "persistent=True", "usage stays out of checkpoints"),
 )
@@ -324,8 +330,16 @@ TOKENIZER = _of(
         "a conventional decoder differs from a causal one by its mask",
     ),
     ("x[:, 1 : 1 + prefix], 1, prefix)", "x[:, 1 : 1 + prefix].flip(1), 1, prefix)", "order of the prefix"),
-    ("self.quantizer(latents)[1]", "self.quantizer(latents.roll(1, 1))[1]", "ids in the order of the tokens"),
+    ("queries.dtype)))[1]", "queries.dtype)).roll(1, 1))[1]", "ids in the order of the tokens"),
     ("self.head(x[", "(self.aux_head or self.head)(x[", "pictures come from the head of pictures"),
+)
+
+PROBE = _of(
+    "measure/probe.py",
+    "probe",
+    ("if outer is None else outer(q, k, v)", "", "recording inside recording"),
+    ('vars(layer).pop("attend", None)', "pass", "after recording a model is as it was"),
+    ("patchwise.diagonal().T", "patchwise[0].expand(patches, -1)", "a patch's own pixels are asked about"),
 )
 
 AR = _of(
@@ -462,7 +476,7 @@ OTHERS = [
         "paper shapes tokenizer",
         ("dropout: float = 0.1", "dropout: float = 0.0", "dropout of the paper"),
         ("1 + self.grid if self.prefix", "self.grid if self.prefix", "prefix tokens"),
-        ("1000, 16.0, 1.8", "1000, 1.8, 16.0", "guidance of the paper"),
+        ("ARConfig(), 16.0, 1.8", "ARConfig(), 1.8, 16.0", "guidance of the paper"),
         ("buffer_tokens: int = 32", "buffer_tokens: int = 64", "buffer tokens of the official code"),
     ),
     *_of(
@@ -486,6 +500,8 @@ OTHERS = [
     *_of(
         "files.py machine.py model.py store/find.py store/folder.py core/sampling.py",
         "model sampling",
+        ("self.eval()", "pass", "a new model has no dropout"),
+        ("_modules=self._modules.copy()", "_modules=self._modules", "a shallow copy has parts of its own"),
         ("clamp(0, 1) * 255).round()", "clamp(0, 1) * 255)", "8 bits are rounded"),
         ("list(range(first, first + pictures))", "[first] * pictures", "a picture has its own seed"),
     ),
@@ -508,5 +524,5 @@ OTHERS = [
 
 MUTANTS: list[Mutant] = [
     *(LOSSES + PERCEPTUAL + TOKENIZER_TASK + AR_TASK + FIT + BUILD + SOURCES + SAMPLING + LAYERS),
-    *(QUANTIZER + TOKENIZER + AR + METRICS + DATA + ABLATION + WEIGHTS + SETTINGS + OTHERS),
+    *(QUANTIZER + TOKENIZER + PROBE + AR + METRICS + DATA + ABLATION + WEIGHTS + SETTINGS + OTHERS),
 ]

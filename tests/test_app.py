@@ -282,7 +282,7 @@ def test_partial_pictures_of_a_causal_decoder():
     model = models.get_model(MAIN)
     tokenizer, config = model.tokenizer, model.tokenizer.config
     ids = torch.randint(0, config.codebook_size, (2, config.tokens), generator=torch.Generator().manual_seed(0))
-    full, aux = tokenizer.decode(ids, 1, return_aux=True)
+    full, aux = tokenizer.decode_with_prefix(ids)
     side = config.patch_size
 
     def patch(pixels: torch.Tensor, index: int) -> torch.Tensor:

@@ -8,10 +8,13 @@ import pytest
 import torch
 from conftest import small_ar, small_tokenizer
 
+from alitok_lite import AliTok
 from alitok_lite.core.ar import ARModel
 from alitok_lite.core.sampling import Sampling
 from alitok_lite.core.sampling import generate as generate_plainly
+from alitok_lite.core.tokenizer import Tokenizer
 from alitok_lite.fast import steps as fast_steps
+from alitok_lite.measure import probe
 from alitok_lite.study import techniques
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -47,7 +50,7 @@ def test_a_failure_draws_plainly_with_one_warning(monkeypatch):
     ar = model("cpu")
     monkeypatch.setattr("alitok_lite.fast.steps.applies", lambda ar, rows: ar not in fast_steps._broken)
     monkeypatch.setattr("alitok_lite.fast.steps._drawer", lambda *_: 1 / 0)
-    with pytest.warns(RuntimeWarning, match="drawing plainly.*division"):
+    with pytest.warns(RuntimeWarning, match="without recorded steps, which failed: .*division"):
         first = drawn(fast_steps.generate, ar, [1], Sampling())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -198,8 +201,10 @@ def test_memory_is_bounded_and_given_back(monkeypatch):
 @on_gpu
 def test_attention_maps_need_the_plain_path():
     ar = model()
-    ar.blocks[0].attention.keep_maps = True
-    assert not fast_steps.applies(ar, 2)
+    assert fast_steps.applies(ar, 2)
+    with probe.record_attention(AliTok(Tokenizer(small_tokenizer()), ar)):
+        assert not fast_steps.applies(ar, 2)
+    assert fast_steps.applies(ar, 2)
 
 
 @on_gpu

@@ -5,7 +5,21 @@ import torch
 from conftest import small_ar, small_tokenizer
 
 from alitok_lite.core.ar import ARModel
-from alitok_lite.core.layers import Attention, KVCache, causal_mask, manual_attention, rope_table, rotate
+from alitok_lite.core.layers import Attention, KVCache, causal_mask, rope_table, rotate
+from alitok_lite.measure.probe import manual_attention
+
+
+def written_out(layer):
+    """Makes a layer attend by the form that is written out; returns a list of the weights of its calls."""
+    found = []
+
+    def attend(q, k, v):
+        y, weights = manual_attention(q, k, v, layer.causal)
+        found.append(weights)
+        return y
+
+    layer.attend = attend
+    return found
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -15,11 +29,11 @@ def test_manual_attention_equals_fused(device, causal, qk_norm):
     layer = Attention(16, 4, causal, qk_norm).to(device).eval()
     x = torch.randn(2, 9, 16, device=device)
     fused = layer(x)
-    layer.keep_maps = True
+    maps = written_out(layer)
     torch.testing.assert_close(layer(x), fused, atol=1e-5, rtol=0)
-    assert layer.maps.shape == (2, 4, 9, 9)
-    torch.testing.assert_close(layer.maps.sum(-1), torch.ones(2, 4, 9, device=device))
-    assert (layer.maps.triu(1) == 0).all() == causal
+    assert len(maps) == 1 and maps[0].shape == (2, 4, 9, 9)
+    torch.testing.assert_close(maps[0].sum(-1), torch.ones(2, 4, 9, device=device))
+    assert (maps[0].triu(1) == 0).all() == causal
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -29,8 +43,8 @@ def test_half_precision_attends_in_float32(device, dtype, causal):
     q, k, v = (2 * torch.randn(3, 2, 4, 50, 32, generator=torch.Generator().manual_seed(3))).to(device, dtype)
     exact, weights = manual_attention(q.float(), k.float(), v.float(), causal)
     assert weights.max(-1).values.mean() > 0.5  # steep: rounded scores would show
-    for layer.keep_maps in (False, True):
-        error = (layer._attend(q, k, v).float() - exact).norm() / exact.norm()
+    for y in (layer.attend(q, k, v), manual_attention(q, k, v, causal)[0]):
+        error = (y.float() - exact).norm() / exact.norm()
         assert error < torch.finfo(dtype).eps / 2
 
 
@@ -81,11 +95,11 @@ def test_every_query_scores_the_class_token_zero(device):
     """A zero rotation makes the class token's key zero, so its weight is that of a score of exactly 0."""
     torch.manual_seed(3)
     layer = Attention(8, 1, causal=True, qk_norm=True).to(device).eval()
-    layer.keep_maps = True
+    maps = written_out(layer)
     table = rope_table(2, 2, 8).to(device)
     x = torch.randn(1, 7, 8, device=device)
     layer(x, table)
-    before = layer.maps[0, 0, :, 0].clone()
+    before = maps[0][0, 0, :, 0]
     q, k, v = layer.qkv(x).chunk(3, -1)
     q, k = rotate(layer.q_norm(q), table), rotate(layer.k_norm(k), table)
     assert (k[:, 0] == 0).all()

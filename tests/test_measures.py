@@ -68,10 +68,10 @@ def test_conventional_decoder_differs_from_a_causal_one_by_its_mask_alone():
     assert len(Decoder(small_tokenizer(**sizes), causal=False).extra_tokens) == 4
     plain.load_state_dict(causal.state_dict())
     codes = torch.randn(1, 4, 4)
-    assert not torch.allclose(plain(codes)[0], causal(codes)[0])
+    assert not torch.allclose(plain(codes), causal(codes))
     for block in plain.blocks:
         block.attention.causal = True
-    assert torch.equal(plain(codes)[0], causal(codes)[0])
+    assert torch.equal(plain(codes), causal(codes))
 
 
 @pytest.mark.parametrize(("difference", "holds"), [(0.7, False), (1.01, True), (-2.0, False)])

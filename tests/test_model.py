@@ -1,7 +1,9 @@
 """Checkpoint folders: what is saved comes back, and damage is named in one sentence."""
 
+import copy
 import json
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 from conftest import CLASSES, small_ar, small_model, small_tokenizer
 from test_files import device as device_node
 
-from alitok_lite import AliTok
+from alitok_lite import PRESETS, AliTok
 from alitok_lite.core.ar import ARModel
 from alitok_lite.core.sampling import Sampling
 from alitok_lite.core.tokenizer import Tokenizer
@@ -169,6 +171,105 @@ def test_labels_take_one_class_or_several(model):
         assert model.labels(classes).tolist() == [2]
     assert model.labels(["1", 1, "0", 0]).tolist() == [0, 1, 1, 0]
     assert model.labels([]).shape == (0,)
+
+
+# ---------------------------------------------------------------- a torch module
+
+
+def sampled(model):
+    return [*model.stream(["sea", "tree"], seed=3, guidance=2.0)][-1].ids
+
+
+def test_weights_travel_by_state_dict():
+    first, second = small_model(), AliTok(Tokenizer(small_tokenizer(), (1, 2)), ARModel(small_ar(small_tokenizer())))
+    second.classes = CLASSES
+    state = first.state_dict()
+    assert {".".join(key.split(".")[: 1 + key.startswith("tokenizer")]) for key in state} == {
+        *("tokenizer.encoder", "tokenizer.quantizer", "tokenizer.decoder1", "tokenizer.decoder2", "ar")
+    }
+    assert not torch.equal(sampled(first), sampled(second))
+    assert str(second.load_state_dict(state)) == "<All keys matched successfully>"
+    assert torch.equal(sampled(first), sampled(second))
+    assert torch.equal(first.sample(["sea"]), second.sample(["sea"]))
+
+
+def test_parameters_are_those_of_the_parts(model):
+    parts = {
+        **dict(model.tokenizer.named_parameters(prefix="tokenizer")),
+        **dict(model.ar.named_parameters(prefix="ar")),
+    }
+    assert dict(model.named_parameters()).keys() == parts.keys() == model.state_dict().keys()
+    alone = small_model((2,))
+    alone.ar = None
+    assert not any(key.startswith(("ar.", "tokenizer.decoder1")) for key in alone.state_dict())
+
+
+def test_a_new_model_is_in_evaluation_mode_and_training_is_asked_for(folder):
+    for new in (AliTok.from_preset(PRESETS["tiny"]), AliTok.from_pretrained(folder, "cpu"), small_model()):
+        assert not any(module.training for module in new.modules())
+        assert all(module.training for module in new.train().modules())
+        assert new.to("cpu") is new and new.training  # as torch's own `to`
+        assert not new.eval().ar.training
+
+
+CASTS = {
+    "to(dtype)": lambda model: model.to(torch.bfloat16),
+    "to(device, dtype)": lambda model: model.to("cpu", torch.bfloat16),
+    "to(keywords)": lambda model: model.to(device="cpu", dtype=torch.float16),
+    "half": lambda model: model.half(),
+    "bfloat16": lambda model: model.bfloat16(),
+    "part": lambda model: model.tokenizer.half() and model,
+}
+
+
+@pytest.mark.parametrize("cast", CASTS)
+def test_a_cast_leaves_codebook_and_ids_alone(cast, device):
+    model = small_model().to(device)
+    quantizer, ids = model.tokenizer.quantizer, torch.randint(16, (2, 7), device=device)
+    latents = quantizer.lookup(ids) + 0.1 * torch.randn(2, 7, 4, device=device)
+    codebook, usage, found = quantizer.codebook.detach().clone(), quantizer.usage.clone(), quantizer(latents)[1]
+    assert not torch.equal(codebook, codebook.half().float())
+    assert CASTS[cast](model) is model and model.dtype in (torch.float16, torch.bfloat16)
+    assert quantizer.codebook.dtype == quantizer.usage.dtype == torch.float32
+    assert torch.equal(quantizer.codebook, codebook) and torch.equal(quantizer.usage, usage)
+    assert torch.equal(quantizer(latents)[1], found)
+    assert torch.equal(model.float().tokenizer.quantizer.codebook, codebook)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_have_weights_of_their_own(again):
+    first = small_model()
+    first.info = {"a": 1}
+    second = again(first)
+    assert second.classes == first.classes and second.sampling == first.sampling and second.info == {"a": 1}
+    assert torch.equal(sampled(first), sampled(second))
+    torch.nn.init.zeros_(second.ar.output.weight)
+    assert not torch.equal(sampled(first), sampled(second))
+
+
+def test_a_shallow_copy_shares_weights_but_not_parts():
+    first = small_model()
+    second = copy.copy(first)
+    assert second.tokenizer is first.tokenizer and second.ar is first.ar
+    second.ar = None
+    assert first.ar is not None and not second.state_dict().keys() & {"ar.norm.weight"}
+
+
+def test_the_text_of_a_model_is_short_and_tells_its_sizes(model):
+    text = repr(model)
+    assert len(text.splitlines()) == 3 and str(model) == text
+    for part in ("no preset", "32 px", "7 tokens (3 prefix, 4 image)", "16 codes", "class names: 3", "torch.float32"):
+        assert part in text
+    assert model.device.type in text and f"{sum(p.numel() for p in model.ar.parameters()):,} (AR model)" in text
+    model.ar = model.tokenizer.decoder2 = None
+    assert "AR model" not in repr(model) and "bidirectional" not in repr(model)
+    with torch.device("meta"):
+        named = [repr(AliTok.from_preset(PRESETS[name], ["x"])) for name in ("scenes", "alitok-l")]
+    assert "preset scenes, 64 px, class names: 1" in named[0] and ", meta, torch.float32" in named[0]
+    assert "preset alitok-l, 256 px" in named[1]
+
+
+# ---------------------------------------------------------------- damage
 
 
 PARTS = ["encoder", "decoder1", "decoder2", "ar"]

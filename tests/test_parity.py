@@ -43,7 +43,7 @@ def test_latents_and_ids(fixture, tokenizer):
 def test_pixels_of_both_stages(fixture, tokenizer):
     ids = fixture["tokenizer.out.ids"].long()
     close(tokenizer.decode(ids)[:, :, ::4, ::4], fixture["tokenizer.out.pixels_every_4th"], 1e-6)
-    pixels, aux = tokenizer.decode(ids, stage=1, return_aux=True)
+    pixels, aux = tokenizer.decode_with_prefix(ids)
     close(pixels[:, :, ::4, ::4], fixture["stage1.out.pixels_every_4th"], 1e-6)
     strip = torch.cat(list(aux.unbind(1)), -1)  # (B, 3, p, K * p)
     close(strip[..., ::4, ::4], fixture["stage1.out.aux_pixels_every_4th"], 1e-6)

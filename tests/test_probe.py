@@ -24,7 +24,7 @@ def pixels():
 
 def state(model):
     layers = [layer for layers in probe._attentions(model).values() for layer in layers]
-    return [(layer.keep_maps, layer.maps, len(layer._forward_hooks)) for layer in layers]
+    return [(dict(vars(layer)), len(layer._forward_hooks)) for layer in layers]
 
 
 # ---------------------------------------------------------------- sequences
@@ -109,17 +109,17 @@ def test_recorded_maps_are_those_of_the_layers(small, pixels):
     assert not torch.equal(maps["causal"][0], maps["causal"][1])
 
 
-def test_recording_ends_with_an_exception_and_keeps_what_was_kept(small, pixels):
-    layer = small.tokenizer.encoder.blocks[1].attention
-    layer.keep_maps, layer.maps = True, "mine"
-    before = state(small)
-    try:
-        with pytest.raises(RuntimeError, match="stop"), probe.record_attention(small):
-            small.tokenizer.encode(pixels)
-            raise RuntimeError("stop")
-        assert state(small) == before
-    finally:
-        layer.keep_maps, layer.maps = False, None
+def test_recording_ends_with_an_exception_and_keeps_what_was_kept(pixels):
+    model = small_model(image_size=64)
+    layer, calls = model.tokenizer.encoder.blocks[1].attention, []
+    method = layer.attend
+    layer.attend = lambda *qkv: calls.append(1) or method(*qkv)
+    before = state(model)
+    with pytest.raises(RuntimeError, match="stop"), probe.record_attention(model) as maps:
+        assert all("attend" in vars(other) for layers in probe._attentions(model).values() for other in layers)
+        model.tokenizer.encode(pixels)
+        raise RuntimeError("stop")
+    assert state(model) == before and len(maps["encoder"]) == 2 and calls == [1]
 
 
 def test_recording_inside_recording_and_while_drawing(small):
@@ -188,9 +188,7 @@ def test_jacobian_equals_the_exact_one():
     tokenizer = model.tokenizer
     with torch.no_grad():
         codes = tokenizer.quantizer.lookup(tokenizer.encode(pixels).clone())
-    exact = torch.autograd.functional.jacobian(lambda c: tokenizer.decoder1(c)[0], codes)[
-        0, :, :, :, 0
-    ]  # (3, 8, 8, T, d)
+    exact = torch.autograd.functional.jacobian(lambda c: tokenizer.decoder1(c), codes)[0, :, :, :, 0]  # (3, 8, 8, T, d)
     exact = exact.view(3, 2, 4, 2, 4, 7, 4).square().sum((0, 2, 4, 6)) / (
         48 * 4
     )  # (2, 2, T): per unit of step, per pixel

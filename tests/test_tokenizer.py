@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import small_model, small_tokenizer
+from conftest import small_ar, small_model, small_tokenizer
 
 from alitok_lite.core.losses import LossWeights, adversarial_loss, prefix_target, reconstruction_losses
 from alitok_lite.core.quantizer import VectorQuantizer
@@ -12,7 +12,7 @@ from alitok_lite.core.tokenizer import Decoder, Tokenizer
 def dependencies(decoder, config, device):
     """Boolean (G*G patches, T tokens) from the Jacobian: which code moves which patch."""
     codes = torch.randn(1, config.tokens, config.code_dim, device=device, requires_grad=True)
-    pixels, _ = decoder(codes)
+    pixels = decoder(codes)
     p, rows = config.patch_size, []
     for i in range(config.grid**2):
         row, column = divmod(i, config.grid)
@@ -47,11 +47,11 @@ def test_causality_of_ids_by_perturbation(model, device):
     """The same through the public interface, prefix outputs included."""
     tokens, prefix = model.tokenizer.config.tokens, model.tokenizer.config.prefix_tokens
     ids = torch.randint(16, (1, tokens), device=device)
-    before, aux = model.tokenizer.decode(ids, 1, return_aux=True)
+    before, aux = model.tokenizer.decode_with_prefix(ids)
     for position in range(tokens):
         changed = ids.clone()
         changed[0, position] = (ids[0, position] + 1) % 16
-        after, aux2 = model.tokenizer.decode(changed, 1, return_aux=True)
+        after, aux2 = model.tokenizer.decode_with_prefix(changed)
         outputs = torch.cat([aux[0].flatten(1), patches(before)]), torch.cat([aux2[0].flatten(1), patches(after)])
         moved = (outputs[0] - outputs[1]).abs().amax(1) > 1e-7
         assert moved.tolist() == [i >= position for i in range(tokens)], (position, prefix)
@@ -122,6 +122,36 @@ def test_many_dead_codes_spread_over_the_latents(device):
     assert len(quantizer(z)[1].unique()) > 40
 
 
+def test_one_pass_of_the_decoder_gives_pixels_and_prefix_outputs():
+    """In training and for the decoder with its prefix outputs; and what is decoded is one tensor, always."""
+    tokenizer, passes = small_model().tokenizer, []
+    tokenizer.decoder1.norm_out.register_forward_hook(lambda *_: passes.append(1))
+    pixels, ids = torch.rand(2, 3, 32, 32), torch.randint(16, (2, 7))
+    output = tokenizer(pixels, 1)
+    assert passes == [1] and output.aux.shape == (2, 3, 3, 16, 16)
+    decoded, prefix = tokenizer.decode_with_prefix(ids)
+    assert passes == [1, 1] and torch.equal(decoded, tokenizer.decode(ids, 1))
+    assert torch.equal(tokenizer.decoder1(tokenizer.quantizer.lookup(ids)), decoded)
+    assert torch.equal(tokenizer.decoder1.outputs(tokenizer.quantizer.lookup(ids))[1], prefix)
+    assert tokenizer(pixels, 2).aux is None
+    for stage in (None, 1, 2):
+        assert tokenizer.decode(ids, stage).shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("cast", [lambda m: m.half(), lambda m: m.to(torch.bfloat16), lambda m: m.double()])
+def test_codes_stay_float32(cast):
+    quantizer = VectorQuantizer(16, 4)
+    latents = torch.randn(2, 5, 4)
+    quantizer.revive(latents, quantizer(latents)[1])
+    before = {"codebook": quantizer.codebook.detach().clone(), "usage": quantizer.usage.clone()}
+    assert not torch.equal(before["codebook"], before["codebook"].bfloat16().float())
+    cast(quantizer)
+    for name, old in before.items():
+        assert getattr(quantizer, name).dtype == torch.float32 and torch.equal(getattr(quantizer, name), old)
+    assert isinstance(quantizer.codebook, torch.nn.Parameter)
+    assert quantizer.to("meta").codebook.is_meta and quantizer.usage.is_meta  # they do move
+
+
 def test_usage_stays_out_of_checkpoints():
     assert set(VectorQuantizer(8, 2).state_dict()) == {"codebook"}
 
@@ -161,6 +191,7 @@ def test_adversarial_gradient_has_the_asked_size():
 def test_mistakes_name_the_value():
     tokenizer = small_model((1,)).tokenizer
     ids = torch.zeros(1, 7, dtype=torch.long)
+    assert small_ar(small_tokenizer(), prefix_tokens=0).tokens == 4
     for call, words in (
         (lambda: tokenizer.encode(torch.rand(1, 3, 64, 64)), r"\(1, 3, 64, 64\).*\(B, 3, 32, 32\)"),
         (lambda: tokenizer.encode(torch.full((1, 3, 32, 32), 1.5)), r"\[0, 1\]"),
@@ -170,10 +201,14 @@ def test_mistakes_name_the_value():
         (lambda: tokenizer.decode(ids + 16), "0 to 15"),
         (lambda: tokenizer.decode(ids - 1), "0 to 15"),
         (lambda: tokenizer.decode(ids.float()), "whole numbers"),
-        (lambda: small_model((2,)).tokenizer.decode(ids, return_aux=True), "stage 1"),
+        (lambda: small_model((2,)).tokenizer.decode_with_prefix(ids), r"no decoder of stage 1.*\[2\]"),
+        (lambda: small_model((1,), prefix=False).tokenizer.decode_with_prefix(ids[:, :4]), "no prefix tokens"),
         (lambda: Tokenizer(small_tokenizer(aligned=False), (1, 2)), "no causal decoder"),
         (lambda: small_tokenizer(image_size=40), "image_size 40 must be a multiple of patch_size 16"),
-        (lambda: small_tokenizer(encoder_depth=0), "encoder_depth is 0"),
+        (lambda: small_tokenizer(encoder_depth=0), "encoder_depth is 0; it must be a whole number of 1 or more"),
+        (lambda: small_tokenizer(prefix=1), "prefix is 1; it must be true or false"),
+        (lambda: small_ar(small_tokenizer(), prefix_tokens=-1), "prefix_tokens is -1; .* a whole number of 0 or more"),
+        (lambda: small_ar(small_tokenizer(), dropout=1), "dropout is 1; it must be a number from 0 up to 1"),
         (lambda: small_tokenizer(codebook_size=True), "codebook_size is True"),
     ):
         with pytest.raises(ValueError, match=words):

@@ -30,7 +30,7 @@ def given():
     model = small_model(image_size=64)
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     ids = model.tokenizer.encode(pixels)
-    decoded, aux = model.tokenizer.decode(ids, 1, return_aux=True)
+    decoded, aux = model.tokenizer.decode_with_prefix(ids)
     return SimpleNamespace(
         model=model,
         config=model.tokenizer.config,

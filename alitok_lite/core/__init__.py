@@ -1,6 +1,7 @@
-"""The paper: sizes, layers, the quantizer, the tokenizer, the AR model, the losses and sampling.
+"""The paper, in seven files that import nothing else of the package. Read them in this order:
 
-Read it first, in this order; it imports nothing else of the package.
+config (sizes), layers (attention, rotary positions), quantizer, tokenizer, losses (how the tokenizer is trained),
+ar (the model of its tokens), sampling. Shapes stand beside the tensors, in the letters that config.py explains.
 """
 
 from .ar import ARModel

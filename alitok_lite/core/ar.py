@@ -11,7 +11,7 @@ class ARModel(nn.Module):
     """Predicts every id from the class and the ids before it.
 
     RMSNorm (eps 1e-5), SwiGLU, QK-norm before RoPE (1D on the prefix, 2D on the image); a class is an ordinary
-    embedding row in front. Source: paper.md, AR model; official.md, forward passes.
+    embedding row in front.
 
     Shape: ARModel(config)((2, 5), (2,)) -> (2, 5, 16)
     """
@@ -28,7 +28,7 @@ class ARModel(nn.Module):
         # A plain attribute, not a buffer: it must stay float32 and off the meta device, and out of checkpoints.
         self._rope = rope_table(config.prefix_tokens, config.grid, config.width // config.heads)
         self.apply(self._initialise)
-        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.weight)  # a fresh model predicts all codes alike: its loss begins at log V
 
     @staticmethod
     def _block(config: ARConfig) -> Block:
@@ -74,4 +74,5 @@ class ARModel(nn.Module):
             raise ValueError(f"ids have {ids.shape[1]} tokens; this model takes 1 to {self.config.tokens}")
         if labels is None:
             labels = torch.full((len(ids),), self.config.classes, device=ids.device)
+        # The class token predicts the first id, so the last one is predicted but never read.
         return self.transform(torch.cat([self.embed_class(labels), self.embedding(ids[:, :-1])], 1))

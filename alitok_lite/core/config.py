@@ -4,13 +4,12 @@ Letters used in the whole package: B batch, S image side in pixels, p patch side
 K = 1 + G prefix tokens (0 when off), T = K + G*G tokens, D width, H heads, V codebook size, C classes.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
+from typing import Any
 
-_ALLOWED = {int: "a whole number of 1 or more", bool: "true or false", float: "a number from 0 up to 1"}
 
-
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """A single number of numpy or torch as Python's int, float or bool; anything else as it is."""
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
@@ -19,24 +18,24 @@ def plain(value: object) -> object:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
-def _check(config: object, divisible: list[tuple[str, str]]) -> None:
-    """Raise a ValueError that names the field unless sizes are positive and divide as the model needs."""
-    for field in fields(config):
-        value = plain(getattr(config, field.name))
-        object.__setattr__(config, field.name, value)
-        if field.type is bool:
-            right = isinstance(value, bool)
-        elif field.type is int:
-            right = type(value) is int and value >= (0 if field.name == "prefix_tokens" else 1)
+def _check(config: Any, *multiples: tuple[str, str]) -> None:
+    """Raise a ValueError that names the field unless all values are allowed and the first of a pair is a multiple."""
+    name = type(config).__name__
+    for item in fields(config):
+        value, least = plain(getattr(config, item.name)), item.metadata.get("least", 1)
+        object.__setattr__(config, item.name, value)  # the dataclass is frozen
+        if isinstance(item.default, bool):  # a default is of the kind that the field holds
+            right, allowed = isinstance(value, bool), "true or false"
+        elif isinstance(item.default, int):
+            right, allowed = type(value) is int and value >= least, f"a whole number of {least} or more"
         else:
-            right = type(value) in (int, float) and 0 <= value < 1
+            right, allowed = type(value) in (int, float) and 0 <= value < 1, "a number from 0 up to 1"
         if not right:
-            allowed = _ALLOWED[field.type]
-            raise ValueError(f"{type(config).__name__}: {field.name} is {value!r}; it must be {allowed}")
-    for whole, part in divisible:
+            raise ValueError(f"{name}: {item.name} is {value!r}; it must be {allowed}")
+    for whole, part in multiples:
         a, b = getattr(config, whole), getattr(config, part)
         if a % b:
-            raise ValueError(f"{type(config).__name__}: {whole} {a} must be a multiple of {part} {b}")
+            raise ValueError(f"{name}: {whole} {a} must be a multiple of {part} {b}")
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,8 @@ class TokenizerConfig:
     buffer_tokens: int = 32  # extra learned tokens in front of the bidirectional decoder's input
 
     def __post_init__(self) -> None:
-        _check(
-            self,
-            [
-                ("image_size", "patch_size"),
-                ("encoder_width", "encoder_heads"),
-                ("decoder_width", "decoder_heads"),
-            ],
-        )
+        heads = ("encoder_width", "encoder_heads"), ("decoder_width", "decoder_heads")
+        _check(self, ("image_size", "patch_size"), *heads)
 
     @property
     def grid(self) -> int:
@@ -91,7 +84,7 @@ class ARConfig:
 
     codebook_size: int = 4096  # V
     grid: int = 16  # G
-    prefix_tokens: int = 17  # K
+    prefix_tokens: int = field(default=17, metadata={"least": 0})  # K
     classes: int = 1000  # C; label C is the null class of classifier-free guidance
     width: int = 768
     depth: int = 24
@@ -100,12 +93,10 @@ class ARConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        _check(self, [("width", "heads")])
-        if self.width // self.heads % 4:
-            raise ValueError(
-                f"ARConfig: width {self.width} over {self.heads} heads is {self.width // self.heads};"
-                " 2D RoPE needs a multiple of 4"
-            )
+        _check(self, ("width", "heads"))
+        d = self.width // self.heads
+        if d % 4:
+            raise ValueError(f"ARConfig: width {self.width} over {self.heads} heads is {d}; RoPE needs a multiple of 4")
 
     @property
     def tokens(self) -> int:
@@ -123,62 +114,45 @@ class Preset:
     power: float = 1.0
 
 
-def _preset(tokenizer: TokenizerConfig, classes: int, guidance: float, power: float, **ar: int | float) -> Preset:
-    """A preset whose AR model takes its vocabulary and geometry from the tokenizer."""
-    shared = {"codebook_size": tokenizer.codebook_size, "grid": tokenizer.grid}
-    shared |= {"prefix_tokens": tokenizer.prefix_tokens, "classes": classes}
-    return Preset(tokenizer, ARConfig(**shared, **ar), guidance, power)
+def _fitted(preset: Preset) -> Preset:
+    """The preset with its AR model's vocabulary and geometry taken from the tokenizer."""
+    shared = {name: getattr(preset.tokenizer, name) for name in ("codebook_size", "grid", "prefix_tokens")}
+    return replace(preset, ar=replace(preset.ar, **shared))
 
 
-def resized(preset: Preset, **changes: int | bool) -> Preset:
+def resized(preset: Preset, **changes: Any) -> Preset:
     """A preset with other sizes of its tokenizer; the AR model's vocabulary and geometry follow.
 
     Raises ValueError for a name that is no field of TokenizerConfig, and for sizes that do not fit together.
     """
-    known = [field.name for field in fields(TokenizerConfig)]
+    known = [item.name for item in fields(TokenizerConfig)]
     for name in changes:
         if name not in known:
             raise ValueError(f"a tokenizer has no size {name!r}; choose from {', '.join(known)}")
-    tokenizer = replace(preset.tokenizer, **changes)
-    shared = {"codebook_size": tokenizer.codebook_size, "grid": tokenizer.grid}
-    return replace(preset, tokenizer=tokenizer, ar=replace(preset.ar, prefix_tokens=tokenizer.prefix_tokens, **shared))
+    return _fitted(replace(preset, tokenizer=replace(preset.tokenizer, **changes)))
+
+
+def _vit(part: str, width: int, depth: int, heads: int) -> dict[str, Any]:
+    """Sizes of the encoder or the decoders."""
+    return {f"{part}_width": width, f"{part}_depth": depth, f"{part}_heads": heads}
 
 
 _OFFICIAL = TokenizerConfig()
-_SCENES = TokenizerConfig(
-    image_size=64,
-    encoder_width=192,
-    encoder_depth=5,
-    encoder_heads=6,
-    decoder_width=224,
-    decoder_depth=5,
-    decoder_heads=7,
-    buffer_tokens=8,
-)
+_SCENES = TokenizerConfig(image_size=64, buffer_tokens=8, **_vit("encoder", 192, 5, 6), **_vit("decoder", 224, 5, 7))
 _PHOTOS = replace(_SCENES, patch_size=8, buffer_tokens=16)
-_TINY = TokenizerConfig(
-    image_size=64,
-    codebook_size=1024,
-    code_dim=16,
-    encoder_width=128,
-    encoder_depth=3,
-    encoder_heads=4,
-    decoder_width=128,
-    decoder_depth=3,
-    decoder_heads=4,
-    buffer_tokens=8,
-)
+_TINY = replace(_SCENES, codebook_size=1024, code_dim=16, **_vit("encoder", 128, 3, 4), **_vit("decoder", 128, 3, 4))
+_SMALL: dict[str, Any] = {"width": 224, "depth": 5, "heads": 7, "hidden": 592}  # of the AR model
 
 PRESETS: dict[str, Preset] = {
-    "alitok-b": _preset(_OFFICIAL, 1000, 16.0, 1.8, width=768, depth=24, heads=16, hidden=2048),
-    "alitok-l": _preset(_OFFICIAL, 1000, 6.0, 0.7, width=1024, depth=24, heads=16, hidden=2816),
-    "alitok-xl": _preset(_OFFICIAL, 1000, 13.0, 1.4, width=1280, depth=32, heads=16, hidden=3584),
+    "alitok-b": Preset(_OFFICIAL, ARConfig(), 16.0, 1.8),
+    "alitok-l": Preset(_OFFICIAL, ARConfig(width=1024, hidden=2816), 6.0, 0.7),
+    "alitok-xl": Preset(_OFFICIAL, ARConfig(width=1280, depth=32, hidden=3584), 13.0, 1.4),
     # The shipped checkpoint: the official compression (patch 16, 4096 codes x 32) on small pictures.
-    "scenes": _preset(_SCENES, 14, 1.0, 1.0, width=224, depth=5, heads=7, hidden=592),
+    "scenes": _fitted(Preset(_SCENES, ARConfig(classes=14, **_SMALL))),
     # Photographs show more than scenes: four times as many image tokens.
-    "photos": _preset(_PHOTOS, 24, 1.5, 1.0, width=224, depth=5, heads=7, hidden=592, dropout=0.15),
+    "photos": _fitted(Preset(_PHOTOS, ARConfig(classes=24, **_SMALL, dropout=0.15), 1.5)),
     # For a laptop: trains on one CPU core in about an hour.
-    "tiny": _preset(_TINY, 14, 1.0, 1.0, width=128, depth=3, heads=4, hidden=344),
+    "tiny": _fitted(Preset(_TINY, ARConfig(classes=14, width=128, depth=3, heads=4, hidden=344))),
 }
 
 # `scenes` without prefix tokens, equal in everything else: rows A and B of the paper's ablation.

@@ -7,29 +7,15 @@ from torch import Tensor, nn
 
 
 def causal_mask(queries: int, keys: int, device: torch.device | str = "cpu") -> Tensor:
-    """Who may look at whom: True where the query may see the key; the last query sees every key.
+    """Who may attend to whom: True where the query may see the key; the last query sees every key.
 
     Shape: causal_mask(3, 5) -> (3, 5)
     """
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
 
 
-def manual_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
-    """Attention written out, for when the weights are wanted; equals the fused form.
-
-    Returns the output (B, H, t, d) and the weights (B, H, t, keys), each row a distribution over keys.
-
-    Shape: manual_attention((2, 4, 3, 8), (2, 4, 5, 8), (2, 4, 5, 8), True) -> (2, 4, 3, 8), (2, 4, 3, 5)
-    """
-    scores = q.float() @ k.float().transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, H, t, keys)
-    if causal:
-        scores = scores.masked_fill(~causal_mask(q.shape[-2], k.shape[-2], q.device), float("-inf"))
-    weights = scores.softmax(-1)
-    return weights.to(v.dtype) @ v, weights
-
-
 class KVCache:
-    """Keys and values of one layer, written position by position into room reserved in advance."""
+    """Keys and values of one layer, in room reserved in advance: `cat` would copy all of them at every token."""
 
     def __init__(self, length: int) -> None:
         self.room, self.used = length, 0
@@ -50,21 +36,17 @@ class Attention(nn.Module):
     """Multi-head self-attention: plain for the tokenizer; with QK-norm, RoPE and a cache for the AR model.
 
     Scores and softmax are float32 inside, whatever the input: in the fused kernels too, which round the weights only.
-    Set `keep_maps` and the weights of the last call stay in `maps` (B, H, t, keys), by the manual path.
 
     Shape: Attention(16, 4)((2, 5, 16)) -> (2, 5, 16)
     """
 
-    def __init__(
-        self, width: int, heads: int, causal: bool = False, qk_norm: bool = False, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, width: int, heads: int, causal: bool = False, qk_norm: bool = False, dropout: float = 0) -> None:
         super().__init__()
         self.heads, self.causal, self.dropout = heads, causal, dropout
         self.qkv = nn.Linear(width, 3 * width)  # rows in order q, k, v
         self.q_norm = RMSNorm(width // heads) if qk_norm else nn.Identity()
         self.k_norm = RMSNorm(width // heads) if qk_norm else nn.Identity()
         self.out = nn.Linear(width, width)
-        self.keep_maps, self.maps = False, None
 
     def forward(self, x: Tensor, rope: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
         """x (B, t, D) -> (B, t, D); `rope` (t, d/2, 2) turns queries and keys, `cache` holds earlier ones."""
@@ -75,16 +57,13 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.append(k, v)  # (B, H, keys, d)
         # differs: the official tokenizer attends in float32; in half precision that only spares the weights a rounding
-        y = self._attend(q.to(v.dtype), k.to(v.dtype), v)
+        y = self.attend(q.to(v.dtype), k.to(v.dtype), v)
         return self.out(rearrange(y, "b h t d -> b t (h d)"))
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self.keep_maps:
-            y, self.maps = manual_attention(q, k, v, self.causal)
-            return y
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """softmax(q k^T / sqrt(d)) v, (B, H, t, d); fused, without the weights, for which see measure/probe.py."""
         # SDPA's is_causal is aligned to the upper left, which is wrong with a cache: then the mask is explicit.
-        square = q.shape[-2] == k.shape[-2]
-        mask = None
+        square, mask = q.shape[-2] == k.shape[-2], None
         if self.causal and not square and q.shape[-2] > 1:
             mask = causal_mask(q.shape[-2], k.shape[-2], q.device)
         dropout = self.dropout if self.training else 0.0
@@ -143,7 +122,7 @@ class RMSNorm(nn.Module):
 
 
 def rotate(x: Tensor, rope: Tensor) -> Tensor:
-    """Turn adjacent pairs of x (..., t, d) by the angles whose cos and sin are in rope (t, d/2, 2).
+    """Turn pairs of x (..., t, d), numbers 2j and 2j + 1, by the angles whose cos and sin are in rope (t, d/2, 2).
 
     Shape: rotate((2, 4, 5, 8), (5, 4, 2)) -> (2, 4, 5, 8)
     """
@@ -161,7 +140,7 @@ def rope_table(prefix_tokens: int, grid: int, head_dim: int) -> Tensor:
     """Cos and sin for class token, prefix (1D) and image (2D: first half of the pairs row, second column).
 
     The class token's row is (0, 0), not (1, 0): its query and key become exactly zero, so every later query
-    scores it 0 before the softmax. Both image axes start at K, not at 0. (official.md, numerics 1 and 2)
+    scores it 0 before the softmax. Both image axes start at K, not at 0. The official weights need both.
 
     Shape: rope_table(3, 2, 8) -> (8, 4, 2)
     """

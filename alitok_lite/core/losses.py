@@ -1,4 +1,4 @@
-"""What the tokenizer is trained on: pixels, the prefix's auxiliary target, and a patch critic late in training."""
+"""The tokenizer's losses: pixels, the prefix's auxiliary target, and a patch critic late in training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,8 +29,6 @@ class LossWeights:
 def prefix_target(pixels: Tensor, patch: int) -> Tensor:
     """What the K prefix outputs should show: the top-left patch, then the G patches of the first row.
 
-    Source: paper.md, auxiliary target.
-
     Shape: prefix_target((2, 3, 32, 32), 16) -> (2, 3, 3, 16, 16)
     """
     row = rearrange(pixels[:, :, :patch], "b c h (g w) -> b g c h w", w=patch)  # (B, G, 3, p, p)
@@ -38,10 +36,7 @@ def prefix_target(pixels: Tensor, patch: int) -> Tensor:
 
 
 def reconstruction_losses(output: TokenizerOutput, pixels: Tensor, weights: LossWeights) -> dict[str, Tensor]:
-    """The weighted terms that need no critic, by name; their sum is the loss.
-
-    `output` holds pixels (B, 3, S, S), aux (B, K, 3, p, p) or None, and the VQ loss; each term is a scalar.
-    """
+    """The weighted terms that need no critic, each a scalar, by name; their sum is the loss. pixels (B, 3, S, S)"""
     decoded = output.pixels.float()
     terms = {"mse": weights.mse * F.mse_loss(decoded, pixels)}
     if weights.l1:
@@ -82,15 +77,15 @@ class _SpectralNorm(parametrizations._SpectralNorm):
         return weight / torch.dot(self._u.clone(), torch.mv(matrix, self._v.clone()))
 
 
-def _normed(layer: nn.Conv2d) -> nn.Conv2d:
+def _normed(layer: nn.Conv2d) -> nn.Module:
     """The layer with a spectral norm of 1."""
     return parametrize.register_parametrization(layer, "weight", _SpectralNorm(layer.weight))
 
 
 class PatchCritic(nn.Module):
-    """PatchGAN: judges overlapping patches of a picture as real (high) or decoded (low).
+    """PatchGAN: scores overlapping patches of a picture as real (high) or decoded (low).
 
-    Three strided convolutions with spectral norm, which keeps the hinge game stable without any other trick.
+    Three strided convolutions with spectral norm, which alone keeps this training stable.
 
     Shape: PatchCritic(8)((2, 3, 32, 32)) -> (2, 1, 4, 4)
     """
@@ -98,7 +93,7 @@ class PatchCritic(nn.Module):
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         widths = [3, width, 2 * width, 4 * width]
-        layers = []
+        layers: list[nn.Module] = []
         for a, b in zip(widths, widths[1:], strict=False):
             layers += [_normed(nn.Conv2d(a, b, 4, 2, 1)), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, _normed(nn.Conv2d(widths[-1], 1, 3, 1, 1)))

@@ -1,5 +1,7 @@
 """Plain vector quantisation with the online clustered codebook (CVQ), in float32 throughout."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,28 +10,34 @@ from torch import Tensor, nn
 class VectorQuantizer(nn.Module):
     """V codes of d numbers; a latent becomes the nearest code by squared L2 distance, without normalisation.
 
-    Source: paper.md, Tokenizer table (rows quantizer and codebook upkeep).
-
     Shape: VectorQuantizer(16, 4)((2, 5, 4)) -> (2, 5, 4), (2, 5), ()
     """
 
-    decay = 0.99  # of the running usage
+    # CVQ's constants, see `revive`
+    decay = 0.99  # gamma, of the running usage
+    sharpness = 10  # how fast the move of a code falls with its usage
+    epsilon = 1e-3  # a dead code stops a thousandth short of its anchor
+    usage: Tensor  # (V,), the share of tokens that chose each code, smoothed
 
     def __init__(self, codebook_size: int, code_dim: int) -> None:
         super().__init__()
         self.codebook = nn.Parameter(torch.empty(codebook_size, code_dim))
         nn.init.trunc_normal_(self.codebook, std=0.02)
-        # Share of the tokens that chose each code, smoothed; needed for training only, so not in a checkpoint.
+        # Needed for training only, so not in a checkpoint; on the CPU even where the model is built without memory.
         self.register_buffer("usage", torch.zeros(codebook_size, device="cpu"), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "VectorQuantizer":
+        """For `to`, `half` and the like, which here keep the dtype: a code of fewer bits would be another code."""
+        return super()._apply(lambda x: y if (y := fn(x)).dtype == x.dtype else x.to(y.device), recurse)
 
     def distances(self, latents: Tensor) -> Tensor:
         """Squared L2 distance of every latent (N, d) to every code, in float32.
 
         Shape: distances((7, 4)) -> (7, 16)
         """
-        with torch.autocast(latents.device.type, enabled=False):
-            z, e = latents.float(), self.codebook.float()
-            return z.square().sum(1, keepdim=True) - 2 * z @ e.T + e.square().sum(1)
+        with torch.autocast(latents.device.type, enabled=False):  # in bfloat16, other codes would be nearest
+            x, codes = latents.float(), self.codebook.float()
+            return x.square().sum(1, keepdim=True) - 2 * x @ codes.T + codes.square().sum(1)
 
     def lookup(self, ids: Tensor) -> Tensor:
         """Codebook rows of ids in 0..V-1.
@@ -54,13 +62,14 @@ class VectorQuantizer(nn.Module):
     def revive(self, latents: Tensor, ids: Tensor) -> None:
         """One CVQ step after the nearest codes were chosen: dead codes move to where latents are.
 
-        Code k moves to (1 - a_k) e_k + a_k * (a latent of the batch), a_k = exp(-10 V p_k / (1 - decay) - 1e-3) with
-        the running usage p_k: about 1 for a dead code, about 0 for one in use.
+        Code k moves to (1 - a_k) e_k + a_k anchor_k with a_k = exp(-10 V p_k / (1 - gamma) - epsilon), where p_k is
+        its running usage: a_k is about 1 for a dead code and about 0 for one in use.
+        Source: Zheng and Vedaldi 2023, Online Clustered Codebook (arXiv 2307.15139).
         """
-        z, size = latents.detach().float().flatten(0, -2), len(self.codebook)
-        share = torch.bincount(ids.flatten(), minlength=size) / ids.numel()  # (V,)
+        latents, codes = latents.detach().float().flatten(0, -2), len(self.codebook)  # (N, d), V
+        share = torch.bincount(ids.flatten(), minlength=codes) / ids.numel()  # (V,)
         self.usage.lerp_(share, 1 - self.decay)
         # differs: dead codes move to random latents; the nearest one is the same for many, and most of them stay dead
-        anchors = z[torch.randint(len(z), (size,), device=z.device)]  # (V, d)
-        a = torch.exp(-10 * size * self.usage / (1 - self.decay) - 1e-3)[:, None]  # (V, 1)
-        self.codebook.copy_((1 - a) * self.codebook + a * anchors)
+        anchors = latents[torch.randint(len(latents), (codes,), device=latents.device)]  # (V, d)
+        move = torch.exp(-self.sharpness * codes * self.usage / (1 - self.decay) - self.epsilon)[:, None]  # a, (V, 1)
+        self.codebook.copy_((1 - move) * self.codebook + move * anchors)

@@ -1,4 +1,4 @@
-"""Drawing ids token by token: guidance ramp, temperature, top-k, top-p, per-image noise, KV cache."""
+"""Sampling ids token by token: guidance ramp, temperature, top-k, top-p, per-image noise, KV cache."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ def _check_number(name: str, value: float, low: float, high: float, above: bool 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. Guidance 1 is off and costs one row per picture instead of two; temperature 0 is greedy.
+    """How tokens are sampled. Guidance 1 is off and costs one row per picture instead of two; temperature 0 is greedy.
 
     Numbers of numpy and torch are taken as Python's. Raises ValueError for a setting out of range.
     """
@@ -30,7 +30,7 @@ class Sampling:
     guidance: float = 1.0
     power: float = 1.0
     temperature: float = 1.0
-    top_k: int | None = None  # keep the k likeliest codes
+    top_k: int | None = None  # keep the k most probable codes
     top_p: float | None = None  # then the fewest codes whose probabilities reach p
 
     def __post_init__(self) -> None:
@@ -46,9 +46,9 @@ class Sampling:
 
 
 class Step(NamedTuple):
-    """One drawn token: its index, all ids so far (B, index + 1), entropy (B,) in nats of what it was drawn from."""
+    """One sampled token: its index, all ids so far (B, index + 1), entropy (B,) in nats of its distribution."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a field here, while a plain tuple has a method of this name
     ids: Tensor
     entropy: Tensor
 
@@ -65,8 +65,7 @@ def guidance_ramp(tokens: int, guidance: float, power: float) -> Tensor:
 def seed_of_each(seed: int | Sequence[int] | Tensor, pictures: int) -> list[int]:
     """The seeds of pictures: seed + i, or those given one by one; numpy's and torch's will do.
 
-    Raises ValueError unless there is one for each picture, a whole number from 0 to 2**32 - 1: as many as torch tells
-    apart.
+    Raises ValueError unless there is one for each picture, from 0 to 2**32 - 1: torch tells no more of them apart.
     """
     first = plain(seed)
     seeds = first.tolist() if hasattr(first, "tolist") else first
@@ -82,16 +81,16 @@ def seed_of_each(seed: int | Sequence[int] | Tensor, pictures: int) -> list[int]
 
 
 def gumbel_noise(seeds: Sequence[int], tokens: int, codes: int, device: torch.device) -> Tensor:
-    """Gumbel noise of every token and code, each picture from its own seed: the argmax of logits + noise is a draw.
+    """Gumbel noise of every token and code: the argmax of logits + noise is a sample of softmax(logits).
 
-    Raises ValueError for a wrong seed, see `seed_of_each`.
+    Each picture has its own seed, so that it is the same alone and in any batch; see `seed_of_each` for errors.
 
     Shape: gumbel_noise([3, 4], 5, 16, "cpu") -> (2, 5, 16)
     """
     noise = torch.empty(len(seeds), tokens, codes, device=device)
     for row, seed in zip(noise, seed_of_each(seeds, len(seeds)), strict=True):
         row.exponential_(generator=torch.Generator(device).manual_seed(seed))
-    return -noise.clamp_min_(1e-30).log_()
+    return -noise.clamp_min_(1e-30).log_()  # the log of 0 would be infinite
 
 
 def truncate(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
@@ -106,22 +105,25 @@ def truncate(logits: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
         values, order = logits.sort(-1, descending=True)
         probabilities = values.softmax(-1)
         values = values.masked_fill(probabilities.cumsum(-1) - probabilities >= top_p, float("-inf"))
-        logits = torch.empty_like(logits).scatter_(-1, order, values)  # the likeliest code always stays
+        logits = torch.empty_like(logits).scatter_(-1, order, values)  # the most probable code always stays
     return logits
 
 
 @torch.inference_mode()
 def next_logits(ar: ARModel, rows: Tensor, ids: Tensor, caches: list[KVCache]) -> Tensor:
     """Logits of the next token for every row; what the caches lack of [class, ids] is run first. -> (rows, V)"""
-    ids = ids.repeat(len(rows) // len(ids), 1)
-    x = ar.embed_class(rows) if caches[0].used == 0 else ar.embedding(ids[:, :0])
-    x = torch.cat([x, ar.embedding(ids[:, max(caches[0].used - 1, 0) :])], 1)
+    ids = torch.cat([ids, ids]) if len(rows) > len(ids) else ids  # with guidance, a picture has two rows
+    if caches[0].used == 0:  # prefill: the class token and the prompt
+        x = ar.embedding(ids)
+        x = torch.cat([ar.embed_class(rows), x], 1)
+    else:  # decoding step: the newest token; one of the positions that are used is the class token's
+        x = ar.embedding(ids[:, caches[0].used - 1 :])
     return ar.transform(x, caches)[:, -1].float()
 
 
 @torch.inference_mode()
 def draw_codes(logits: Tensor, scale: float, noise: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """Guidance, temperature, truncation, draw. logits (B or 2B, V), noise (B, V) -> ids (B, 1), entropy (B,)"""
+    """Guidance, temperature, truncation, sample. logits (B or 2B, V), noise (B, V) -> ids (B, 1), entropy (B,)"""
     if len(logits) > len(noise):
         conditional, unconditional = logits.chunk(2)
         logits = unconditional + scale * (conditional - unconditional)
@@ -135,7 +137,7 @@ def draw_codes(logits: Tensor, scale: float, noise: Tensor, sampling: Sampling) 
 def generate(
     ar: ARModel, labels: Tensor, seeds: Sequence[int], sampling: Sampling, prompt_ids: Tensor | None = None
 ) -> Iterator[Step]:
-    """Draw the tokens of pictures one by one, a Step after each; labels (B,), seeds one for each picture.
+    """Sample the tokens of pictures one by one, a Step after each; labels (B,), seeds one for each picture.
 
     Prompt ids (B, t) are kept and continued. The work between two steps is one forward pass, so closing the
     generator frees the model at the next token. No inference mode is held across a yield.
@@ -149,6 +151,6 @@ def generate(
     rows = labels if sampling.guidance == 1 else torch.cat([labels, null])  # (B,) or (2B,)
     for index in range(ids.shape[1], tokens):
         logits = next_logits(ar, rows, ids, caches)
-        drawn, entropy = draw_codes(logits, ramp[index], noise[:, index], sampling)
-        ids = torch.cat([ids, drawn], 1)  # (B, index + 1)
+        sampled, entropy = draw_codes(logits, ramp[index], noise[:, index], sampling)
+        ids = torch.cat([ids, sampled], 1)  # (B, index + 1)
         yield Step(index, ids, entropy)

@@ -1,7 +1,7 @@
 """The image tokenizer: a bidirectional encoder, a quantizer, and two decoders over the same tokens.
 
 Stage 1 trains encoder, latent queries and codebook against a *causal* decoder: patch i must come from tokens 0..i,
-so the encoder learns tokens that lean on earlier ones only, which is what an autoregressive model can use.
+so the encoder learns tokens that depend on earlier ones only, which is what an autoregressive model can use.
 Stage 2 freezes all that and trains a *bidirectional* decoder on the same ids, for better pixels.
 A conventional tokenizer (config.aligned False) trains the encoder against a bidirectional decoder at once.
 """
@@ -37,7 +37,8 @@ def _initialise(module: nn.Module) -> None:
     """Linear and convolution weights truncated normal 0.02, biases 0."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 class Encoder(nn.Module):
@@ -94,7 +95,7 @@ class Decoder(nn.Module):
     The causal form has no shift: output i has seen the start token and codes 0..i. With a prefix it has a second
     pixel head, whose K outputs the auxiliary loss compares with the top-left patch and the first row.
 
-    Shape: Decoder(config, causal=True)((2, 7, 4)) -> (2, 3, 32, 32), (2, 3, 3, 16, 16)
+    Shape: Decoder(config, causal=True)((2, 7, 4)) -> (2, 3, 32, 32)
     """
 
     def __init__(self, config: TokenizerConfig, causal: bool) -> None:
@@ -112,8 +113,12 @@ class Decoder(nn.Module):
         self.aux_head = PixelHead(width, config.patch_size) if causal and config.prefix else None
         self.apply(_initialise)
 
-    def forward(self, codes: Tensor) -> tuple[Tensor, Tensor | None]:
-        """codes (B, T, d) -> pixels (B, 3, S, S) in [0, 1] and the prefix outputs (B, K, 3, p, p) or None."""
+    def forward(self, codes: Tensor) -> Tensor:
+        """codes (B, T, d) -> pixels (B, 3, S, S) in [0, 1]."""
+        return self.outputs(codes)[0]
+
+    def outputs(self, codes: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The pixels, and the prefix outputs (B, K, 3, p, p) of the same pass, None for a decoder without them."""
         grid, prefix = self.config.grid, self.config.prefix_tokens
         extra = self.extra_tokens.expand(len(codes), -1, -1)
         x = self.norm_in(torch.cat([extra, self.embed(codes)], 1) + self.positions)  # (B, extra + T, D)
@@ -146,10 +151,15 @@ class Tokenizer(nn.Module):
     @property
     def stages(self) -> tuple[int, ...]:
         """The decoders present: 1 = causal, 2 = bidirectional."""
-        return tuple(stage for stage in (1, 2) if self._decoder(stage) is not None)
+        return tuple(stage for stage, decoder in ((1, self.decoder1), (2, self.decoder2)) if decoder is not None)
 
-    def _decoder(self, stage: int) -> Decoder | None:
-        return self.decoder1 if stage == 1 else self.decoder2
+    def decoder(self, stage: int | None = None) -> Decoder:
+        """The decoder of a stage, None = the best there is; ValueError for one that is missing."""
+        decoders = (1, self.decoder1), (2, self.decoder2)
+        found = [decoder for number, decoder in decoders if decoder is not None and (not stage or stage == number)]
+        if not found:
+            raise ValueError(f"no decoder of stage {stage}; this tokenizer has stages {list(self.stages)}")
+        return found[-1]
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -164,37 +174,45 @@ class Tokenizer(nn.Module):
             raise ValueError(f"pixels have shape {tuple(pixels.shape)}; this tokenizer takes (B, 3, {side}, {side})")
         if pixels.numel() and not (pixels.min() >= -1e-4 and pixels.max() <= 1 + 1e-4):
             raise ValueError("pixels must be numbers in [0, 1]")
-        latents = self.encoder(pixels.to(self.encoder.queries.dtype))
-        return self.quantizer(latents)[1]
+        return self.quantizer(self.encoder(pixels.to(self.encoder.queries.dtype)))[1]
 
     @torch.no_grad()
-    def decode(self, ids: Tensor, stage: int | None = None, return_aux: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def decode(self, ids: Tensor, stage: int | None = None) -> Tensor:
         """Pictures of ids. (B, T) ints in 0..V-1 -> (B, 3, S, S) in [0, 1].
 
-        `stage` 1 is the causal decoder, 2 the bidirectional one, None the best there is. `return_aux` adds the
-        causal decoder's prefix outputs (B, K, 3, p, p). Raises ValueError for a missing decoder or wrong ids.
+        `stage` 1: causal decoder, 2: bidirectional decoder, None: the best there is. ValueError for wrong ids or stage.
 
         Shape: decode((2, 7)) -> (2, 3, 32, 32)
         """
-        stage = stage or max(self.stages, default=None)
-        if stage not in self.stages:
-            raise ValueError(f"no decoder of stage {stage}; this tokenizer has stages {list(self.stages)}")
+        decoder = self.decoder(stage)
+        return decoder(self._codes(ids, decoder))
+
+    @torch.no_grad()
+    def decode_with_prefix(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures by the causal decoder, and its prefix outputs (B, K, 3, p, p), which should show the first row.
+
+        Raises ValueError for wrong ids, and without a causal decoder or prefix tokens.
+
+        Shape: decode_with_prefix((2, 7)) -> (2, 3, 32, 32), (2, 3, 3, 16, 16)
+        """
+        decoder = self.decoder(1)
+        pixels, prefix = decoder.outputs(self._codes(ids, decoder))
+        if prefix is None:
+            raise ValueError("this tokenizer has no prefix tokens, and so no prefix outputs")
+        return pixels, prefix
+
+    def _codes(self, ids: Tensor, decoder: Decoder) -> Tensor:
+        """Codes (B, T, d) of ids (B, T), in the decoder's dtype; ValueError for wrong ids."""
         wanted, size = self.config.tokens, self.config.codebook_size
         if ids.ndim != 2 or ids.shape[1] != wanted:
             raise ValueError(f"ids have shape {tuple(ids.shape)}; this tokenizer takes (B, {wanted})")
         if ids.is_floating_point() or (ids.numel() and not (ids.min() >= 0 and ids.max() < size)):
             raise ValueError(f"ids must be whole numbers from 0 to {size - 1}")
-        decoder = self._decoder(stage)
-        pixels, aux = decoder(self.quantizer.lookup(ids.long()).to(decoder.positions.dtype))
-        if not return_aux:
-            return pixels
-        if aux is None:
-            raise ValueError("return_aux needs stage 1 of a tokenizer with prefix tokens")
-        return pixels, aux
+        return self.quantizer.lookup(ids.long()).to(decoder.positions.dtype)
 
     def forward(self, pixels: Tensor, stage: int) -> TokenizerOutput:
-        """The differentiable path through the decoder of one stage, for training."""
+        """The differentiable path through the decoder of one stage, for training: one pass through each part."""
         latents = self.encoder(pixels)
         codes, ids, vq_loss = self.quantizer(latents)
-        decoded, aux = self._decoder(stage)(codes)
+        decoded, aux = self.decoder(stage).outputs(codes)
         return TokenizerOutput(decoded, aux, latents, ids, vq_loss)

@@ -153,7 +153,7 @@ def partial_pixels(tokenizer: Tokenizer, ids: Tensor) -> Tensor:
     if 1 not in tokenizer.stages:
         return tokenizer.decode(filled)
     prefix, side, grid = config.prefix_tokens, config.patch_size, config.grid
-    pixels, aux = tokenizer.decode(filled, 1, return_aux=True) if prefix else (tokenizer.decode(filled, 1), None)
+    pixels, aux = tokenizer.decode_with_prefix(filled) if prefix else (tokenizer.decode(filled, 1), None)
     pixels = pixels.clone()
     for patch in range(max(known - prefix, 0), grid**2):
         row, column = divmod(patch, grid)

@@ -1,4 +1,4 @@
-"""Drawing on a CUDA GPU from recorded steps, and the kernels they are made of.
+"""Sampling on a CUDA GPU from recorded steps, and the kernels they are made of.
 
 The pictures are those of core/sampling.py; only the time differs.
 """

@@ -1,10 +1,16 @@
 """The GPU kernels of `steps.py`, in Triton; import this where Triton is (it comes with torch for CUDA).
 
-Each computes what lines of `core/layers.py` compute: in float32, rounded to the model's dtype where those round.
+Each computes what lines of `core/layers.py` compute: in float32, rounded to the model's dtype where those round. Behind
+each stands the function that launches it, with the order of its arguments: `add_norm`, `swiglu`, `attend`, `draw`.
+study/techniques.py has the same four functions in plain PyTorch.
 """
 
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from ..core.layers import Attention
+from .steps import StepTensors
 
 
 @triton.jit
@@ -20,7 +26,7 @@ def rounded(x, address):
 
 
 @triton.jit
-def add_norm(x, y, weight, out, width, WIDTH: tl.constexpr):
+def add_norm_kernel(x, y, weight, out, width, WIDTH: tl.constexpr):
     """x += y, out = RMSNorm(x). One program a row; WIDTH is the power of two that holds `width`."""
     columns = tl.arange(0, WIDTH)
     inside = columns < width
@@ -31,14 +37,26 @@ def add_norm(x, y, weight, out, width, WIDTH: tl.constexpr):
     tl.store(out + at, rounded(total, x) * read(weight + columns, inside), inside)
 
 
+def add_norm(x: Tensor, y: Tensor, weight: Tensor, out: Tensor) -> None:
+    """x += y, out = RMSNorm(x), all of (rows, D)."""
+    rows, width = x.shape
+    add_norm_kernel[(rows,)](x, y, weight, out, width, triton.next_power_of_2(width))
+
+
 @triton.jit
-def swiglu(both, out, hidden, BLOCK: tl.constexpr):
+def swiglu_kernel(both, out, hidden, BLOCK: tl.constexpr):
     """silu(gate) * up, from rows of [gate, up]. One program a row and block of columns."""
     row, columns = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = columns < hidden
     gate = read(both + row * 2 * hidden + columns, inside)
     up = read(both + row * 2 * hidden + hidden + columns, inside)
     tl.store(out + row * hidden + columns, rounded(gate * tl.sigmoid(gate), both) * up, inside)
+
+
+def swiglu(both: Tensor, out: Tensor) -> None:
+    """silu(gate) * up: both (rows, 2 hidden) are gate and up, out is (rows, hidden)."""
+    rows, hidden = out.shape
+    swiglu_kernel[(rows, triton.cdiv(hidden, 1024))](both, out, hidden, 1024)
 
 
 @triton.jit
@@ -52,23 +70,28 @@ def turned(x, weight, column, inside, cos, sin, SIZE: tl.constexpr):
 
 
 @triton.jit
-def attend(
+def angles(rope, column, inside):
+    """Cosine and sine for each number of a head, as `turned` wants them."""
+    turn = rope + (column // 2) * 2
+    cos, sin = read(turn, inside), read(turn + 1, inside)
+    return cos, tl.where(column % 2 == 0, -sin, sin)
+
+
+@triton.jit
+def attend_kernel(
     qkv, q_weight, k_weight, rope, keys, values, out, position, room, scale,
     HEADS: tl.constexpr, SIZE: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """QK-norm, RoPE, the cache's new entry, attention over all entries. One program a row and head.
 
     COLUMNS is the power of two that holds SIZE; BLOCK entries are read at once. Each of the BLOCK places keeps a
-    running softmax of its own, and they are joined behind the loop: inside it no warp waits for another. Powers are
-    of 2, which the GPU has an instruction for. The new entry takes part from registers: other threads might not see
-    it in memory yet.
+    running softmax of its own, and they are joined after the loop: inside it no warp waits for another. The GPU has an
+    instruction for powers of 2. The new entry comes from registers: other threads might not see it in memory yet.
     """
     row, head, now = tl.program_id(0), tl.program_id(1), tl.load(position).to(tl.int32)
     column = tl.arange(0, COLUMNS)
     inside = column < SIZE
-    turn = rope + now * SIZE + (column // 2) * 2
-    cos, sin = read(turn, inside), read(turn + 1, inside)
-    sin = tl.where(column % 2 == 0, -sin, sin)
+    cos, sin = angles(rope + now * SIZE, column, inside)
     start = qkv + (row * 3 * HEADS + head) * SIZE
     q = turned(start, q_weight, column, inside, cos, sin, SIZE) * (scale * 1.4426950408889634)
     k = turned(start + HEADS * SIZE, k_weight, column, inside, cos, sin, SIZE)
@@ -101,6 +124,20 @@ def attend(
     tl.store(out + (row * HEADS + head) * SIZE + column, mixed / total, inside)
 
 
+def attend(
+    qkv: Tensor, attention: Attention, tensors: StepTensors, layer: int, out: Tensor,
+    cut: tuple[int, int, int] | None = None,
+) -> None:  # fmt: skip
+    """Attention of a layer between its two products: qkv (rows, 3 D), out (rows, D); `cut` other than `tiles` says."""
+    heads, room, size = tensors.keys.shape[2:]
+    block, warps, stages = cut or tiles(len(qkv), size)
+    attend_kernel[(len(qkv), heads)](
+        qkv, attention.q_norm.weight, attention.k_norm.weight, tensors.rope, tensors.keys[layer], tensors.values[layer],
+        out, tensors.position, room, size**-0.5,
+        heads, size, triton.next_power_of_2(size), block, stages, num_warps=warps,
+    )  # fmt: skip
+
+
 def tiles(rows: int, size: int) -> tuple[int, int, int]:
     """How `attend` is cut: entries read at once, warps of a program, stages of its loop.
 
@@ -112,7 +149,7 @@ def tiles(rows: int, size: int) -> tuple[int, int, int]:
 
 
 @triton.jit
-def draw(
+def draw_kernel(
     logits, noise, scales, temperature, position, tokens, ids, entropy, codes, room,
     GUIDED: tl.constexpr, CODES: tl.constexpr,
 ):  # fmt: skip
@@ -134,9 +171,18 @@ def draw(
     total = tl.sum(weights, 0)
     mean = tl.sum(tl.where(inside, weights * below, 0.0), 0) / total
     tl.store(entropy + picture, tl.log(total) - mean)
-    drawn = tl.argmax(x + read(noise + at, inside), 0)
-    drawn = tl.minimum(drawn, codes - 1)  # whatever the logits are, it is a row of the embedding table
-    tl.store(ids + picture * room + now, drawn)
-    tl.store(tokens + picture, drawn)
+    sampled = tl.argmax(x + read(noise + at, inside), 0)
+    sampled = tl.minimum(sampled, codes - 1)  # whatever the logits are, it is a row of the embedding table
+    tl.store(ids + picture * room + now, sampled)
+    tl.store(tokens + picture, sampled)
     if GUIDED:
-        tl.store(tokens + pictures + picture, drawn)
+        tl.store(tokens + pictures + picture, sampled)
+
+
+def draw(logits: Tensor, tensors: StepTensors) -> None:
+    """Guidance, temperature, entropy and the sampled token of each picture; logits (rows, V)."""
+    (pictures, codes), (copies, _) = tensors.noise.shape, tensors.tokens.shape
+    draw_kernel[(pictures,)](
+        logits, tensors.noise, tensors.scales, tensors.temperature, tensors.position, tensors.tokens, tensors.ids,
+        tensors.entropy, codes, tensors.ids.shape[1], copies == 2, triton.next_power_of_2(codes), num_warps=8,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Drawing on a CUDA GPU as fast as its memory allows: the tokens of `sampling.generate` from recorded steps.
+"""Sampling on a CUDA GPU as fast as its memory allows: the tokens of `sampling.generate` from recorded steps.
 
 A token costs one forward pass of one position. What bounds it from below is reading: all weights once a step, and of
 every row the keys and values of the positions so far. Written plainly it takes much longer, because a pass is well over
@@ -9,12 +9,13 @@ what each brought, beside what one would predict; techniques.py measures that, a
    memory. So every step is the same sequence of kernels on the same addresses, whatever the position.
 2. A CUDA graph. That sequence is recorded once for a number of pictures, with guidance or without, and replayed by one
    launch a step: the CPU is out of the way, and what a kernel costs beside its work falls to one or two microseconds.
-   Pictures come in powers of two, so that a few graphs serve every batch; those too many draw what nobody reads.
-3. The draw is in the graph. Guidance, temperature, entropy and the choice are one kernel, which puts the token where
-   the next step reads it. Guidance scales and temperature are numbers in the GPU's memory too, so one graph serves all
-   settings. What is left between two replays is to copy the next noise in and the ids and entropy out. Top-k and top-p
-   need a sort, which is not in the graph: then the plain path's function draws behind it, and its token replaces the
-   graph's. Prompts are put in the same way.
+   Pictures come in powers of two, so that a few graphs serve every batch; the extra rows are padding, and their
+   output is discarded.
+3. The choice of the token is in the graph. Guidance, temperature, entropy and the choice are one kernel, which puts
+   the token where the next step reads it. Guidance scales and temperature are numbers in the GPU's memory too, so one
+   graph serves all settings. What is left between two replays is to copy the next noise in and the ids and entropy
+   out. Top-k and top-p need a sort, which is not in the graph: then the plain path's function samples after it, and
+   its token replaces the graph's. Prompts are put in the same way.
 4. Fused kernels. What stands between two matrix products (residual and RMSNorm; SwiGLU; QK-norm, RoPE, the cache and
    attention) is small, and as separate kernels it pays those microseconds and a trip through memory each time. Written
    with Triton, a layer is eight kernels: four products (cuBLAS) and four of ours. A step of AliTok-B shrinks from 1,781
@@ -33,6 +34,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from types import ModuleType, SimpleNamespace
 from typing import NamedTuple
@@ -43,12 +45,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.ar import ARModel
-from ..core.layers import Block
+from ..core.layers import Attention, SwiGLU
 from ..core.sampling import Sampling, Step, draw_codes, guidance_ramp, gumbel_noise
 from ..core.sampling import generate as generate_plainly
 
 MAX_ROWS = 1024  # of all recorded steps of a model; AliTok-B's caches then have 20 GB in half precision
 
+# By model, weakly: a model that is let go takes its recorded steps along.
 _recorded: WeakKeyDictionary[ARModel, _Recorded] = WeakKeyDictionary()
 _broken: WeakSet[ARModel] = WeakSet()
 _lock = Lock()
@@ -74,11 +77,50 @@ def joined_weights(ar: ARModel) -> list[Tensor]:
 # ---------------------------------------------------------------- one step
 
 
-class Drawer:
-    """A recorded step for a number of pictures: it reads `tokens` and `noise`, and draws `ids` and `entropy`.
+@dataclass(frozen=True)
+class StepTensors:
+    """What every step reads and writes, always at the same addresses.
 
-    With guidance there are two rows a picture, those with a class first. Every step moves `position` on and puts the
-    token that it drew where the next one reads. Whatever is written here must be in inference mode.
+    A row is a picture; with guidance there are two `copies` of them, those with a class first.
+    """
+
+    keys: Tensor  # (layers, rows, H, T, d)
+    values: Tensor  # (layers, rows, H, T, d)
+    rope: Tensor  # (1 + T, d/2, 2) float32
+    position: Tensor  # ()
+    tokens: Tensor  # (copies, pictures), rows of the embedding table that the next step reads
+    ids: Tensor  # (pictures, T), sampled so far
+    entropy: Tensor  # (pictures,)
+    noise: Tensor  # (pictures, V)
+    scales: Tensor  # (T,), guidance at each step
+    temperature: Tensor  # ()
+
+    @classmethod
+    def of(cls, ar: ARModel, pictures: int, guided: bool) -> StepTensors:
+        """Those of a model for a number of pictures, with all positions still to come."""
+        config, weight, copies = ar.config, ar.output.weight, 2 if guided else 1
+        cache = (config.depth, copies * pictures, config.heads, config.tokens, config.width // config.heads)
+        whole, real = {"dtype": torch.long}, {"dtype": torch.float32}
+        return cls(
+            # Not empty: a mask multiplies what is not written yet by 0, and that might be NaN.
+            keys=weight.new_zeros(cache),
+            values=weight.new_zeros(cache),
+            rope=ar.rope(weight.device),
+            position=weight.new_zeros((), **whole),
+            tokens=weight.new_zeros(copies, pictures, **whole),
+            ids=weight.new_zeros(pictures, config.tokens, **whole),
+            entropy=weight.new_zeros(pictures, **real),
+            noise=weight.new_zeros(pictures, config.codebook_size, **real),
+            scales=weight.new_ones(config.tokens, **real),
+            temperature=weight.new_ones((), **real),
+        )
+
+
+class Drawer:
+    """A recorded step for a number of pictures: it reads `tensors.noise`, and writes `tensors.ids` and `.entropy`.
+
+    Every step moves the position on and puts the token that it sampled where the next one reads. Whatever is written
+    here must be in inference mode.
     """
 
     def __init__(
@@ -90,24 +132,12 @@ class Drawer:
         kernels: ModuleType | SimpleNamespace,
         graph: bool = True,
     ) -> None:
-        self.pictures, self.copies, self.joined, self.busy = pictures, 2 if guided else 1, joined, Lock()
+        self.tensors, self.joined, self.busy = StepTensors.of(ar, pictures, guided), joined, Lock()
         self.kernels = kernels  # or what computes the same, see study/techniques.py
-        self.rows = pictures * self.copies
+        self.rows = self.tensors.tokens.numel()
         # The parts, not `ar`: what is recorded must not keep its model in memory.
         self.config, self.embedding, self.blocks = ar.config, ar.embedding, ar.blocks
         self.norm, self.output = ar.norm, ar.output
-        config, weight = ar.config, ar.output.weight
-        shape = (config.depth, self.rows, config.heads, config.tokens, config.width // config.heads)
-        # Not empty: a mask multiplies what is not written yet by 0, and that might be NaN.
-        self.keys, self.values = weight.new_zeros(shape), weight.new_zeros(shape)
-        self.rope = ar.rope(weight.device)  # float32
-        self.position = torch.zeros((), dtype=torch.long, device=weight.device)
-        self.tokens = torch.zeros(self.copies, pictures, dtype=torch.long, device=weight.device)
-        self.ids = torch.zeros(pictures, config.tokens, dtype=torch.long, device=weight.device)
-        self.entropy = weight.new_zeros(pictures, dtype=torch.float32)
-        self.noise = weight.new_zeros(pictures, config.codebook_size, dtype=torch.float32)
-        self.scales = weight.new_ones(config.tokens, dtype=torch.float32)
-        self.temperature = weight.new_ones((), dtype=torch.float32)
         self.graph: torch.cuda.CUDAGraph | None = None
         self.logits = self._forward()
         if graph:
@@ -115,32 +145,33 @@ class Drawer:
 
     def _record(self) -> None:
         """Record the graph; the first pass, which compiled the kernels, must not be in it."""
-        self.position.zero_()
+        self.tensors.position.zero_()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             self._forward()  # cuBLAS sets itself up on this stream
         torch.cuda.current_stream().wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
+        # thread_local: what other threads do on the GPU meanwhile must not break the recording.
         with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
             self.logits = self._forward()
 
     def begin(self, labels: Tensor, prompt: Tensor, sampling: Sampling) -> None:
-        """Forget all positions; take the settings, the classes (n,) and prompt ids (n, t), n up to `pictures`."""
-        config = self.config
-        self.position.zero_()
-        self.scales.copy_(guidance_ramp(config.tokens, sampling.guidance, sampling.power))
-        self.temperature.fill_(sampling.temperature or 1.0)
-        rows = torch.stack([labels, torch.full_like(labels, config.classes)][: self.copies])
+        """Forget all positions; take the settings, the classes (n,) and prompt ids (n, t), n up to the pictures."""
+        config, tensors = self.config, self.tensors
+        tensors.position.zero_()
+        tensors.scales.copy_(guidance_ramp(config.tokens, sampling.guidance, sampling.power))
+        tensors.temperature.fill_(sampling.temperature or 1.0)
+        rows = torch.stack([labels, torch.full_like(labels, config.classes)][: len(tensors.tokens)])
         self.put(rows + config.codebook_size + 1)
         for token in prompt.unbind(1):
             self.step()
             self.put(token)
-        self.ids[: len(prompt), : prompt.shape[1]] = prompt  # over what these steps drew
+        tensors.ids[: len(prompt), : prompt.shape[1]] = prompt  # over what these steps sampled
 
     def put(self, tokens: Tensor) -> None:
-        """What the next step reads instead of what was drawn: rows of the embedding table (n,) or (copies, n)."""
-        self.tokens[:, : tokens.shape[-1]] = tokens
+        """What the next step reads instead of what was sampled: rows of the embedding table (n,) or (copies, n)."""
+        self.tensors.tokens[:, : tokens.shape[-1]] = tokens
 
     def step(self) -> Tensor:
         """One step: logits (copies, pictures, V), which the next step overwrites."""
@@ -148,62 +179,51 @@ class Drawer:
             self.logits = self._forward()
         else:
             self.graph.replay()
-        return self.logits.view(self.copies, self.pictures, -1)
+        return self.logits.view(*self.tensors.tokens.shape, -1)
 
     def draw(self, index: int, noise: Tensor, sampling: Sampling) -> None:
-        """Token `index` of n pictures into `ids` and its entropy into `entropy`; noise (n, V)."""
-        self.noise[: len(noise)] = noise
-        logits = self.step()[:, : len(noise)]
+        """Token `index` of n pictures into the ids and its entropy into the entropy; noise (n, V)."""
+        tensors, n, codes = self.tensors, len(noise), self.config.codebook_size
+        tensors.noise[:n] = noise
+        logits = self.step()[:, :n]
         if sampling.temperature == 0:
-            self.entropy.zero_()
-        elif (sampling.top_k or self.config.codebook_size) < self.config.codebook_size or (sampling.top_p or 1) < 1:
-            # Sorting is not in the graph: what it drew is replaced.
-            drawn, entropy = draw_codes(logits.flatten(0, 1).float(), self.scales[index], noise, sampling)
-            self.put(drawn[:, 0])
-            self.ids[: len(noise), index], self.entropy[: len(noise)] = drawn[:, 0], entropy
+            tensors.entropy.zero_()
+        elif (sampling.top_k or codes) < codes or (sampling.top_p or 1) < 1:
+            # Sorting is not in the graph: what it sampled is replaced.
+            sampled, entropy = draw_codes(logits.flatten(0, 1).float(), tensors.scales[index], noise, sampling)
+            self.put(sampled[:, 0])
+            tensors.ids[:n, index], tensors.entropy[:n] = sampled[:, 0], entropy
 
     def _forward(self) -> Tensor:
-        """One position through the model and the draw; the logits (rows, V)."""
-        kernels, width = self.kernels, self.config.width
-        x = F.embedding(self.tokens.flatten(), self.embedding.weight)  # (rows, D)
-        y, normed = torch.zeros_like(x), torch.empty_like(x)
+        """One position through the model and the choice of its token; the logits (rows, V)."""
+        kernels = self.kernels
+        x = F.embedding(self.tensors.tokens.flatten(), self.embedding.weight)  # (rows, D)
+        y, normed = torch.zeros_like(x), torch.empty_like(x)  # y is 0: nothing is added before the first norm
         for number, block in enumerate(self.blocks):
-            kernels.add_norm[(self.rows,)](x, y, block.norm1.weight, normed, width, _power(width))
-            y = F.linear(self._attend(block, number, normed), block.attention.out.weight, block.attention.out.bias)
-            kernels.add_norm[(self.rows,)](x, y, block.norm2.weight, normed, width, _power(width))
-            y = F.linear(self._swiglu(F.linear(normed, self.joined[number])), block.mlp.down.weight)
-        kernels.add_norm[(self.rows,)](x, y, self.norm.weight, normed, width, _power(width))
+            kernels.add_norm(x, y, block.norm1.weight, normed)
+            y = self._attention(block.attention, number, normed)
+            kernels.add_norm(x, y, block.norm2.weight, normed)
+            y = self._mlp(block.mlp, self.joined[number], normed)
+        kernels.add_norm(x, y, self.norm.weight, normed)
         logits = F.linear(normed, self.output.weight, self.output.bias)
-        codes, room = self.config.codebook_size, self.config.tokens
-        kernels.draw[(self.pictures,)](
-            logits, self.noise, self.scales, self.temperature, self.position, self.tokens, self.ids, self.entropy,
-            codes, room, self.copies == 2, _power(codes), num_warps=8,
-        )  # fmt: skip
-        self.position += 1
+        kernels.draw(logits, self.tensors)
+        self.tensors.position.add_(1)
         return logits
 
-    def _attend(self, block: Block, number: int, x: Tensor) -> Tensor:
-        """Attention of a layer before its last product: (rows, D) -> (rows, D)."""
-        attention = block.attention
-        heads, size = attention.heads, x.shape[1] // attention.heads
+    def _attention(self, attention: Attention, layer: int, x: Tensor) -> Tensor:
+        """`Attention.forward` of one position: (rows, D) -> (rows, D)."""
         qkv, out = F.linear(x, attention.qkv.weight, attention.qkv.bias), torch.empty_like(x)
-        block_size, warps, stages = self.kernels.tiles(self.rows, size)
-        self.kernels.attend[(self.rows, heads)](
-            qkv, attention.q_norm.weight, attention.k_norm.weight, self.rope, self.keys[number], self.values[number],
-            out, self.position, self.config.tokens, size**-0.5, heads, size, _power(size), block_size, stages,
-            num_warps=warps,
-        )  # fmt: skip
-        return out
+        self.kernels.attend(qkv, attention, self.tensors, layer, out)
+        return F.linear(out, attention.out.weight, attention.out.bias)
 
-    def _swiglu(self, both: Tensor) -> Tensor:
-        """(rows, 2 hidden) -> (rows, hidden)"""
-        hidden = both.shape[1] // 2
-        out = both.new_empty(self.rows, hidden)
-        self.kernels.swiglu[(self.rows, -(-hidden // 1024))](both, out, hidden, 1024)
-        return out
+    def _mlp(self, mlp: SwiGLU, joined: Tensor, x: Tensor) -> Tensor:
+        """`SwiGLU.forward` with gate and up in one product: (rows, D) -> (rows, D)."""
+        out = x.new_empty(len(x), mlp.gate.out_features)
+        self.kernels.swiglu(F.linear(x, joined), out)
+        return F.linear(out, mlp.down.weight)
 
 
-# ---------------------------------------------------------------- drawing
+# ---------------------------------------------------------------- sampling
 
 
 class _Recorded(NamedTuple):
@@ -215,11 +235,11 @@ class _Recorded(NamedTuple):
 
 
 def applies(ar: ARModel, rows: int) -> bool:
-    """Whether recorded steps can draw with this model and so many rows."""
+    """Whether recorded steps can serve this model and so many rows."""
     if not ar.output.weight.is_cuda or ar.training or rows > MAX_ROWS or ar in _broken:
         return False
-    # A GPU that a Space borrows is gone after the call; maps that are wanted need the plain path.
-    if "spaces" in sys.modules or any(block.attention.keep_maps for block in ar.blocks):
+    # A GPU that a Space borrows is gone after the call; attention that is being recorded needs the plain path.
+    if "spaces" in sys.modules or any("attend" in vars(block.attention) for block in ar.blocks):
         return False
     try:
         _kernels()
@@ -233,6 +253,7 @@ def _drawer(ar: ARModel, pictures: int, guided: bool) -> Drawer:
     """The recorded step for so many pictures or a few more, recorded at its first use."""
     key = _power(pictures), guided
     rows = key[0] * (2 if guided else 1)
+    # A graph reads fixed addresses, and `joined` is a copy. Tensors made in inference mode count no versions.
     state = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in ar.parameters()]
     with _lock:
         known = _recorded.get(ar)
@@ -240,7 +261,7 @@ def _drawer(ar: ARModel, pictures: int, guided: bool) -> Drawer:
             known = _recorded[ar] = _Recorded(state, joined_weights(ar), {})
         if key not in known.drawers:
             while known.drawers and sum(drawer.rows for drawer in known.drawers.values()) + rows > MAX_ROWS:
-                known.drawers.pop(next(iter(known.drawers)))  # who draws with it still may
+                known.drawers.pop(next(iter(known.drawers)))  # who holds it may still use it
             known.drawers[key] = Drawer(ar, *key, known.joined, _kernels())
         return known.drawers[key]
 
@@ -251,9 +272,9 @@ def _claim(ar: ARModel, pictures: int, guided: bool) -> Drawer | None:
         return None
     try:
         drawer = _drawer(ar, pictures, guided)
-    except Exception as error:  # memory, a driver, a Triton of another version: the plain path draws the same
+    except Exception as error:  # memory, a driver, a Triton of another version: the plain path samples the same
         _broken.add(ar)
-        warnings.warn(f"drawing plainly, because the fast path failed: {error}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"sampling without recorded steps, which failed: {error}", RuntimeWarning, stacklevel=2)
         return None
     return drawer if drawer.busy.acquire(blocking=False) else None
 
@@ -261,9 +282,9 @@ def _claim(ar: ARModel, pictures: int, guided: bool) -> Drawer | None:
 def generate(
     ar: ARModel, labels: Tensor, seeds: Sequence[int], sampling: Sampling, prompt_ids: Tensor | None = None
 ) -> Iterator[Step]:
-    """The Steps of `sampling.generate`, from recorded steps where they apply and nobody else draws with them.
+    """The Steps of `sampling.generate`, from recorded steps where they apply and nobody else uses them.
 
-    Equal in float32; in half precision the logits agree to rounding, so that now and then another token is drawn.
+    Equal in float32; in half precision the logits agree to rounding, so that now and then another token is sampled.
     Safe from several threads. The first call for a number of pictures compiles and records, which takes seconds.
     """
     drawer = _claim(ar, len(labels), sampling.guidance != 1)
@@ -279,7 +300,8 @@ def generate(
 def generate_recorded(
     drawer: Drawer, labels: Tensor, seeds: Sequence[int], sampling: Sampling, prompt_ids: Tensor | None
 ) -> Iterator[Step]:
-    config, count = drawer.config, len(labels)
+    """The Steps of `generate` by a drawer that is claimed."""
+    config, tensors, count = drawer.config, drawer.tensors, len(labels)
     prompt = labels.new_empty(count, 0) if prompt_ids is None else prompt_ids
     noise = gumbel_noise(seeds, config.tokens, config.codebook_size, labels.device)  # (B, T, V)
     if sampling.temperature == 0:
@@ -289,5 +311,5 @@ def generate_recorded(
     for index in range(prompt.shape[1], config.tokens):
         with torch.inference_mode():
             drawer.draw(index, noise[:, index], sampling)
-        # Copies: the next step, of this drawing or another, writes over what is recorded.
-        yield Step(index, drawer.ids[:count, : index + 1].clone(), drawer.entropy[:count].clone())
+        # Copies: the next step, of this call or another, writes over what is recorded.
+        yield Step(index, tensors.ids[:count, : index + 1].clone(), tensors.entropy[:count].clone())

@@ -1,7 +1,7 @@
 """Looking inside a model without changing it: attention maps, dependency maps, token surgery, predictability.
 
 A *part* of a model is "encoder", "causal" or "bidirectional" (its decoders of stage 1 and 2), or "ar". An attention
-map says where a position looks; a dependency map says what really moves when a token is changed.
+map says what a position attends to; a dependency map says what really moves when a token is changed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +45,7 @@ def sequence(config: TokenizerConfig, part: str) -> dict[str, int]:
 
 
 def mask(config: TokenizerConfig, part: str) -> Tensor:
-    """Who may look at whom in a part: bool (t, t), True where the query (row) may see the key (column)."""
+    """Who may attend to whom in a part: bool (t, t), True where the query (row) may see the key (column)."""
     length = sum(sequence(config, part).values())
     if part in ("causal", "ar") or (part == "encoder" and config.encoder_causal):
         return causal_mask(length, length)
@@ -97,36 +97,52 @@ def _attentions(model: AliTok) -> dict[str, list[Attention]]:
     }
 
 
+def manual_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> tuple[Tensor, Tensor]:
+    """Attention written out, for when the weights are wanted; equals the fused form of `Attention.attend`.
+
+    Returns the output (B, H, t, d) and the weights (B, H, t, keys), each row a distribution over keys.
+
+    Shape: manual_attention((2, 4, 3, 8), (2, 4, 5, 8), (2, 4, 5, 8), True) -> (2, 4, 3, 8), (2, 4, 3, 5)
+    """
+    scores = q.float() @ k.float().transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, H, t, keys)
+    if causal:
+        scores = scores.masked_fill(~causal_mask(q.shape[-2], k.shape[-2], q.device), float("-inf"))
+    weights = scores.softmax(-1)
+    return weights.to(v.dtype) @ v, weights
+
+
 @contextmanager
 def record_attention(model: AliTok) -> Iterator[dict[str, list[Tensor]]]:
     """Records the attention weights of whatever runs inside the `with` block.
 
     Gives a dict that fills up: part -> one tensor (B, H, t, keys) for each layer, on the CPU, of the last call. Each
-    row is a distribution over keys. Parts that did not run are absent. The layers compute by the manual path, which
-    equals the fused one up to rounding; afterwards, also after an exception, the model is as it was before.
+    row is a distribution over keys. Parts that did not run are absent. The layers compute by `manual_attention`, which
+    equals the fused form up to rounding; afterwards, also after an exception, the model is as it was before.
     """
     maps: dict[str, list[Tensor]] = {}
     parts = _attentions(model)
-    before = [(layer, layer.keep_maps, layer.maps) for layers in parts.values() for layer in layers]
-    hooks = []
 
-    def keep(part: str, index: int) -> Callable:
-        def hook(layer: Attention, *_: object) -> None:
-            maps.setdefault(part, [torch.empty(0)] * len(parts[part]))[index] = layer.maps.detach().cpu()
+    def recorder(part: str, index: int, layer: Attention) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        outer = vars(layer).get("attend")
 
-        return hook
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            y, weights = manual_attention(q, k, v, layer.causal)
+            maps.setdefault(part, [torch.empty(0)] * len(parts[part]))[index] = weights.detach().cpu()
+            return y if outer is None else outer(q, k, v)  # a block around this one records too
 
+        return attend
+
+    places = [(part, index, layer) for part, layers in parts.items() for index, layer in enumerate(layers)]
+    recorders = [recorder(*place) for place in places]
+    before = [vars(layer).get("attend") for *_, layer in places]
     try:
-        for part, layers in parts.items():
-            for index, layer in enumerate(layers):
-                hooks.append(layer.register_forward_hook(keep(part, index)))
-                layer.keep_maps = True
+        for (*_, layer), attend in zip(places, recorders, strict=True):
+            vars(layer)["attend"] = attend  # what a layer has itself goes before the method of its class
         yield maps
     finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, kept, old in before:
-            layer.keep_maps, layer.maps = kept, old
+        for (*_, layer), attend in zip(places, before, strict=True):
+            vars(layer).pop("attend", None)
+            vars(layer).update({"attend": attend} if attend else {})
 
 
 @torch.inference_mode()
@@ -184,10 +200,10 @@ def dependency_map(
 ) -> Tensor:
     """Which patch moves when which token is changed: (T, G*G) on the CPU, averaged over pictures (N, 3, S, S).
 
-    "perturbation": each token in turn becomes another code, drawn at random; the mean absolute change of each patch's
+    "perturbation": each token in turn becomes another code at random; the mean absolute change of each patch's
     pixels, which are in [0, 1]. "jacobian": the token's code moves by a tiny step in a random direction; the root mean
     square change of the patch's pixels for each unit of the step's length.
-    For a causal decoder (stage 1) whatever a later token could do is exactly 0: patch n hears tokens 0..K+n only.
+    For a causal decoder (stage 1) the dependency on later tokens is exactly 0: patch n attends to tokens 0..K+n only.
     Raises ValueError for an unknown method or a decoder that is not there.
 
     Shape: dependency_map(tokenizer, (2, 3, 32, 32)) -> (7, 4)
@@ -217,15 +233,16 @@ def _by_jacobian(
 ) -> Tensor:
     """Frobenius norm of each (patch, token) block of the Jacobian, estimated by random signs on the patch's pixels:
     the expected squared length of block^T signs is the squared norm. Each row of a batch asks about one patch."""
-    config, decoder = tokenizer.config, tokenizer.decoder1 if stage == 1 else tokenizer.decoder2
-    patches, total = config.grid**2, 0
+    config, decoder = tokenizer.config, tokenizer.decoder(stage)
+    patches, total, sides = config.grid**2, 0, {"p": config.patch_size, "q": config.patch_size}
     with torch.inference_mode(False), torch.enable_grad():
         for picture in ids.repeat_interleave(directions, 0):
             codes = tokenizer.quantizer.lookup(picture.clone()).detach().to(decoder.positions.dtype)
             codes = codes.expand(patches, -1, -1).clone().requires_grad_()  # (G*G, T, d)
-            pixels = rearrange(decoder(codes)[0], "n c (r p) (k q) -> n (r k) (c p q)", r=config.grid, k=config.grid)
-            signs = torch.randint(0, 2, pixels.shape[1:], generator=generator).to(pixels) * 2 - 1  # (G*G, 3pp)
-            (gradient,) = torch.autograd.grad((pixels.diagonal().T * signs).sum(), codes)
+            patchwise = rearrange(decoder(codes), "n c (row p) (column q) -> n (row column) (c p q)", **sides)
+            own = patchwise.diagonal().T  # (G*G, 3pp): row n of the batch is asked about patch n
+            signs = torch.randint(0, 2, own.shape, generator=generator).to(own) * 2 - 1
+            (gradient,) = torch.autograd.grad((own * signs).sum(), codes)
             total = total + gradient.float().square().sum(-1)  # (G*G, T)
     numbers = len(ids) * directions * signs.shape[1] * codes.shape[-1]
     return (total / numbers).sqrt().T
@@ -234,7 +251,7 @@ def _by_jacobian(
 def later_share(dependency: Tensor) -> Tensor:
     """The share of each patch's dependency that comes from tokens after its own: (T, G*G) -> (G*G,) in [0, 1].
 
-    0 for a causal decoder, 1 for a patch that its own and all earlier tokens say nothing about.
+    0 for a causal decoder, 1 for a patch that depends on none of its own and the earlier tokens.
 
     Shape: later_share((7, 4)) -> (4,)
     """
@@ -278,8 +295,8 @@ def swap_prefix(ids: Tensor, prefix_tokens: int) -> Tensor:
 def keep_first(tokenizer: Tokenizer, ids: Tensor, count: int, filler: int | None = None) -> Tensor:
     """The first `count` tokens of (B, T), all later ones replaced by one code: (B, T), to be decoded.
 
-    filler None is the code nearest to the mean of the codebook, the one that says least. A causal decoder draws the
-    first count - K patches as if nothing had happened; a bidirectional one may change them too.
+    filler None is the code nearest to the mean of the codebook. A causal decoder leaves the first count - K patches as
+    they are; a bidirectional one may change them too.
 
     Shape: keep_first(tokenizer, ids, 4) -> (2, 7)
     """
@@ -297,7 +314,7 @@ def patch_change(before: Tensor, after: Tensor, patch: int) -> Tensor:
     Shape: patch_change((2, 3, 32, 32), (2, 3, 32, 32), 16) -> (2, 2, 2)
     """
     change = (after.float() - before.float()).abs()
-    return reduce(change, "b c (r p) (k q) -> b r k", "mean", p=patch, q=patch)
+    return reduce(change, "b c (row p) (column q) -> b row column", "mean", p=patch, q=patch)
 
 
 def changed_pixels(before: Tensor, after: Tensor, patch: int, threshold: float = 8 / 255) -> Tensor:
@@ -306,14 +323,14 @@ def changed_pixels(before: Tensor, after: Tensor, patch: int, threshold: float =
     Shape: changed_pixels((2, 3, 32, 32), (2, 3, 32, 32), 16) -> (2, 2)
     """
     changed = (after - before).abs().amax(1) > threshold  # (B, S, S)
-    return reduce(changed.float(), "b (r p) s -> b r", "mean", p=patch)
+    return reduce(changed.float(), "b (row p) side -> b row", "mean", p=patch)
 
 
 # ---------------------------------------------------------------- numbers at every position
 
 
 def predictability(model: AliTok, pixels: Tensor, labels: Tensor) -> metrics.Predictability:
-    """How well the AR model foresees each token of pictures (N, 3, S, S) with labels (N,), given the true ones before.
+    """How well the AR model predicts each token of pictures (N, 3, S, S) with labels (N,), given the true ones before.
 
     Bits per image are `nats.sum(1) / log(2)`. Raises ValueError for a model without an AR model.
 
@@ -328,7 +345,7 @@ def predictability(model: AliTok, pixels: Tensor, labels: Tensor) -> metrics.Pre
 def row_profile(tokenizer: Tokenizer, pixels: Tensor, stage: int | None = None) -> Tensor:
     """Mean squared error of each row of patches over pictures (N, 3, S, S): (G,) on the CPU.
 
-    Where nobody helps it, the first row of a causal decoder is the worst. Source: paper.md, prefix tokens.
+    Without prefix tokens, the first row of a causal decoder is the worst, as the paper says.
 
     Shape: row_profile(tokenizer, (2, 3, 32, 32)) -> (2,)
     """

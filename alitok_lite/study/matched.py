@@ -283,7 +283,7 @@ class _View:
     def decode(self, ids: Tensor) -> Tensor:
         """Pixels (N, 3, S, S) uint8 of ids (N, T)."""
         codes = self.tokenizer.quantizer
-        parts = [self.decoder(codes.lookup(part.long()))[0] for part in ids.split(1000)]
+        parts = [self.decoder(codes.lookup(part.long())) for part in ids.split(1000)]
         return torch.cat([(part.float().clamp(0, 1) * 255).round().byte() for part in parts])
 
     def sampled(self, drawn: Tensor, bits: float) -> dict:

@@ -163,7 +163,7 @@ def train_decoder(
     def loss() -> Tensor:
         rows = torch.randint(len(ids), (settings.batch,), device=ids.device)
         pixels = pool[rows].float() / 255
-        decoded = decoder(F.embedding(ids[rows].long(), codebook))[0].float()
+        decoded = decoder(F.embedding(ids[rows].long(), codebook)).float()
         return weights.mse * F.mse_loss(decoded, pixels) + weights.l1 * F.l1_loss(decoded, pixels)
 
     descend(decoder, loss, settings, ids.device, settings.seed)

@@ -1,4 +1,4 @@
-"""What each technique of `fast/steps.py` brings: AliTok draws with one more of them each time.
+"""What each technique of `fast/steps.py` brings: AliTok samples with one more of them each time.
 
 The kernels of kernels.py stand here a second time, in lines of plain PyTorch: what they compute, and what a step costs
 without them. The prediction beside each time is what one would say beforehand: a microsecond for every kernel of a
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from types import ModuleType, SimpleNamespace
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from ..core.ar import ARModel
 from ..core.config import ARConfig, Preset
-from ..core.layers import rms_norm, rotate
+from ..core.layers import Attention, rms_norm, rotate
 from ..core.sampling import Sampling, draw_codes
 from ..fast import steps
 from .bench import about, ar_work, random_model, rates, timed
@@ -29,61 +30,41 @@ LAUNCHED, GRAPHED = 5e-6, 1e-6  # seconds for a kernel that does next to nothing
 # ---------------------------------------------------------------- the kernels, in plain PyTorch
 
 
-def add_norm(x: Tensor, y: Tensor, weight: Tensor, out: Tensor, *_: int) -> None:
+def add_norm(x: Tensor, y: Tensor, weight: Tensor, out: Tensor) -> None:
     """x += y, out = RMSNorm(x)."""
     x += y
     out.copy_(rms_norm(x, weight))
 
 
-def swiglu(both: Tensor, out: Tensor, *_: int) -> None:
+def swiglu(both: Tensor, out: Tensor) -> None:
     """silu(gate) * up, from rows of [gate, up]."""
     gate, up = both.chunk(2, 1)
     out.copy_(F.silu(gate) * up)
 
 
-def attend(
-    qkv: Tensor, q_weight: Tensor, k_weight: Tensor, rope: Tensor, keys: Tensor, values: Tensor,
-    out: Tensor, position: Tensor, room: int, scale: float, heads: int, size: int, *_: int,
-) -> None:  # fmt: skip
+def attend(qkv: Tensor, attention: Attention, tensors: steps.StepTensors, layer: int, out: Tensor) -> None:
     """QK-norm, RoPE, the cache's new entry, and attention with a mask over the whole cache."""
-    q, k, v = qkv.view(len(qkv), 3, heads, 1, size).unbind(1)  # (rows, heads, 1, size)
-    turn, here = rope[position[None]], position[None]
-    q, k = (rotate(rms_norm(x, w), turn).to(v.dtype) for x, w in ((q, q_weight), (k, k_weight)))
+    keys, values, here = tensors.keys[layer], tensors.values[layer], tensors.position[None]
+    q, k, v = qkv.view(len(qkv), 3, attention.heads, 1, -1).unbind(1)  # (rows, H, 1, d)
+    turn = tensors.rope[here]
+    q, k = (rotate(x, turn).to(v.dtype) for x in (attention.q_norm(q), attention.k_norm(k)))
     keys.index_copy_(2, here, k)
     values.index_copy_(2, here, v)
-    written = torch.arange(room, device=qkv.device) <= position
-    out.copy_(F.scaled_dot_product_attention(q, keys, values, written[None, None, None], scale=scale).flatten(1))
+    written = torch.arange(keys.shape[2], device=qkv.device) <= tensors.position
+    out.copy_(F.scaled_dot_product_attention(q, keys, values, written[None, None, None]).flatten(1))
 
 
-def draw(
-    logits: Tensor, noise: Tensor, scales: Tensor, temperature: Tensor, position: Tensor, tokens: Tensor,
-    ids: Tensor, entropy: Tensor, codes: int, room: int, guided: bool, *_: int,
-) -> None:  # fmt: skip
+def draw(logits: Tensor, tensors: steps.StepTensors) -> None:
     """Guidance, temperature, entropy and the choice."""
-    scale = scales.index_select(0, position[None])
-    drawn, here = draw_codes(logits.float() / temperature, scale, noise, Sampling())  # (pictures, 1), (pictures,)
-    entropy.copy_(here)
-    ids.index_copy_(1, position[None], drawn)
-    tokens.copy_(drawn[:, 0].expand_as(tokens))
+    here = tensors.position[None]
+    scale = tensors.scales.index_select(0, here)
+    sampled, entropy = draw_codes(logits.float() / tensors.temperature, scale, tensors.noise, Sampling())
+    tensors.entropy.copy_(entropy)  # (pictures,)
+    tensors.ids.index_copy_(1, here, sampled)  # (pictures, 1)
+    tensors.tokens.copy_(sampled[:, 0].expand_as(tensors.tokens))
 
 
-class _Launch:
-    """A function that is called as Triton's kernels are: kernel[grid](...)."""
-
-    def __init__(self, function: Callable[..., None]) -> None:
-        self.function = function
-
-    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
-        return lambda *arguments, **options: self.function(*arguments)
-
-
-PLAIN = SimpleNamespace(
-    add_norm=_Launch(add_norm),
-    swiglu=_Launch(swiglu),
-    attend=_Launch(attend),
-    draw=_Launch(draw),
-    tiles=lambda rows, size: (0, 0, 0),
-)
+PLAIN = SimpleNamespace(add_norm=add_norm, swiglu=swiglu, attend=attend, draw=draw)
 
 
 # ---------------------------------------------------------------- one after the other
@@ -103,8 +84,8 @@ def stages() -> list[Stage]:
     """The techniques in the order in which they were added; ImportError without Triton."""
     from ..fast import kernels
 
-    without_attention = SimpleNamespace(**vars(kernels) | {"attend": PLAIN.attend, "tiles": PLAIN.tiles})
-    large = SimpleNamespace(**vars(kernels) | {"tiles": lambda rows, size: (128, 8, 1)})
+    without_attention = SimpleNamespace(**vars(kernels) | {"attend": attend})
+    large = SimpleNamespace(**vars(kernels) | {"attend": partial(kernels.attend, cut=(128, 8, 1))})
     return [
         Stage("static cache", PLAIN, False, True),
         Stage("and a CUDA graph", PLAIN, True, True),
@@ -115,7 +96,7 @@ def stages() -> list[Stage]:
 
 
 def predicted(config: ARConfig, stage: Stage, rows: int, itemsize: int, kernels: int, bandwidth: float) -> float:
-    """Seconds of drawing all tokens, `kernels` a step, bandwidth in bytes a second."""
+    """Seconds of sampling all tokens, `kernels` a step, bandwidth in bytes a second."""
     weights = 2 * ar_work(config, 1, itemsize)["bytes"] - ar_work(config, 2, itemsize)["bytes"]
     cache = ar_work(config, rows, itemsize)["bytes"] - weights
     if stage.whole_cache:
@@ -132,13 +113,13 @@ def _count(work: Callable[[], object]) -> int:
 
 
 def measure(ar: ARModel, stage: Stage, pictures: int, repeats: int) -> tuple[dict[str, float], Tensor]:
-    """What a stage takes, and the ids (B, T) that it drew with guidance.
+    """What a stage takes, and the ids (B, T) that it sampled with guidance.
 
-    Seconds of `recording` (compiling and capturing included) and of drawing: median and spread of the repeats.
+    Seconds of `recording` (compiling and capturing included) and of sampling: median and spread of the repeats.
     """
     device = ar.output.weight.device
     labels = torch.arange(pictures, device=device) % ar.config.classes
-    drawers, drawn = [], []
+    drawers, sampled = [], []
 
     @torch.inference_mode()
     def record() -> None:
@@ -146,15 +127,15 @@ def measure(ar: ARModel, stage: Stage, pictures: int, repeats: int) -> tuple[dic
 
     def work() -> None:
         for step in steps.generate_recorded(drawers[0], labels, list(range(pictures)), Sampling(2.0), None):
-            drawn[:] = [step.ids]
+            sampled[:] = [step.ids]
 
     recording = timed(record, device, 1)[0]
     with torch.inference_mode():
-        drawers[0].position.zero_()
+        drawers[0].tensors.position.zero_()
         kernels = _count(drawers[0]._forward)
     drawing = timed(work, device, 1 + repeats)[1:]
     found = {"kernels": kernels, "recording": recording}
-    return found | {"draw": median(drawing), "draw_spread": max(drawing) - min(drawing)}, drawn[0]
+    return found | {"draw": median(drawing), "draw_spread": max(drawing) - min(drawing)}, sampled[0]
 
 
 def compare(preset: Preset, batches: list[int], device: torch.device, dtype: torch.dtype, repeats: int = 3) -> dict:

@@ -208,7 +208,7 @@ def train_part(
         except KeyboardInterrupt:
             saved = max(task.saved if task else 0, state.step if state else 0)
             raise Stopped(folder, saved, settings.steps) from None
-    return task.model.to(accelerator.device)
+    return task.model.to(accelerator.device).eval()
 
 
 def _check(kind: str, settings: TrainSettings, folder: Path, processes: int) -> None:

@@ -122,7 +122,7 @@ class TokenizerTask(Task):
             with torch.no_grad():  # in float32, so that the ids are those of `encode`
                 latents = self.tokenizer.encoder(pixels)
                 codes, ids, _ = self.tokenizer.quantizer(latents)
-            output = TokenizerOutput(network(codes)[0], None, latents, ids, pixels.new_zeros(()))
+            output = TokenizerOutput(network(codes), None, latents, ids, pixels.new_zeros(()))
         else:
             output = network(pixels, self.stage)
             self.quantized.append((output.latents.detach().clone(), output.ids.clone()))
