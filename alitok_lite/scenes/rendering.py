@@ -71,7 +71,7 @@ def factor_table(count: int, seed: int) -> Tensor:
     return torch.cat([u[:, :FREE], tied], 1).float().clamp_max_(1 - 2**-24)
 
 
-def _paint(labels: Tensor, table: Tensor, size: int) -> Tensor:
+def paint(labels: Tensor, table: Tensor, size: int) -> Tensor:
     """Pictures (B, 3, size, size) of labels (B,) on the CPU and their factors (B, FACTORS) on any device."""
     out = table.new_empty(len(table), 3, size, size)
     for k, painter in enumerate(PAINTERS.values()):
@@ -116,4 +116,4 @@ def render(labels: Labels, seed: int, size: int = 64, device: str | torch.device
         raise ValueError(f"seed {seed} is out of range; seeds go from 0 to 2**63 - 1")
     if size < 8:
         raise ValueError(f"size {size} is too small; at least 8 pixels are needed")
-    return _paint(labels, factor_table(len(labels), seed).to(device), size)
+    return paint(labels, factor_table(len(labels), seed).to(device), size)
