@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-from abc import ABCMeta
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,35 +11,28 @@ from gradio.utils import get_upload_folder
 from . import boards, examples, models
 from .drawing import GUIDANCE, TEMPERATURE
 
-ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1}  # every event that runs a model
-PRIVATE = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}  # small events of the page itself
+# Of every event: Gradio hands a request's values on unread, since the package checks them all, and in its own words.
+_UNREAD = {"preprocess": False}
+ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1} | _UNREAD  # every event that runs a model
+PRIVATE = {"api_visibility": "private", "queue": False, "show_progress": "hidden"} | _UNREAD  # of the page itself
 
 
-def unchecked(component: gr.components.Component, example: object = ...) -> gr.components.Component:
-    """The component as it is, its values handed on unread: the package checks them all, and in its own words.
-
-    `example` is what the page about the API gives as one. A class of its own, because Gradio makes a new component of
-    the same class whenever one is updated. It is not declared in the usual way: Gradio then writes files beside the
-    source.
-    """
-    kind = type(component)
-    changes = {"preprocess": lambda self, value: value, "is_template": True, "__module__": kind.__module__}
-    if example is not ...:
-        changes |= dict.fromkeys(("example_payload", "example_value"), lambda self: example)
-    component.__class__ = ABCMeta.__new__(type(kind), kind.__name__, (kind,), changes)
+def with_example(component: gr.components.Component, example: object) -> gr.components.Component:
+    """The component, with what the page about the API gives as an example of its value."""
+    component.example_payload = component.example_value = lambda: example
     return component
 
 
 def choose_from(names: list[str], best: str = "") -> gr.Dropdown:
     """A chooser of models, hidden where there is nothing to choose from."""
     value = best if best in names else next(iter(names), None)
-    return unchecked(gr.Dropdown(names, value=value, label="Model", visible=len(names) > 1))
+    return gr.Dropdown(names, value=value, label="Model", visible=len(names) > 1)
 
 
 def pictures(place: str, scene: str | None, label: str = "A painted scene ...") -> gr.Radio:
     """Example scenes to click."""
     gr.HTML(boards.thumbnail_style(f"#{place}", examples.EXAMPLES, examples.scene_strip(), "20%"), visible="hidden")
-    return unchecked(gr.Radio(list(examples.EXAMPLES), value=scene, label=label, elem_id=place))
+    return gr.Radio(list(examples.EXAMPLES), value=scene, label=label, elem_id=place)
 
 
 def chooser(place: str, scene: str | None, model: str = "") -> tuple:
@@ -49,7 +41,7 @@ def chooser(place: str, scene: str | None, model: str = "") -> tuple:
     kind = pictures(place, scene)
     with gr.Accordion("... or a picture of your own", open=False):
         upload = {"type": "filepath", "image_mode": None, "sources": ["upload", "clipboard"], "height": 220}
-        own = unchecked(gr.Image(label="PNG, JPEG or WEBP", format="png", **upload), example=None)
+        own = with_example(gr.Image(label="PNG, JPEG or WEBP", format="png", **upload), None)
     own.upload(None, None, kind, js="() => null", **PRIVATE)
     clicked = kind.input(None, None, own, js="() => null", **PRIVATE)
     return [name, kind, own], clicked
@@ -70,7 +62,7 @@ def results(first: examples.View | None = None) -> list:
 def class_choice(model: str) -> list:
     """Classes as pictures or words to click, or as a list to search where there are many, and the pictures' style."""
     kinds, found, style = examples.class_choice(models.models()[model])
-    kind = unchecked(gr.Radio(**kinds, label="What to draw", elem_id="kinds"))
+    kind = gr.Radio(**kinds, label="What to draw", elem_id="kinds")
     search = gr.Dropdown(**found, label="What to draw: type to search")
     search.input(None, search, kind, js="value => value", **PRIVATE)
     return [kind, search, gr.HTML(**style)]
@@ -88,7 +80,7 @@ def draw_settings(model: str) -> tuple:
     last = gr.State()
     keep.click(lambda value: "" if value is None else str(value), last, seed, **PRIVATE)
     forget.click(lambda: "", None, seed, **PRIVATE)
-    return unchecked(seed, example="7"), unchecked(guidance), unchecked(temperature), last
+    return with_example(seed, "7"), guidance, temperature, last
 
 
 def drawing(model: str) -> tuple:

@@ -148,11 +148,11 @@ def draw_tab(_: gr.Tab, __: gr.Number) -> dict:
         with gr.Column(scale=5, min_width=300):
             model = components.choose_from(names)
             changing = components.class_choice(model.value)
-            count = components.unchecked(gr.Slider(1, drawing.MAX_COUNT, 1, step=1, label="How many"))
+            count = gr.Slider(1, drawing.MAX_COUNT, 1, step=1, label="How many")
             with gr.Row():
                 start = gr.Button("Draw", variant="primary", scale=3, min_width=120)
                 stop = gr.Button("Stop", variant="stop", scale=1, min_width=80)
-            slow = components.unchecked(gr.Checkbox(True, label="Slow motion, to watch every token"))
+            slow = gr.Checkbox(True, label="Slow motion, to watch every token")
             seed, guidance, temperature, last = components.draw_settings(model.value)
         with gr.Column(scale=7, min_width=300):
             result, board, status, download, script = components.drawing(model.value)
@@ -195,10 +195,10 @@ def look_tab(tab: gr.Tab, go: gr.Number) -> dict:
         with gr.Column(scale=2, min_width=280):
             inputs, clicked = components.chooser("look", "lighthouse")
             shapes = inside.look_controls(inputs[0].value)
-            part = components.unchecked(gr.Dropdown(**shapes[0], label="Part of the model"))
-            layer = components.unchecked(gr.Slider(**shapes[1], step=1, label="Layer"))
-            head = components.unchecked(gr.Dropdown(**shapes[2], label="Head"))
-            token = components.unchecked(gr.Slider(**shapes[3], step=1, label="Token"))
+            part = gr.Dropdown(**shapes[0], label="Part of the model")
+            layer = gr.Slider(**shapes[1], step=1, label="Layer")
+            head = gr.Dropdown(**shapes[2], label="Head")
+            token = gr.Slider(**shapes[3], step=1, label="Token")
         with gr.Column(scale=5, min_width=300):
             outputs = components.results()
     fitted = [part, layer, head, token]
@@ -240,12 +240,12 @@ def poke_tab(tab: gr.Tab, go: gr.Number) -> dict:
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
             inputs, clicked = components.chooser("poke", "balloon")
-            experiment = components.unchecked(gr.Radio(surgery.EXPERIMENTS, value="change", label="What to do"))
+            experiment = gr.Radio(surgery.EXPERIMENTS, value="change", label="What to do")
             shapes = surgery.poke_controls(inputs[0].value, "change")
-            token = components.unchecked(gr.Slider(**shapes[0], step=1, label="Token"))
-            new_id = components.unchecked(gr.Slider(**shapes[1], step=1, label="Its new id"))
-            count = components.unchecked(gr.Slider(**shapes[2], step=1, label="Tokens to keep"))
-            other = components.unchecked(gr.Dropdown(**shapes[3], label="The other scene"))
+            token = gr.Slider(**shapes[0], step=1, label="Token")
+            new_id = gr.Slider(**shapes[1], step=1, label="Its new id")
+            count = gr.Slider(**shapes[2], step=1, label="Tokens to keep")
+            other = gr.Dropdown(**shapes[3], label="The other scene")
         with gr.Column(scale=5, min_width=300):
             outputs = components.results()
     fitted = [token, new_id, count, other]
