@@ -227,7 +227,7 @@ def test_look_refuses(changes, words):
 
 
 def test_large_decoders_have_no_dependency_map_on_a_cpu(monkeypatch):
-    monkeypatch.setattr(look, "_WORK", 1)
+    monkeypatch.setattr(look, "_MAX_MAP_WORK", 1)
     view = look.look(MAIN, "fish", None, "causal", 0, 0, 12)
     assert view.numbers["dependency"] is None and "without a GPU" in view.html
 

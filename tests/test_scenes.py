@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as fn
 
 from alitok_lite import scenes
-from alitok_lite.scenes import CLASSES, FACTORS, FREE, TEST_SEED, factor_table, render, rendering
+from alitok_lite.scenes import CLASSES, FACTORS, FREE_FACTORS, TEST_SEED, factor_table, render, rendering
 
 ALL = list(range(len(CLASSES)))
 
@@ -52,8 +52,8 @@ def test_factors_are_uniform_and_the_free_ones_unrelated():
     assert (table.mean(0) - 0.5).abs().max() < 0.03
     assert (table.var(0) - 1 / 12).abs().max() < 0.01
     between = (torch.corrcoef(table.T) - torch.eye(FACTORS)).abs()
-    assert between[:FREE, :FREE].max() < 0.1  # independent
-    assert between[FREE:, :FREE].max(1).values.min() > 0.8  # each follows one of them
+    assert between[:FREE_FACTORS, :FREE_FACTORS].max() < 0.1  # independent
+    assert between[FREE_FACTORS:, :FREE_FACTORS].max(1).values.min() > 0.8  # each follows one of them
     for other in (6, 5 + 2**32, 5 + 2**62):  # neighbours, and seeds with the same low 32 bits
         both = torch.stack([table.flatten(), factor_table(4000, other).flatten()])
         assert torch.corrcoef(both)[0, 1].abs() < 0.02

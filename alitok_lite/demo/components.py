@@ -51,7 +51,7 @@ def results(first: examples.View | None = None) -> list:
     """What shows a View: sentence, HTML, and two closed drawers with the numbers and the code."""
     first = first or examples.View("", "", {}, "")
     status = gr.Markdown(first.status)
-    html = gr.HTML(first.html, js_on_load=boards.PICK)
+    html = gr.HTML(first.html, js_on_load=boards.PICK_SCRIPT)
     with gr.Accordion("The code behind this", open=False):
         code = gr.Markdown(first.code)
     with gr.Accordion("The same as numbers", open=False):

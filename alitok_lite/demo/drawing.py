@@ -28,10 +28,10 @@ MAX_COUNT = 16
 GUIDANCE = (0.0, 30.0)
 TEMPERATURE = (0.0, 3.0)
 FRAME_SECONDS = 0.06  # at most one frame in this time: encoding and sending one costs more than a small model's token
-COSTLY_SECONDS = 0.3  # a frame that takes longer waits until drawing has taken as long again, even in slow motion
+COSTLY_FRAME_SECONDS = 0.3  # a frame that takes longer waits until drawing has taken as long again, even in slow motion
 SLOW_SECONDS = 3.0  # a drawing in slow motion rests this long in all
-THREADS = torch.get_num_threads()  # of a CPU, for a step
-SMALL = 50_000_000  # parameters; with fewer, a second thread gains little on quiet cores and waits on busy ones
+CPU_THREADS = torch.get_num_threads()  # of a CPU, for a step
+SMALL_MODEL = 50_000_000  # parameters; with fewer, a second thread gains little on quiet cores and waits on busy ones
 
 
 class Frame(NamedTuple):
@@ -106,14 +106,14 @@ def find_class(card: Card, entry: str | int) -> int:
 def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[Frame]:
     """Frames of a drawing under way. The lock is taken for a step at a time, so a forgotten drawing blocks nobody."""
     tokens, unsure = model.tokenizer.config.tokens, []
-    small = sum(p.numel() for part in (model.tokenizer, model.ar) for p in part.parameters()) < SMALL
+    small = sum(p.numel() for part in (model.tokenizer, model.ar) for p in part.parameters()) < SMALL_MODEL
     seconds, shown, cost = 0.0, -math.inf, 0.0  # cost: of the last frame
     for token in range(1, tokens + 1):
         with running(), one_thread(small):
             start = time.perf_counter()
             _, ids, entropy = next(steps)
             unsure.append(entropy.float().cpu().numpy())
-            pause = cost if cost > COSTLY_SECONDS else 0 if slow else FRAME_SECONDS
+            pause = cost if cost > COSTLY_FRAME_SECONDS else 0 if slow else FRAME_SECONDS
             wanted = token == tokens or start - shown >= pause
             if wanted:
                 begun = time.perf_counter()
@@ -131,11 +131,11 @@ def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[F
 @contextmanager
 def one_thread(small: bool = True) -> Iterator[None]:
     """Work of one thread, if it is small. Sets the number either way: threads born meanwhile begin with the latest."""
-    torch.set_num_threads(1 if small else THREADS)
+    torch.set_num_threads(1 if small else CPU_THREADS)
     try:
         yield
     finally:
-        torch.set_num_threads(THREADS)
+        torch.set_num_threads(CPU_THREADS)
 
 
 @torch.inference_mode()

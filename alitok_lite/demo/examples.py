@@ -20,7 +20,7 @@ from ..model import AliTok
 from ..store.find import CHECKPOINTS
 from . import boards
 from .drawing import Frame, find_class, one_thread
-from .models import MANY, Card, check_model, get_model
+from .models import MAX_CLASS_TILES, Card, check_model, get_model
 from .words import draw_code, load_code, picture_code
 
 SHEETS = Path(__file__).parents[1] / "sheets"  # pictures of the bundled models, made earlier
@@ -90,7 +90,9 @@ def made_earlier(card: Card, kind: str) -> Path | None:
     """A sheet of "samples" or "reconstructions" of a model: KIND.png in its folder or, of a bundled one, among the
     package's sheets; None where there is none."""
     folder = Path(card.source)
-    sheets = [folder / f"{kind}.png"] + [SHEETS / f"{folder.name}-{kind}.png"] * (folder.parent == CHECKPOINTS)
+    sheets = [folder / f"{kind}.png"]
+    if folder.parent == CHECKPOINTS:
+        sheets.append(SHEETS / f"{folder.name}-{kind}.png")
     return next((path for path in sheets if path.is_file()), None)
 
 
@@ -125,7 +127,7 @@ def _webp(squares: list[Image.Image]) -> bytes:
 
 def class_choice(card: Card) -> tuple[dict, dict, dict]:
     """Properties of what a class is chosen with: tiles to click, or a list to search, and the style of the tiles."""
-    many, first = len(card.classes) > MANY, next(iter(card.classes), None)
+    many, first = len(card.classes) > MAX_CLASS_TILES, next(iter(card.classes), None)
     named = [(name.replace("_", " "), name) for name in card.classes]
     tiles = {"choices": [] if many else named, "value": first, "visible": "hidden" if many else True}
     found = {"choices": named if many else [], "value": first if many else None, "visible": many}

@@ -24,8 +24,8 @@ Image.MAX_IMAGE_PIXELS = images.MAX_PIXELS
 LAUNCH = {
     "share": False,
     "theme": gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=["system-ui", "sans-serif"]),
-    "css": boards.STYLE,
-    "head": boards.KEYS,
+    "css": boards.PAGE_STYLE,
+    "head": boards.KEYS_SCRIPT,
     "footer_links": ["api", "gradio"],
     "max_file_size": guard.MAX_UPLOAD,
     "show_error": False,

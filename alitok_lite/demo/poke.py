@@ -19,7 +19,7 @@ from .models import check_model, models, number, running
 from .reconstruct import id_cells
 from .words import code, picture_code
 
-MOVED = 1 / 255  # mean change of a patch from which on it counts as moved: one step of an 8-bit picture
+MOVED_FROM = 1 / 255  # mean change of a patch from which on it counts as moved: one step of an 8-bit picture
 
 EXPERIMENTS = [("Change one token", "change"), ("Keep the first tokens", "keep"), ("Swap the prefix", "swap")]
 
@@ -121,9 +121,9 @@ def change_token(model_name: str, scene: str | None, upload: Upload, token: int,
         figures = [_picture(before, "before", f"{name}, before"), _picture(after, "after", f"{name}, after")]
         parts += [boards.heading(name), boards.row([*figures, _moved(config, change, marked, name)], 92, 240)]
         moves[STAGES[stage]] = change.round(4).tolist()
-        early = int((change[: max(token - prefix, 0)] > MOVED).sum())
+        early = int((change[: max(token - prefix, 0)] > MOVED_FROM).sum())
         words.append(
-            f"under the {name.lower()} {(change > MOVED).sum()} of {config.grid**2} patches moved, {early} of "
+            f"under the {name.lower()} {(change > MOVED_FROM).sum()} of {config.grid**2} patches moved, {early} of "
             "them before the token's own place"
         )
     first = f"**{token_name(config, token).capitalize()}** was id {old} and became {code_id}: "

@@ -14,7 +14,7 @@ from .look import text_size
 from .models import Card, models, running
 from .words import code
 
-_NOTE = (
+_REPORTED_NOTE = (
     "Each row adds one thing to the row above it. This is ImageNet and a much larger model: compare the rows with each "
     "other, not with the scenes above."
 )
@@ -102,7 +102,7 @@ def ablation_chart() -> list[str]:
     reported = {titles[name]: row["top-1"] for name, row in REPORTED.items() if name in titles}
     parts.append(boards.heading("Ablation, as reported for ImageNet with AliTok-B: tokens guessed right"))
     parts.append(boards.bars(reported, "%", "{:.1f}", "#B26A00"))
-    return [*parts, boards.note(_NOTE)]
+    return [*parts, boards.note(_REPORTED_NOTE)]
 
 
 def _study() -> dict[str, dict]:

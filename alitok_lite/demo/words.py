@@ -60,11 +60,11 @@ def code(*lines: str) -> str:
     """Lines of Python as Markdown, behind the imports that they need."""
     text = "\n".join(lines)
     heads = [f"import {name}\n" for name in ("math", "torch") if f"{name}." in text]
-    own = ["AliTok"] + ["scenes"] * ("scenes." in text)
-    heads.append(f"from alitok_lite import {', '.join(own)}\n")
+    heads.append(f"from alitok_lite import {'AliTok, scenes' if 'scenes.' in text else 'AliTok'}\n")
     for folder, names in (("data", ("images",)), ("measure", ("metrics", "probe"))):
         own = [name for name in names if f"{name}." in text]
-        heads += [f"from alitok_lite.{folder} import {', '.join(own)}\n"] * bool(own)
+        if own:
+            heads.append(f"from alitok_lite.{folder} import {', '.join(own)}\n")
     return "\n".join(("```python", *heads, text, "```"))
 
 

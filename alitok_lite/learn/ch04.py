@@ -21,7 +21,7 @@ def prepare_stage2(answer: Callable) -> None:
     """Write prepare_stage2(tokenizer): set requires_grad so that stage 2 trains what it should and nothing else. The
     parts are tokenizer.encoder, .quantizer, .decoder1 (causal) and .decoder2 (bidirectional)."""
     require_function(answer)
-    sizes = {f"{part}_{key}": n for part in ("encoder", "decoder") for key, n in _SMALL}
+    sizes = {f"{part}_{key}": n for part in ("encoder", "decoder") for key, n in _SMALL_SIZES}
     tokenizer = Tokenizer(TokenizerConfig(image_size=32, codebook_size=8, code_dim=4, **sizes), (1, 2))
     tokenizer.decoder2.requires_grad_(False)  # it must be woken, whatever went before
     answer(tokenizer)
@@ -34,7 +34,7 @@ def prepare_stage2(answer: Callable) -> None:
     require(True not in learns["decoder1"], "The causal decoder (decoder1) still learns; its stage is over.")
 
 
-_SMALL = (("width", 16), ("depth", 1), ("heads", 2))
+_SMALL_SIZES = (("width", 16), ("depth", 1), ("heads", 2))
 
 
 @exercise(

@@ -32,7 +32,8 @@ def block_parameters(answer: Callable) -> None:
     require(plain != 4 * 64 + 2 * 8 + 2, "The linear layers of attention have biases, 3 x width and width of them.")
     require_number(plain, 306, "Width 8, 8 heads, no SwiGLU: qkv 216, out 72, two norms 16, two QK-norms 2, in all 306")
     for sizes in ((16, 2, 24), (24, 3, 64)):
-        block = ARModel._block(ARConfig(width=sizes[0], heads=sizes[1], hidden=sizes[2]))
+        with torch.device("meta"):
+            (block,) = ARModel(ARConfig(width=sizes[0], depth=1, heads=sizes[1], hidden=sizes[2])).blocks
         count = sum(p.numel() for p in block.parameters())
         require_number(answer(*sizes), count, f"A block of width, heads, hidden {sizes} has {count:,} parameters")
 
@@ -83,11 +84,11 @@ def our_name(answer: Callable) -> None:
         found = answer(key)
         require(isinstance(found, str), f"our_name must return a string; for {key} it returns {shortened(found)}.")
         swapped = ".mlp." in key and found != name and found in wanted.values()
-        mixed = f"{key} is {_ROLES[name.split('.')[3]]}" if swapped else f"{key} must find its place"
+        mixed = f"{key} is {_SWIGLU_ROLES[name.split('.')[3]]}" if swapped else f"{key} must find its place"
         require(found == name, f"{mixed}: {found} is not its name here.")
 
 
-_ROLES = {
+_SWIGLU_ROLES = {
     "gate": "the one that goes through silu",
     "up": "the one that is multiplied with the gate",
     "down": "the one that leads back to the width",

@@ -73,13 +73,13 @@ PUBLISHED = Plan()
 
 
 def painted(count: int, seed: int, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Scenes of all classes in turn: pixels (N, 3, S, S) uint8, labels (N,), factors (N, FREE)."""
+    """Scenes of all classes in turn: pixels (N, 3, S, S) uint8, labels (N,), factors (N, FREE_FACTORS)."""
     pixels, labels, factors = [], [], []
     for start in range(0, count, 4096):
         kinds = torch.arange(start, min(start + 4096, count)) % len(scenes.CLASSES)
         pixels.append(scenes.render(kinds, seed + start, size, device).mul_(255).round_().byte())
         labels.append(kinds.to(device))
-        factors.append(scenes.factor_table(len(kinds), seed + start)[:, : scenes.FREE].to(device))
+        factors.append(scenes.factor_table(len(kinds), seed + start)[:, : scenes.FREE_FACTORS].to(device))
     return torch.cat(pixels), torch.cat(labels), torch.cat(factors)
 
 

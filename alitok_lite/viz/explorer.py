@@ -71,8 +71,8 @@ def _token_buttons(config: TokenizerConfig, token: "ipywidgets.IntSlider") -> "i
 
     mark()
     token.observe(mark, "value")
-    rows = [buttons[:prefix]] * bool(prefix)
+    rows = [buttons[:prefix]] if prefix else []
     for first in range(prefix, config.tokens, grid):  # an empty place stands under the corner's prefix token
-        corner = [widgets.Label(layout=look)] * bool(prefix)
+        corner = [widgets.Label(layout=look)] if prefix else []
         rows.append([*corner, *buttons[first : first + grid]])
     return widgets.VBox([widgets.HBox(row) for row in rows], layout={"margin": "0 0 0 24px"})

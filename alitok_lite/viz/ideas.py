@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from ..core.sampling import guidance_ramp
+from ..measure.board import geometry
 from .panels import (
     INK,
     ORANGE,
@@ -23,7 +24,6 @@ from .panels import (
     as_array,
     colorbar,
     frame,
-    geometry,
     heat,
     new_figure,
     no_ticks,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..core.config import TokenizerConfig
 from ..measure import probe
+from ..measure.board import geometry
 from ..measure.probe import token_name
 from .panels import (
     BLUE,
@@ -26,7 +27,6 @@ from .panels import (
     cells,
     colorbar,
     frame,
-    geometry,
     heat,
     new_figure,
     outline,
@@ -216,7 +216,10 @@ def dependency_maps(
         starts = np.arange(0, patches, step)
         names = [f"({start // grid}, 0)" for start in starts]
         ax.set_xticks(starts, names)
-        ax.set_yticks([*([prefix / 2 - 0.5] if prefix else []), *(starts + prefix)], ["prefix"] * bool(prefix) + names)
+        rows, row_names = [*(starts + prefix)], [*names]
+        if prefix:
+            rows, row_names = [prefix / 2 - 0.5, *rows], ["prefix", *row_names]
+        ax.set_yticks(rows, row_names)
         ax.set(title=name, xlabel="patch (row, column)", ylabel="token that is changed" if ax is axes[0] else "")
     colorbar(figure, list(axes), norm, label)
     return figure

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from ..measure.board import geometry
 from ..study.rows import REPORTED
 from .panels import (
     BLUE,
@@ -21,7 +22,6 @@ from .panels import (
     as_array,
     colorbar,
     frame,
-    geometry,
     heat,
     legend,
     new_figure,
@@ -111,7 +111,7 @@ def ablation(
     _bars(axes[0], titles, means, spreads, BLUE, label, form)
     if reported:
         values = np.array([REPORTED.get(name, {}).get(reported, np.nan) for name in rows], float)
-        unit = f"{reported}{' (%)' * (reported == 'top-1')}\nreported for ImageNet"
+        unit = f"{reported}{' (%)' if reported == 'top-1' else ''}\nreported for ImageNet"
         _bars(axes[1], titles, values, np.zeros(len(rows)), ORANGE, unit)
     return figure
 
@@ -137,9 +137,10 @@ def _bars(
     for place, mean, spread in zip(places, means, spreads, strict=True):
         if np.isnan(mean):
             continue
+        text = form.format(mean)
         if spread > 0:
             ax.errorbar(mean, place, xerr=spread, color=INK, capsize=4, linewidth=1.8)
-        text = form.format(mean) + f" ± {form.format(spread).lstrip('+')}" * bool(spread > 0)
+            text += f" ± {form.format(spread).lstrip('+')}"
         side = -1 if mean < 0 else 1
         look = {"textcoords": "offset points", "va": "center", "ha": "right" if mean < 0 else "left", "fontsize": 12}
         ax.annotate(text, (mean + side * spread, place), (6 * side, 0), **look)

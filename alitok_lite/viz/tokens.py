@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from ..core.losses import prefix_target
+from ..measure.board import geometry
 from .panels import (
     BLUE,
     INK,
@@ -22,7 +23,6 @@ from .panels import (
     as_array,
     colorbar,
     frame,
-    geometry,
     heat,
     legend,
     new_figure,
