@@ -1,5 +1,6 @@
 """Small models and the device that the core tests run on (a GPU when there is one)."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 from alitok_lite import AliTok, ARConfig, TokenizerConfig
 from alitok_lite.core.ar import ARModel
 from alitok_lite.core.tokenizer import Tokenizer
+from alitok_lite.data import sources
 
 CLASSES = ["sea", "house", "tree"]
 torch.set_num_threads(1)  # everything here is small: several threads would only wait for each other
@@ -17,6 +19,19 @@ torch.set_num_threads(1)  # everything here is small: several threads would only
 @pytest.fixture(scope="session")
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def painted_once():
+    """Trainings ask for the same few scenes again and again: painted once, handed out as copies."""
+    paint = lru_cache(maxsize=256)(sources.random_scenes)
+
+    def copies(*asked):
+        return tuple(tensor.clone() for tensor in paint(*asked))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "random_scenes", copies)
+        yield
 
 
 def small_tokenizer(**changes) -> TokenizerConfig:
