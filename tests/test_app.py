@@ -462,7 +462,7 @@ def test_page_says_what_is_missing(app, monkeypatch):
     for module in ("poke", "predict", "tour"):
         monkeypatch.setattr(f"alitok_lite.demo.{module}.models", lambda: cards)
     text = json.dumps(app.build().get_config_file(), default=str)
-    assert "No model here can draw" in text and "No model here foretells scenes" in text and "Reconstruct" in text
+    assert "No model here can draw" in text and "No model here predicts scenes" in text and "Reconstruct" in text
 
 
 @pytest.mark.parametrize("limit, within", [(10**12, 1), (1, 2)])

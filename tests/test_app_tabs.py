@@ -329,7 +329,7 @@ def test_predict(checkpoints, monkeypatch):
 
 def test_predict_says_what_is_missing(monkeypatch):
     monkeypatch.setattr(predict, "models", lambda: {BASELINE: models.models()[BASELINE]})
-    with pytest.raises(ValueError, match="no model here foretells scenes"):
+    with pytest.raises(ValueError, match="no model here predicts scenes"):
         predict.predict("fish")
 
 

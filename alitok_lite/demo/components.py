@@ -1,4 +1,4 @@
-"""Pieces of the app's page that several tabs share, or that would be in the way there: Gradio components only."""
+"""Gradio components that several tabs of the page share, or that would make its file too long."""
 
 import os
 import tempfile
@@ -95,7 +95,7 @@ def drawing(model: str) -> tuple:
             result = gr.Image(picture, label="Picture", elem_id="result", **shape)
             download = gr.DownloadButton("Download PNG", interactive=False, size="sm")
         with gr.Column(min_width=240):
-            board = gr.HTML(examples.unsure_board(card), elem_id="unsure")
+            board = gr.HTML(examples.entropy_board(card), elem_id="entropy")
     with gr.Accordion("The code behind this", open=False):
         script = gr.Markdown("Draw something first.")
     return result, board, status, download, script

@@ -42,7 +42,7 @@ class Frame(NamedTuple):
     tokens: int
     seed: int
     seconds: float  # the model's own time so far, without the rests of slow motion
-    preview: bool  # what is missing was guessed, because there is no causal decoder
+    preview: bool  # the last id stands in for the missing tokens, because there is no causal decoder
     entropy: np.ndarray  # (pictures, token) in nats, of what each token was drawn from
 
     @property
@@ -54,9 +54,9 @@ class Frame(NamedTuple):
     def status(self) -> str:
         """One line for the visitor, in Markdown."""
         if self.done:
-            mean = f"on average {self.entropy.mean():.1f} nats unsure"
+            mean = f"mean entropy {self.entropy.mean():.1f} nats"
             return f"Drawn in {self.seconds:.1f} s of model time: {self.tokens} tokens, {mean}, **seed {self.seed}**."
-        guess = " (preview: the missing tokens are guessed)" if self.preview else ""
+        guess = " (preview: the missing tokens are filled in)" if self.preview else ""
         return f"Token {self.token} of {self.tokens}{guess}"
 
 
@@ -78,7 +78,7 @@ def draw(
     """Draw pictures of a class, token by token: Frames, the last of which shows the finished pictures.
 
     Seed None is drawn at random and reported in every frame; picture i uses seed + i. Guidance None is the
-    checkpoint's own. `slow` rests between the tokens and shows each, unless a frame is too costly for that. Closing
+    checkpoint's own. `slow` rests between the tokens and shows each, unless a frame takes too long for that. Closing
     the iterator stops at the next token; the model is never held between two frames. Raises ValueError at once for a
     bad argument.
     """
@@ -105,14 +105,14 @@ def find_class(card: Card, entry: str | int) -> int:
 
 def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[Frame]:
     """Frames of a drawing under way. The lock is taken for a step at a time, so a forgotten drawing blocks nobody."""
-    tokens, unsure = model.tokenizer.config.tokens, []
+    tokens, entropies = model.tokenizer.config.tokens, []
     small = sum(p.numel() for part in (model.tokenizer, model.ar) for p in part.parameters()) < SMALL_MODEL
     seconds, shown, cost = 0.0, -math.inf, 0.0  # cost: of the last frame
     for token in range(1, tokens + 1):
         with running(), one_thread(small):
             start = time.perf_counter()
             _, ids, entropy = next(steps)
-            unsure.append(entropy.float().cpu().numpy())
+            entropies.append(entropy.float().cpu().numpy())
             pause = cost if cost > COSTLY_FRAME_SECONDS else 0 if slow else FRAME_SECONDS
             wanted = token == tokens or start - shown >= pause
             if wanted:
@@ -122,7 +122,7 @@ def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[F
             seconds += time.perf_counter() - start
         if wanted:
             preview = 1 not in model.tokenizer.stages and token < tokens
-            yield Frame(pictures, token, tokens, seed, seconds, preview, np.stack(unsure, 1))
+            yield Frame(pictures, token, tokens, seed, seconds, preview, np.stack(entropies, 1))
             if slow:
                 time.sleep(SLOW_SECONDS / tokens)
             shown = time.perf_counter()  # after the consumer's work, which is not to eat up the model's time

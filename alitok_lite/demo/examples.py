@@ -170,7 +170,7 @@ def _part(paper: Image.Image, side: int, columns: int, rows: int) -> Image.Image
 # ---------------------------------------------------------------- Draw
 
 
-def unsure_board(card: Card, frame: Frame | None = None) -> str:
+def entropy_board(card: Card, frame: Frame | None = None) -> str:
     """The entropy of each prediction so far, where its token stands; the mean of several pictures."""
     config, top = card.config, math.log(card.config.codebook_size)
     values = np.full(config.tokens, np.nan)
@@ -179,9 +179,9 @@ def unsure_board(card: Card, frame: Frame | None = None) -> str:
     alt = "Nothing is drawn yet" if frame is None else f"Entropy of the first {frame.token} predictions in nats"
     size = 0.3 if config.grid < 10 else 0.36
     grid = boards.board(boards.heat(values, top, "{:.1f}"), config.grid, alt, boards.Look(size=size))
-    legend = boards.scale(top, "nats (pure guessing)")
+    legend = boards.scale(top, "nats (all codes equally likely)")
     words = "prefix above, then a cell for each patch" if config.prefix_tokens else "a cell for each patch"
-    return boards.page(boards.row([boards.figure(grid + legend, "How unsure was the model?", words)], 230, 400))
+    return boards.page(boards.row([boards.figure(grid + legend, "Entropy of each prediction", words)], 230, 400))
 
 
 def draw_script(model_name: str, class_name: str, frame: Frame, guidance: float | None, temperature: float) -> str:

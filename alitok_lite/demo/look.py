@@ -140,7 +140,7 @@ def _looks(asked: Subject, part: str, shares: dict[str, np.ndarray], token: int,
     cells = boards.heat(values, top, "{:.0f}", over=True, least=0.5)
     alt = f"Attention of {token_name(config, token)} over the {over} in percent"
     grid = boards.board(cells, config.grid, alt, Look(picture, True, marked, asks, text_size(config)))
-    return boards.figure(grid, "What it looks at", f"{PARTS[part]}, % of its attention")
+    return boards.figure(grid, "What it attends to", f"{PARTS[part]}, % of its attention")
 
 
 def _depends(asked: Subject, stage: int, needs: np.ndarray | None, token: int, top: float) -> str:
@@ -163,7 +163,7 @@ def _attention_words(config: TokenizerConfig, shares: dict[str, np.ndarray], tok
     names |= {"prefix": "the prefix", "image": "image tokens"}
     parts = [f"{_percent(shares[name].sum())} to {names[name]}" for name in shares]
     told = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
-    return f"**{token_name(config, token).capitalize()}** gives {told}. "
+    return f"**{token_name(config, token).capitalize()}** gives its attention: {told}. "
 
 
 def _dependency_words(config: TokenizerConfig, stage: int, needs: np.ndarray | None, token: int) -> str:

@@ -10,7 +10,7 @@ from ..data import images
 from . import boards, components, drawing, examples, guard, models, words
 from . import look as inside
 from . import poke as surgery
-from . import predict as foretold
+from . import predict as predictability
 from . import reconstruct as reconstruction
 from . import tour as route
 from .guard import limited, plain_errors
@@ -55,14 +55,14 @@ def draw(model, class_name, seed, guidance, temperature, count, slow) -> Iterato
         class_name: what to draw, one of the model's class names; of ImageNet's classes, number or synset will do.
         seed: whole number from 0 to 2147483647; picture i uses seed + i; empty draws a random seed.
         guidance: 0 to 30; 1 is off, more follows the class more closely; null is the model's own.
-        temperature: 0 to 3; 0 takes the likeliest token, 1 draws as the model believes.
+        temperature: 0 to 3; 0 takes the likeliest token (greedy), 1 samples from the model as it is.
         count: number of pictures, 1 to 16.
         slow: whether to rest between tokens so that people can watch; false is faster.
     """
     with plain_errors():
         card = models.check_model(model)
         for frame in drawing.draw(model, class_name, drawing.read_seed(seed), guidance, temperature, count, slow):
-            board = examples.unsure_board(card, frame)
+            board = examples.entropy_board(card, frame)
             if not frame.done:
                 paper = drawing.contact_sheet(frame.pictures)
                 yield gr.update(value=paper), board, frame.status, gr.update(interactive=False), frame.seed, gr.skip()
@@ -90,7 +90,7 @@ def reconstruct(model, scene, picture=None) -> tuple:
 @on_gpu
 @plain_errors()
 def look(model, scene, picture=None, part="causal", layer=0, head=-1, token=0) -> tuple:
-    """What a token looks at in one layer of a part of the model, and what its patch depends on, in percent.
+    """What a token attends to in one layer of a part of the model, and what its patch depends on, in percent.
 
     Args:
         model: name of the model.
@@ -127,12 +127,12 @@ def poke(model, scene, picture=None, experiment="change", token=0, new_id=0, cou
 @on_gpu
 @plain_errors()
 def predict(scene) -> tuple:
-    """What each token of a painted scene costs the AR models of all comparable tokenizers, in nats.
+    """The loss of each token of a painted scene, in nats, under the AR models of all comparable tokenizers.
 
     Args:
         scene: name of a painted scene.
     """
-    return tuple(foretold.predict(scene))
+    return tuple(predictability.predict(scene))
 
 
 # ---------------------------------------------------------------- the tabs; each returns what the tour can set
@@ -175,7 +175,7 @@ def new_model(name: str) -> list:
     picture, sentence = examples.first_drawing(card)
     choice = [gr.update(**change) for change in examples.class_choice(card)]
     shown = gr.update(value=picture, alt_text="Examples made earlier")
-    return [*choice, card.guidance, shown, examples.unsure_board(card), sentence]
+    return [*choice, card.guidance, shown, examples.entropy_board(card), sentence]
 
 
 def reconstruct_tab(tab: gr.Tab, go: gr.Number) -> dict:
@@ -260,9 +260,9 @@ def poke_tab(tab: gr.Tab, go: gr.Number) -> dict:
 
 def predict_tab(tab: gr.Tab, go: gr.Number) -> dict:
     """Nats per token of one scene, for every tokenizer that there is."""
-    if not foretold.comparable():
-        gr.Markdown("No model here foretells scenes: this tab needs one whose classes are the painted scenes.")
-        gr.HTML(boards.page(*foretold.ablation_chart()))
+    if not predictability.comparable():
+        gr.Markdown("No model here predicts scenes: this tab needs one whose classes are the painted scenes.")
+        gr.HTML(boards.page(*predictability.ablation_chart()))
         return {}
     with gr.Row():
         with gr.Column(scale=2, min_width=280):

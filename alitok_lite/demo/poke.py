@@ -139,7 +139,7 @@ def change_token(model_name: str, scene: str | None, upload: Upload, token: int,
 
 
 def keep_tokens(model_name: str, scene: str | None, upload: Upload, count: int) -> View:
-    """The first `count` tokens of a picture, the others replaced by the code that says least."""
+    """The first `count` tokens of a picture, the others replaced by the code nearest to the mean of all codes."""
     config = check_model(model_name).config
     count = number("how many tokens to keep", count, 0, config.tokens, whole=True)
     asked = subject(model_name, scene, upload)
@@ -183,7 +183,12 @@ def swap_prefix(model_name: str, scene: str | None, upload: Upload, other: str) 
     parts, words, numbers = [], [], {}
     for stage, (a, b, a_changed, b_changed) in decoded.items():
         name, change = DECODERS[stage], _change(asked, a, a_changed)
-        shown = [(a, "first"), (a_changed, "with the other's prefix"), (b, "second"), (b_changed, "likewise")]
+        shown = [
+            (a, "first"),
+            (a_changed, "with the other's prefix"),
+            (b, "second"),
+            (b_changed, "with the first's prefix"),
+        ]
         figures = [_picture(pixels, caption, f"{name}: {caption}") for pixels, caption in shown]
         figures.insert(2, _moved(config, change, None, name))
         parts += [boards.heading(name), boards.row(figures, 92, 210)]

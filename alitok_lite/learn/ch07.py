@@ -24,9 +24,11 @@ def block_parameters(answer: Callable) -> None:
     number."""
     require_function(answer)
     more = answer(8, 2, 11) - answer(8, 2, 10)
-    require_number(more, 24, "SwiGLU has three matrices, so a hidden number more must cost 3 x width, at width 8 24")
+    require_number(
+        more, 24, "SwiGLU has three matrices, so each hidden number must add 3 x width parameters, 24 at width 8"
+    )
     fewer = answer(8, 2, 10) - answer(8, 4, 10)
-    norms = "The norms of queries and keys have width / heads weights each: from 2 heads to 4, at width 8, are 4 fewer"
+    norms = "The norms of queries and keys have width / heads weights each: 4 heads instead of 2 at width 8 are 4 fewer"
     require_number(fewer, 4, norms)
     plain = answer(8, 8, 0)
     require(plain != 4 * 64 + 2 * 8 + 2, "The linear layers of attention have biases, 3 x width and width of them.")
@@ -51,7 +53,9 @@ def cache_bytes(answer: Callable) -> None:
     model takes. number_bytes is 4 for float32 and 2 for bfloat16; guided is True or False."""
     require_function(answer)
     require_number(
-        answer(1, 1, 1, 1, 1, False), 2, "One layer, one token, one number of one byte are a key and a value, 2"
+        answer(1, 1, 1, 1, 1, False),
+        2,
+        "One layer, one token and width 1 with one byte a number: a key and a value, 2 bytes",
     )
     base = {"depth": 3, "width": 8, "tokens": 5, "pictures": 2, "number_bytes": 2}
     once = answer(*base.values(), False)

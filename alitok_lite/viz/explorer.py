@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def attention_explorer(model: AliTok, pixels: Tensor, label: int | None = None) -> "ipywidgets.VBox":
     """An ipywidgets viewer of the attention on one picture (1, 3, S, S): choose part, layer, head and token; a patch is
-    chosen by clicking its button. `attention` gives the same picture without a kernel."""
+    chosen by clicking its button. `attention` draws the same figure without a kernel."""
     import ipywidgets as widgets  # only notebooks have it running
 
     config, maps = model.tokenizer.config, probe.attention_of(model, pixels, label)

@@ -73,7 +73,7 @@ def row_profiles(
 
 @styled
 def curves(named: dict[str, tuple[Sequence, Sequence]], xlabel: str, ylabel: str, title: str) -> Figure:
-    """Lines: name -> (x, y); for the loss of a training, or for a knob that is turned."""
+    """Lines: name -> (x, y), for example a loss over the steps of training."""
     figure = new_figure(8, 4, title)
     ax = figure.subplots()
     for color, (name, (x, y)) in zip(SERIES, named.items(), strict=False):

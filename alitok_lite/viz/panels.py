@@ -1,4 +1,4 @@
-"""What figures are made of: one style, panels of a known size, cells of tokens over a picture.
+"""The parts of all figures: one style, panels of a known size, cells of tokens over a picture.
 
 A board is a grid of patches with the prefix tokens in a strip above it, each column's over it and the corner's at the
 left. Functions here draw into axes; the figures are in the other files. Colours: Okabe-Ito for series, viridis and
