@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alitok_lite import AliTok, ARConfig, TokenizerConfig
+from alitok_lite import AliTok, ARConfig, TokenizerConfig, scenes
 from alitok_lite.core.ar import ARModel
 from alitok_lite.core.tokenizer import Tokenizer
 from alitok_lite.data import sources
@@ -24,10 +24,14 @@ def device() -> torch.device:
 @pytest.fixture(scope="session", autouse=True)
 def painted_once():
     """Trainings ask for the same few scenes again and again: painted once, handed out as copies."""
-    paint = lru_cache(maxsize=256)(sources.random_scenes)
+    real = sources.random_scenes
+
+    @lru_cache(maxsize=256)
+    def paint(render, *asked):  # a test may put another `render` in its place
+        return real(*asked)
 
     def copies(*asked):
-        return tuple(tensor.clone() for tensor in paint(*asked))
+        return tuple(tensor.clone() for tensor in paint(scenes.render, *asked))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "random_scenes", copies)

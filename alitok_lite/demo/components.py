@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -11,15 +12,17 @@ from gradio.utils import get_upload_folder
 from . import boards, examples, models
 from .drawing import GUIDANCE, TEMPERATURE
 
-# Of every event: Gradio hands a request's values on unread, since the package checks them all, and in its own words.
-_UNREAD = {"preprocess": False}
-ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1} | _UNREAD  # every event that runs a model
-PRIVATE = {"api_visibility": "private", "queue": False, "show_progress": "hidden"} | _UNREAD  # of the page itself
+_Component = TypeVar("_Component", bound=gr.components.Component)
+# Gradio hands the values of an event on unread: the package checks them all, and in its own words.
+_UNREAD: dict[str, Any] = {"preprocess": False}
+# Options of every event that runs a model, and of the small events of the page itself.
+ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1} | _UNREAD
+PRIVATE = {"api_visibility": "private", "queue": False, "show_progress": "hidden"} | _UNREAD
 
 
-def with_example(component: gr.components.Component, example: object) -> gr.components.Component:
+def with_example(component: _Component, example: object) -> _Component:
     """The component, with what the page about the API gives as an example of its value."""
-    component.example_payload = component.example_value = lambda: example
+    component.example_payload = component.example_value = lambda: example  # type: ignore[method-assign]
     return component
 
 
@@ -40,8 +43,9 @@ def chooser(place: str, scene: str | None, model: str = "") -> tuple:
     name = choose_from(list(models.models()), model)
     kind = pictures(place, scene)
     with gr.Accordion("... or a picture of your own", open=False):
-        upload = {"type": "filepath", "image_mode": None, "sources": ["upload", "clipboard"], "height": 220}
-        own = with_example(gr.Image(label="PNG, JPEG or WEBP", format="png", **upload), None)
+        upload: dict[str, Any] = {"format": "png", "type": "filepath", "image_mode": None, "height": 220}
+        own = gr.Image(label="PNG, JPEG or WEBP", sources=["upload", "clipboard"], **upload)
+        with_example(own, None)
     own.upload(None, None, kind, js="() => null", **PRIVATE)
     clicked = kind.input(None, None, own, js="() => null", **PRIVATE)
     return [name, kind, own], clicked
@@ -90,8 +94,8 @@ def drawing(model: str) -> tuple:
     status = gr.Markdown(sentence, elem_id="status")
     with gr.Row():
         with gr.Column(min_width=240):
-            shape = {"format": "png", "height": "min(420px, 88vw)", "buttons": ["fullscreen"], "show_label": False}
-            shape |= {"interactive": False, "alt_text": "Examples made earlier"}
+            shape: dict[str, Any] = {"format": "png", "height": "min(420px, 88vw)", "buttons": ["fullscreen"]}
+            shape |= {"interactive": False, "show_label": False, "alt_text": "Examples made earlier"}
             result = gr.Image(picture, label="Picture", elem_id="result", **shape)
             download = gr.DownloadButton("Download PNG", interactive=False, size="sm")
         with gr.Column(min_width=240):
@@ -103,7 +107,8 @@ def drawing(model: str) -> tuple:
 
 def wire(function: Callable, inputs: list, outputs: list, triggers: list, *after: gr.events.Dependency) -> None:
     """Run a tab's function on any of these events, and after those; of several in a row, the last one counts."""
-    wires = {"fn": function, "inputs": inputs, "outputs": outputs, "show_progress": "minimal", **ONE_AT_A_TIME}
+    wires: dict[str, Any] = {"fn": function, "inputs": inputs, "outputs": outputs}
+    wires |= {"show_progress": "minimal", **ONE_AT_A_TIME}
     gr.on(triggers, api_name=function.__name__, trigger_mode="always_last", **wires)
     for event in after:
         event.then(**wires, trigger_mode="always_last", api_visibility="private")

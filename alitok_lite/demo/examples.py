@@ -8,7 +8,7 @@ import io
 import math
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -125,7 +125,7 @@ def _webp(squares: list[Image.Image]) -> bytes:
     return buffer.getvalue()
 
 
-def class_choice(card: Card) -> tuple[dict, dict, dict]:
+def class_choice(card: Card) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Properties of what a class is chosen with: tiles to click, or a list to search, and the style of the tiles."""
     many, first = len(card.classes) > MAX_CLASS_TILES, next(iter(card.classes), None)
     named = [(name.replace("_", " "), name) for name in card.classes]

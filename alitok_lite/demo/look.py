@@ -4,6 +4,7 @@ Each function checks its arguments, asks the model, and returns a View; see exam
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -204,7 +205,7 @@ def fitting(value: object, low: int, high: int, otherwise: int) -> int:
 
 def look_controls(
     name: str, part: str | None = None, layer: int = 0, head: int = MEAN_HEAD, token: int | None = None
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Properties of the controls of `look`, part, layer, head and token, for a model; values that fit are kept."""
     card = check_model(name)
     sizes = part_sizes(card)

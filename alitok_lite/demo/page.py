@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -21,7 +22,7 @@ except ImportError:
     spaces = None
 
 Image.MAX_IMAGE_PIXELS = images.MAX_PIXELS
-LAUNCH = {
+LAUNCH: dict[str, Any] = {
     "share": False,
     "theme": gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=["system-ui", "sans-serif"]),
     "css": boards.PAGE_STYLE,
@@ -158,7 +159,7 @@ def draw_tab(_: gr.Tab, __: gr.Number) -> dict:
             result, board, status, download, script = components.drawing(model.value)
     kind = changing[0]
     look = "(...inputs) => {document.querySelector('#status').scrollIntoView({block: 'nearest'}); return inputs}"
-    wires = {"api_name": "draw", "show_progress": "hidden", "js": look, **components.ONE_AT_A_TIME}
+    wires: dict[str, Any] = {"api_name": "draw", "show_progress": "hidden", "js": look, **components.ONE_AT_A_TIME}
     inputs, outputs = [model, kind, seed, guidance, temperature, count, slow], [result, board, status, download, last]
     event = start.click(draw, inputs, [*outputs, script], **wires)
     stopped = "text => text.startsWith('Token') ? 'Stopped.' : text"  # a finished drawing's sentence stays

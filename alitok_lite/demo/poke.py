@@ -3,6 +3,8 @@
 Each function checks its arguments, asks the model, and returns a View; see examples.py.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -52,13 +54,13 @@ def poke_controls(
     code_id: int | None = None,
     count: int | None = None,
     other: str = "lighthouse",
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Properties of the controls of `poke`, token, id, count and other scene; values that fit are kept."""
     config = check_model(name).config
     middle = config.prefix_tokens + config.grid // 2 * config.grid
     tokens, codes = config.tokens, config.codebook_size
 
-    def slider(value: int | None, top: int, start: int, use: str) -> dict:
+    def slider(value: int | None, top: int, start: int, use: str) -> dict[str, Any]:
         fits = fitting(value, 0, top, start)
         return {"minimum": 0, "maximum": top, "value": fits, "visible": experiment == use}
 

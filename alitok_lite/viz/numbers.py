@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -142,7 +143,8 @@ def _bars(
             ax.errorbar(mean, place, xerr=spread, color=INK, capsize=4, linewidth=1.8)
             text += f" ± {form.format(spread).lstrip('+')}"
         side = -1 if mean < 0 else 1
-        look = {"textcoords": "offset points", "va": "center", "ha": "right" if mean < 0 else "left", "fontsize": 12}
+        look: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 12}
+        look["ha"] = "right" if mean < 0 else "left"
         ax.annotate(text, (mean + side * spread, place), (6 * side, 0), **look)
     low, high = min(0, np.nanmin(means - spreads)), max(0, np.nanmax(means + spreads))
     left, right = bool(np.nanmin(means) < 0), bool(np.nanmax(means) > 0)  # where there are numbers

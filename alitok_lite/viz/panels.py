@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from threading import RLock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -37,7 +37,7 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
 )
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 INK, PALE = "#222222", "#E4E4E0"
-HOUSE_STYLE = {
+HOUSE_STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 13,
     "figure.titlesize": 16,
@@ -251,7 +251,7 @@ def frame(ax: Axes, board: Board, caption: str = "", labels: bool = True) -> Non
     ax.set_title(caption, y=content, pad=24 if prefix and labels else 6)
 
 
-def cell_frame(ax: Axes, place: tuple[float, float], **look: object) -> None:
+def cell_frame(ax: Axes, place: tuple[float, float], **look: Any) -> None:
     """A frame around the cell whose middle is at (x, y)."""
     ax.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, fill=False, clip_on=False, **look))
 
