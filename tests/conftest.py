@@ -1,5 +1,10 @@
 """Small models and the device that the core tests run on (a GPU when there is one)."""
 
+import gc
+import json
+import os
+import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +19,11 @@ from alitok_lite.data import sources
 
 CLASSES = ["sea", "house", "tree"]
 torch.set_num_threads(1)  # everything here is small: several threads would only wait for each other
+
+
+def pytest_collection_finish() -> None:
+    """Whatever is imported stays to the end: garbage collection need not look through it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +46,34 @@ def painted_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "random_scenes", copies)
         yield
+
+
+_STEPS = """
+import json, socket, sys
+socket.socket.connect = None
+import torch, alitok_lite, alitok_lite.__main__, alitok_lite.store.official, alitok_lite.study
+import alitok_lite.demo.examples, alitok_lite.demo.tour, alitok_lite.measure.probe, alitok_lite.learn
+assert not torch.cuda.is_initialized()
+loaded = {"imports": list(sys.modules)}
+from alitok_lite.demo import drawing, models
+name = next(iter(models.models()))
+list(drawing.draw(name, models.models()[name].classes[0]))
+loaded["drawing"] = list(sys.modules)
+from alitok_lite import viz
+viz.to_png(viz.two_stages())
+loaded["figures"] = list(sys.modules)
+print(json.dumps(loaded))
+"""
+
+
+@pytest.fixture(scope="session")
+def loaded() -> dict[str, set[str]]:
+    """Modules of a fresh process after three steps: importing the package, drawing a picture, and a figure."""
+    environment = {key: value for key, value in os.environ.items() if key != "ALITOK_MODELS"}
+    program = [sys.executable, "-c", _STEPS]
+    result = subprocess.run(program, capture_output=True, text=True, timeout=120, env=environment)
+    assert result.returncode == 0, result.stderr
+    return {step: set(names) for step, names in json.loads(result.stdout).items()}
 
 
 def small_tokenizer(**changes) -> TokenizerConfig:

@@ -143,13 +143,14 @@ def shapes(path: str, url: str) -> list:
 
 
 def test_nothing_but_uploads_reaches_the_loader(client, bad_paths, web, monkeypatch):
-    """Every endpoint of the API that takes a file, every path, every shape: one and the same sentence."""
+    """Every endpoint of the API that takes a file: one and the same sentence, whatever the path and its shape."""
     read, places, sentences = [], with_files(client), set()
     monkeypatch.setattr("alitok_lite.demo.examples.load_picture", lambda file, _: read.append(file.name))
     assert {name for name, _, _ in places} >= {"reconstruct", "look", "poke"}
     for name, data, place in places:
-        odd = shapes(bad_paths[0], web) if name == places[0][0] else []
-        for data[place] in [*({"path": path} for path in [*bad_paths, web]), *odd]:
+        first = name == places[0][0]  # the others get a few: all use the same function, which is tested by itself
+        odd = shapes(bad_paths[0], web) if first else []
+        for data[place] in [*({"path": path} for path in [*bad_paths[: None if first else 5], web]), *odd]:
             sentences.add(error(post(client, name, json.dumps(data))))
     assert (sentences, read) == ({FOREIGN_FILE}, [])
 

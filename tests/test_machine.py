@@ -143,7 +143,7 @@ def pictures(tmp_path_factory):
 @pytest.mark.parametrize(
     ("guard", "method", "options"),
     [
-        ("none", "spawn", ""),
+        pytest.param("none", "spawn", "", marks=pytest.mark.slow),
         pytest.param("none", "forkserver", "", marks=pytest.mark.slow),
         pytest.param("none", "spawn", ", workers=0", marks=pytest.mark.slow),
         pytest.param("main", "spawn", ", workers=1", marks=pytest.mark.slow),
