@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import lru_cache
@@ -114,8 +115,15 @@ def fixture() -> dict[str, torch.Tensor]:
     return load_file(Path(__file__).parent / "data" / "parity_small.safetensors")
 
 
+@pytest.fixture(scope="session")
+def saved_once(tmp_path_factory) -> Path:
+    """A checkpoint to copy."""
+    path = tmp_path_factory.mktemp("saved") / "small"
+    small_model().save_pretrained(path)
+    return path
+
+
 @pytest.fixture
-def folder(tmp_path) -> Path:
-    """A saved checkpoint."""
-    small_model().save_pretrained(tmp_path / "small")
-    return tmp_path / "small"
+def folder(saved_once, tmp_path) -> Path:
+    """A saved checkpoint of one's own."""
+    return shutil.copytree(saved_once, tmp_path / "small")

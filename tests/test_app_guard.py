@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 import gradio as gr
@@ -61,6 +62,7 @@ def arguments(endpoint: dict) -> list:
     return [one["parameter_default"] for one in endpoint["parameters"]]
 
 
+@cache
 def listed(client: Client) -> dict[str, dict]:
     """The endpoints of the API by name, without the slash."""
     found = httpx.get(f"{client.src.rstrip('/')}/gradio_api/info?all_endpoints=true").json()
