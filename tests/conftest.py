@@ -1,6 +1,5 @@
 """Small models and the device that the core tests run on (a GPU when there is one)."""
 
-import gc
 import json
 import os
 import shutil
@@ -20,11 +19,6 @@ from alitok_lite.data import sources
 
 CLASSES = ["sea", "house", "tree"]
 torch.set_num_threads(1)  # everything here is small: several threads would only wait for each other
-
-
-def pytest_collection_finish() -> None:
-    """Whatever is imported stays to the end: garbage collection need not look through it again and again."""
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
