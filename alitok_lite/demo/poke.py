@@ -185,12 +185,8 @@ def swap_prefix(model_name: str, scene: str | None, upload: Upload, other: str) 
     parts, words, numbers = [], [], {}
     for stage, (a, b, a_changed, b_changed) in decoded.items():
         name, change = DECODERS[stage], _change(asked, a, a_changed)
-        shown = [
-            (a, "first"),
-            (a_changed, "with the other's prefix"),
-            (b, "second"),
-            (b_changed, "with the first's prefix"),
-        ]
+        shown = [(a, "first"), (a_changed, "with the other's prefix")]
+        shown += [(b, "second"), (b_changed, "with the first's prefix")]
         figures = [_picture(pixels, caption, f"{name}: {caption}") for pixels, caption in shown]
         figures.insert(2, _moved(config, change, None, name))
         parts += [boards.heading(name), boards.row(figures, 92, 210)]

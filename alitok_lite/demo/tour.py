@@ -79,7 +79,7 @@ def _looking_steps() -> list[Step]:
     if 2 in card.stages and first == "causal":
         text = (
             "The same token in the bidirectional decoder: now it may attend to later tokens too, and its pixels "
-            "depend on them. The ids are the same; only the attention mask differs."
+            "depend on them. The ids are the same; only the decoder differs."
         )
         steps.append(Step("look", text, common | {"part": "bidirectional"}))
     return steps
