@@ -1,14 +1,21 @@
 """Small models and the device that the core tests run on (a GPU when there is one)."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from alitok_lite import AliTok, ARConfig, TokenizerConfig
+from alitok_lite import AliTok, ARConfig, TokenizerConfig, scenes
 from alitok_lite.core.ar import ARModel
 from alitok_lite.core.tokenizer import Tokenizer
+from alitok_lite.data import sources
 
 CLASSES = ["sea", "house", "tree"]
 torch.set_num_threads(1)  # everything here is small: several threads would only wait for each other
@@ -17,6 +24,51 @@ torch.set_num_threads(1)  # everything here is small: several threads would only
 @pytest.fixture(scope="session")
 def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def painted_once():
+    """Trainings ask for the same few scenes again and again: painted once, handed out as copies."""
+    real = sources.random_scenes
+
+    @lru_cache(maxsize=256)
+    def paint(render, *asked):  # a test may put another `render` in its place
+        return real(*asked)
+
+    def copies(*asked):
+        return tuple(tensor.clone() for tensor in paint(scenes.render, *asked))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "random_scenes", copies)
+        yield
+
+
+_STEPS = """
+import json, socket, sys
+socket.socket.connect = None
+import torch, alitok_lite, alitok_lite.__main__, alitok_lite.store.official, alitok_lite.study
+import alitok_lite.demo.examples, alitok_lite.demo.tour, alitok_lite.measure.probe, alitok_lite.learn
+assert not torch.cuda.is_initialized()
+loaded = {"imports": list(sys.modules)}
+from alitok_lite.demo import drawing, models
+name = next(iter(models.models()))
+list(drawing.draw(name, models.models()[name].classes[0]))
+loaded["drawing"] = list(sys.modules)
+from alitok_lite import viz
+viz.to_png(viz.two_stages())
+loaded["figures"] = list(sys.modules)
+print(json.dumps(loaded))
+"""
+
+
+@pytest.fixture(scope="session")
+def loaded() -> dict[str, set[str]]:
+    """Modules of a fresh process after three steps: importing the package, drawing a picture, and a figure."""
+    environment = {key: value for key, value in os.environ.items() if key != "ALITOK_MODELS"}
+    program = [sys.executable, "-c", _STEPS]
+    result = subprocess.run(program, capture_output=True, text=True, timeout=120, env=environment)
+    assert result.returncode == 0, result.stderr
+    return {step: set(names) for step, names in json.loads(result.stdout).items()}
 
 
 def small_tokenizer(**changes) -> TokenizerConfig:
@@ -57,8 +109,15 @@ def fixture() -> dict[str, torch.Tensor]:
     return load_file(Path(__file__).parent / "data" / "parity_small.safetensors")
 
 
+@pytest.fixture(scope="session")
+def saved_once(tmp_path_factory) -> Path:
+    """A checkpoint to copy."""
+    path = tmp_path_factory.mktemp("saved") / "small"
+    small_model().save_pretrained(path)
+    return path
+
+
 @pytest.fixture
-def folder(tmp_path) -> Path:
-    """A saved checkpoint."""
-    small_model().save_pretrained(tmp_path / "small")
-    return tmp_path / "small"
+def folder(saved_once, tmp_path) -> Path:
+    """A saved checkpoint of one's own."""
+    return shutil.copytree(saved_once, tmp_path / "small")

@@ -462,14 +462,14 @@ def test_page_says_what_is_missing(app, monkeypatch):
     for module in ("poke", "predict", "tour"):
         monkeypatch.setattr(f"alitok_lite.demo.{module}.models", lambda: cards)
     text = json.dumps(app.build().get_config_file(), default=str)
-    assert "No model here can draw" in text and "No model here foretells scenes" in text and "Reconstruct" in text
+    assert "No model here can draw" in text and "No model here predicts scenes" in text and "Reconstruct" in text
 
 
 @pytest.mark.parametrize("limit, within", [(10**12, 1), (1, 2)])
 def test_a_small_model_draws_with_one_thread(monkeypatch, limit, within):
     """And the number of threads is as it was between the frames, also where a thread began with another one."""
-    monkeypatch.setattr(drawing, "THREADS", 2)
-    monkeypatch.setattr(drawing, "SMALL", limit)
+    monkeypatch.setattr(drawing, "CPU_THREADS", 2)
+    monkeypatch.setattr(drawing, "SMALL_MODEL", limit)
     before, seen, shown = torch.get_num_threads(), [], drawing.partial_pixels
     monkeypatch.setattr(drawing, "partial_pixels", lambda *args: seen.append(torch.get_num_threads()) or shown(*args))
     torch.set_num_threads(1)

@@ -19,7 +19,7 @@ from alitok_lite.core import config
 from alitok_lite.data.images import load_picture, sheet
 from alitok_lite.demo import boards, drawing, examples, look, models, poke, predict, reconstruct, tour
 from alitok_lite.demo import words as demo_words
-from alitok_lite.measure import probe
+from alitok_lite.measure import board, probe
 from alitok_lite.model import AliTok
 from alitok_lite.store import imagenet
 from alitok_lite.study.rows import RESULTS
@@ -136,6 +136,22 @@ def test_boards():
     assert boards.gradient_colour(-1) == (68, 1, 84) and boards.gradient_colour(9) == (253, 231, 37)
 
 
+def test_attributes_are_escaped_and_none_leaves_one_out():
+    found = boards.tag("img", class_="a", aria_label='say "<hi>"', title=None)
+    assert found == '<img class="a" aria-label="say &quot;&lt;hi&gt;&quot;">'
+    assert boards.tag("b", "1", "<i>2</i>", data_token=0) == '<b data-token="0">1<i>2</i></b>'
+
+
+def test_tokens_stand_in_raster_order_below_the_prefix():
+    prefix, image = [(-1, -1), (-1, 0), (-1, 1)], [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert [board.token_cell(token, 3, 2) for token in range(7)] == prefix + image
+    assert [board.token_cell(token, 0, 2) for token in range(4)] == image
+    assert board.geometry(7) == (3, 2) and board.geometry(16) == (0, 4)
+    with pytest.raises(ValueError, match="8 values are no token sequence"):
+        board.geometry(8)
+    assert board.overlay_opacity(-1) == 0 and board.overlay_opacity(1) == board.overlay_opacity(2) == 0.95
+
+
 def test_slider_and_bars():
     a, b = Image.new("RGB", (4, 4), "red"), Image.new("RGB", (4, 4), "blue")
     html = boards.compare(a, b, ("left & one", "right"))
@@ -227,7 +243,7 @@ def test_look_refuses(changes, words):
 
 
 def test_large_decoders_have_no_dependency_map_on_a_cpu(monkeypatch):
-    monkeypatch.setattr(look, "_WORK", 1)
+    monkeypatch.setattr(look, "_MAX_MAP_WORK", 1)
     view = look.look(MAIN, "fish", None, "causal", 0, 0, 12)
     assert view.numbers["dependency"] is None and "without a GPU" in view.html
 
@@ -329,7 +345,7 @@ def test_predict(checkpoints, monkeypatch):
 
 def test_predict_says_what_is_missing(monkeypatch):
     monkeypatch.setattr(predict, "models", lambda: {BASELINE: models.models()[BASELINE]})
-    with pytest.raises(ValueError, match="no model here foretells scenes"):
+    with pytest.raises(ValueError, match="no model here predicts scenes"):
         predict.predict("fish")
 
 

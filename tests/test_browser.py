@@ -95,7 +95,7 @@ def test_every_tab(visit, shoot, size, theme):
     shoot(page, f"{size}-{theme}-drawing")
     wait_for(page, "^Drawn in .* seed")
     shoot(page, f"{size}-{theme}-draw")
-    words = {"reconstruct": "became 21 tokens", "look": "^Image token", "poke": "became 512", "predict": "costs"}
+    words = {"reconstruct": "became 21 tokens", "look": "^Image token", "poke": "became 512", "predict": "^Loss of"}
     for tab, text in words.items():
         open_tab(page, tab)
         wait_for(page, text)

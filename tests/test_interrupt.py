@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_train import add_presets
+from test_train import add_presets, trained  # noqa: F401 (a fixture)
 
 from alitok_lite import AliTok, interrupt, train
 from alitok_lite.__main__ import main
@@ -67,7 +68,7 @@ MOMENTS = [
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(("place", "name", "count", "saved"), MOMENTS)
-def test_stopped_run_goes_on_as_if_nothing_had_been(tmp_path, monkeypatch, place, name, count, saved, number):
+def test_stopped_run_goes_on_as_if_nothing_had_been(trained, tmp_path, monkeypatch, place, name, count, saved, number):
     before = [signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patch, pytest.raises(Stopped) as caught:
         at(patch, place, name, count, number)
@@ -81,13 +82,13 @@ def test_stopped_run_goes_on_as_if_nothing_had_been(tmp_path, monkeypatch, place
     assert AliTok.from_pretrained(tmp_path / "run", "cpu").info["training"]["tokenizer"]["steps"] == saved
     assert not [path for path in (tmp_path / "run").rglob("*") if path.name.startswith(".")]
     train.train("tokenizer", PRESET, tmp_path / "run", resume=True)
-    train.train("tokenizer", PRESET, tmp_path / "whole")
-    wanted, found = (load_file(tmp_path / name / "state" / "tokenizer.safetensors") for name in ("whole", "run"))
+    runs = trained / PRESET, tmp_path / "run"
+    wanted, found = (load_file(folder / "state" / "tokenizer.safetensors") for folder in runs)
     assert wanted.keys() == found.keys() and all(torch.equal(value, found[key]) for key, value in wanted.items())
 
 
-def test_stop_while_ids_are_made_changes_nothing(tmp_path, monkeypatch):
-    train.train("tokenizer", PRESET, tmp_path)
+def test_stop_while_ids_are_made_changes_nothing(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained / PRESET, tmp_path, dirs_exist_ok=True)
     files = sorted(tmp_path.rglob("*"))
     with monkeypatch.context() as patch, pytest.raises(Stopped, match="before anything was saved"):
         at(patch, tasks, "save_tensors", 1)
@@ -95,19 +96,19 @@ def test_stop_while_ids_are_made_changes_nothing(tmp_path, monkeypatch):
     assert sorted(tmp_path.rglob("*")) == files
 
 
-def test_stop_of_a_resumed_run_before_its_first_step_names_what_is_saved(tmp_path, monkeypatch):
-    train.train("tokenizer", PRESET, tmp_path)
+def test_stop_of_a_resumed_run_before_its_first_step_names_what_is_saved(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained / PRESET, tmp_path, dirs_exist_ok=True)
     with monkeypatch.context() as patch, pytest.raises(Stopped, match="stopped at step 4 of 8, which is saved"):
         at(patch, run, "open_source", 1)
         train.train("tokenizer", PRESET, tmp_path, True, [("steps", 8)])
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_stop_between_saves_does_not_change_which_weights_are_best(tmp_path, monkeypatch, count):
+def test_stop_between_saves_does_not_change_which_weights_are_best(trained, tmp_path, monkeypatch, count):
     """A run with --keep-best that was stopped and resumed ends as one that never was."""
     overrides = [("keep_best", True)]
     for name in ("whole", "run"):
-        train.train("tokenizer", PRESET, tmp_path / name)
+        shutil.copytree(trained / PRESET, tmp_path / name)
     whole = train.train("ar", PRESET, tmp_path / "whole", overrides=overrides)
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         at(patch, loop, "backward", count)

@@ -143,7 +143,7 @@ def pictures(tmp_path_factory):
 @pytest.mark.parametrize(
     ("guard", "method", "options"),
     [
-        ("none", "spawn", ""),
+        pytest.param("none", "spawn", "", marks=pytest.mark.slow),
         pytest.param("none", "forkserver", "", marks=pytest.mark.slow),
         pytest.param("none", "spawn", ", workers=0", marks=pytest.mark.slow),
         pytest.param("main", "spawn", ", workers=1", marks=pytest.mark.slow),
@@ -191,10 +191,10 @@ def test_guard_is_seen_in_the_script(tmp_path, monkeypatch, capsys, lines, wante
     monkeypatch.setitem(sys.modules, "__main__", started)
     frame = sys._getframe
     monkeypatch.setattr(sys, "_getframe", lambda: Frames(frame(1), path))
+    before = threading.enumerate()
     runpy.run_path(str(path), run_name="__main__")
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join(10)
+    for thread in set(threading.enumerate()) - set(before):
+        thread.join(10)
     assert capsys.readouterr().out == f"{wanted}\n"
 
 

@@ -117,7 +117,7 @@ def test_sizes_of_readers_follow_the_presets():
 def test_judges_must_tell_how_a_scene_was_painted():
     pixels, labels, factors = pools.painted(28, 5, 32, torch.device("cpu"))
     assert pixels.dtype == torch.uint8 and labels.tolist() == [i % 14 for i in range(28)]
-    assert torch.equal(factors, scenes.factor_table(28, 5)[:, : scenes.FREE])
+    assert torch.equal(factors, scenes.factor_table(28, 5)[:, : scenes.FREE_FACTORS])
     judge = measures.train_factor_judge(pixels, labels, factors, 3, seed=0, batch=8)
     assert measures.features(judge, pixels).shape == (28, 128)
 

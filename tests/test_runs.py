@@ -6,10 +6,12 @@ import shutil
 
 import pytest
 import torch
+from conftest import small_ar, small_tokenizer
 from safetensors.torch import load_file
 from test_train import add_presets
 
 from alitok_lite import PRESETS, AliTok, train
+from alitok_lite.core.config import Preset
 from alitok_lite.data.sources import SceneSource
 from alitok_lite.store.folder import CheckpointError
 from alitok_lite.train import loop
@@ -38,6 +40,8 @@ def presets():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         add_presets(patch)
+        tokenizer = small_tokenizer(encoder_depth=1, decoder_depth=1)
+        patch.setitem(PRESETS, PRESET, Preset(tokenizer, small_ar(tokenizer, classes=14, depth=1)))
         unseen = SceneSource.unseen
         patch.setattr(SceneSource, "unseen", lambda source, count: unseen(source, min(count, 8)))  # all this for speed
         patch.setattr(loop, "_save_sheet", lambda *_: None)
@@ -62,6 +66,12 @@ def runs(presets, tmp_path_factory):
             else:
                 train.train(part, PRESET, root / str(number))
     return made
+
+
+@pytest.fixture(scope="module")
+def held_before(runs):
+    """What each of `runs` holds, read once."""
+    return {state: held(folder) for state, folder in runs.items()}
 
 
 def contents(folder):
@@ -94,11 +104,11 @@ def expected(parts, stopped, part, mode):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize(("parts", "stopped"), STATES, ids=["+".join(p) + " stopped" * s or "empty" for p, s in STATES])
-def test_every_order(runs, tmp_path, capsys, parts, stopped, part, mode):
+def test_every_order(runs, held_before, tmp_path, capsys, parts, stopped, part, mode):
     folder, (resume, steps, replace) = tmp_path / "run", MODES[mode]
     if parts:
         shutil.copytree(runs[parts, stopped], folder)
-    before, files, wanted = held(folder), contents(folder), expected(parts, stopped, part, mode)
+    before, files, wanted = held_before[parts, stopped], contents(folder), expected(parts, stopped, part, mode)
     assert tuple(before) == parts
     overrides = [("steps", steps)] if steps else []
     if wanted == "refused":

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as fn
 
 from alitok_lite import scenes
-from alitok_lite.scenes import CLASSES, FACTORS, FREE, TEST_SEED, factor_table, render, rendering
+from alitok_lite.scenes import CLASSES, FACTORS, FREE_FACTORS, TEST_SEED, factor_table, render, rendering
 
 ALL = list(range(len(CLASSES)))
 
@@ -29,6 +29,16 @@ def test_same_seed_same_pictures():
     assert torch.equal(render(ALL, seed=11), render(torch.tensor(ALL), seed=11))
 
 
+def test_the_scenes_stay_what_the_shipped_models_were_trained_on():
+    pictures = render([label for label in ALL for _ in range(4)], seed=3, size=32).view(len(ALL), -1)
+    means = [0.6821, 0.6106, 0.6084, 0.6379, 0.5397, 0.5759, 0.6871, 0.5598, 0.2899, 0.5671, 0.6951, 0.4568]
+    means += [0.5885, 0.6766]
+    spreads = [0.1646, 0.2068, 0.2069, 0.2137, 0.2066, 0.2139, 0.2238, 0.2036, 0.1955, 0.2235, 0.1595, 0.1833]
+    spreads += [0.2367, 0.1966]
+    assert pictures.mean(1).tolist() == pytest.approx(means, abs=2e-4)
+    assert pictures.std(1).tolist() == pytest.approx(spreads, abs=2e-4)
+
+
 @pytest.mark.parametrize("seed", [0, 12345, TEST_SEED, 2**62])
 def test_factor_rows_do_not_depend_on_the_number_of_rows(seed):
     long = factor_table(300, seed)
@@ -42,8 +52,8 @@ def test_factors_are_uniform_and_the_free_ones_unrelated():
     assert (table.mean(0) - 0.5).abs().max() < 0.03
     assert (table.var(0) - 1 / 12).abs().max() < 0.01
     between = (torch.corrcoef(table.T) - torch.eye(FACTORS)).abs()
-    assert between[:FREE, :FREE].max() < 0.1  # independent
-    assert between[FREE:, :FREE].max(1).values.min() > 0.8  # each follows one of them
+    assert between[:FREE_FACTORS, :FREE_FACTORS].max() < 0.1  # independent
+    assert between[FREE_FACTORS:, :FREE_FACTORS].max(1).values.min() > 0.8  # each follows one of them
     for other in (6, 5 + 2**32, 5 + 2**62):  # neighbours, and seeds with the same low 32 bits
         both = torch.stack([table.flatten(), factor_table(4000, other).flatten()])
         assert torch.corrcoef(both)[0, 1].abs() < 0.02
@@ -74,7 +84,7 @@ def test_every_class_has_at_least_ten_visible_factors(label):
     for j in range(FACTORS):  # row 0 is the original; row j + 1 moves factor j by half its range
         rows[:, j + 1, j] = (rows[:, j + 1, j] + 0.5) % 1
     labels = torch.full((len(rows) * (FACTORS + 1),), label)
-    pictures = rendering._paint(labels, rows.flatten(0, 1), 32).unflatten(0, (len(rows), FACTORS + 1))
+    pictures = rendering.paint(labels, rows.flatten(0, 1), 32).unflatten(0, (len(rows), FACTORS + 1))
     change = (pictures[:, 1:] - pictures[:, :1]).abs().flatten(2).mean(2).amax(0)
     assert (change > 0.01).sum() >= 10
     assert change[-1] == 0  # the table is wide enough: no painter reads its last column

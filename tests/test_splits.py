@@ -186,7 +186,7 @@ def held_out(label: str, file: str) -> bool:
     return hashlib.sha256(f"{label}/{file}".encode()).digest()[0] < 256 / 20
 
 
-@pytest.fixture(params=["hash", "folders"])
+@pytest.fixture(params=["hash", pytest.param("folders", marks=pytest.mark.slow)])
 def folder(tmp_path, request):
     """Two classes, dark training pictures and bright unseen ones, split by a hash or by folders train/ and test/."""
     root = tmp_path / "pictures"

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -41,6 +42,10 @@ NAN = LossWeights(mse=float("nan"))
 @pytest.fixture(autouse=True)
 def preset(monkeypatch):
     """Presets `mini` and `mini-conventional`, small enough for seconds."""
+    small_presets(monkeypatch)
+
+
+def small_presets(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # compiling would take longer than the training
     add_presets(monkeypatch)
 
@@ -65,10 +70,20 @@ def tensors(model):
     }
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder with a RUN of the tokenizer for each of two presets. They are trained once; tests work on copies."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        small_presets(patch)
+        for name in ("mini", "mini-plain"):
+            train.train("tokenizer", name, folder / name)
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path):
-    train.train("tokenizer", "mini", tmp_path / "run")
-    return tmp_path / "run"
+def run(trained, tmp_path):
+    return shutil.copytree(trained / "mini", tmp_path / "run")
 
 
 def test_three_parts_make_a_checkpoint_that_draws(run):
@@ -132,11 +147,11 @@ def state(run, part):
         ("ar", {"ema": 0.9, "accumulate": 2, "keep_best": True}),
     ],
 )
-def test_resuming_continues_exactly(tmp_path, monkeypatch, part, overrides):
+def test_resuming_continues_exactly(trained, tmp_path, monkeypatch, part, overrides):
     """Stop after the first save, resume: the same weights as a run that was never interrupted."""
     if part == "ar":
-        train.train("tokenizer", "mini", tmp_path / "a")
-        train.train("tokenizer", "mini", tmp_path / "b")
+        for name in "ab":
+            shutil.copytree(trained / "mini", tmp_path / name)
     overrides = overrides.items()
     whole = train.train(part, "mini", tmp_path / "a", overrides=overrides)
 
@@ -192,7 +207,7 @@ def test_state_of_an_older_version_resumes(run):
 
 
 @pytest.mark.parametrize(("part", "steps"), [("tokenizer", 1), ("tokenizer", 4), ("decoder", 4), ("ar", 4)])
-def test_parts_of_a_step_add_up(tmp_path, part, steps):
+def test_parts_of_a_step_add_up(trained, tmp_path, part, steps):
     """One part, two parts or four: the same losses, the same weights, the same codebook and its usage.
 
     The codebook after one step: later dead codes have moved to the same latent, and then it is a matter of rounding
@@ -202,7 +217,7 @@ def test_parts_of_a_step_add_up(tmp_path, part, steps):
     for parts in (1, 2, 4):
         run = tmp_path / str(parts)
         if part != "tokenizer":
-            train.train("tokenizer", "mini-plain", run)
+            shutil.copytree(trained / "mini-plain", run)
         model = train.train(part, "mini-plain", run, overrides=[("accumulate", parts), ("steps", steps)])
         info = model.info["training"][part]
         runs[parts] = state(run, part), {key: info[key] for key in info.keys() & {"mse", "aux", "vq", "loss"}}
@@ -251,12 +266,12 @@ def test_codebook_sees_a_batch_in_its_order_however_it_is_dealt_out(processes, p
 
 @pytest.mark.parametrize("part", ["tokenizer", "ar"])
 @pytest.mark.parametrize("parts", [1, 2])
-def test_gradients_are_clipped_once_all_parts_are_there(tmp_path, part, parts):
+def test_gradients_are_clipped_once_all_parts_are_there(trained, tmp_path, part, parts):
     def norms(clip):
         """Of the gradients that the optimizer of the network gets, step by step."""
         folder, found = tmp_path / f"{clip}", []
         if part == "ar":
-            train.train("tokenizer", "mini-plain", folder)
+            shutil.copytree(trained / "mini-plain", folder)
 
         def see(optimizer, *_):
             grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -320,13 +335,13 @@ def watch(monkeypatch, kind, method):
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "decoder", "ar"])
-def test_run_holds_the_average_and_training_goes_on_from_the_live_weights(tmp_path, monkeypatch, part):
+def test_run_holds_the_average_and_training_goes_on_from_the_live_weights(trained, tmp_path, monkeypatch, part):
     """`average` in the RUN, in the diagnosis, on the sheet and in the returned model; `network` as without it."""
     runs, kind = {}, tasks.ARTask if part == "ar" else tasks.TokenizerTask
     seen = [watch(monkeypatch, kind, method) for method in ("diagnose", "sheet")]
     for name, ema in (("plain", 0.0), ("average", 0.9)):
         if part != "tokenizer":
-            train.train("tokenizer", "mini", tmp_path / name)
+            shutil.copytree(trained / "mini", tmp_path / name)
         runs[name] = train.train(part, "mini", tmp_path / name, overrides=[("ema", ema)])
     plain, average = (state(tmp_path / name, part) for name in runs)
     assert all(torch.equal(value, average[key]) for key, value in plain.items())

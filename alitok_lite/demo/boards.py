@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from ..measure.board import overlay_opacity, token_cell
+
 _VIRIDIS = (  # nine samples of matplotlib's map, which is not worth importing for them
     (68, 1, 84),
     (71, 44, 122),
@@ -29,12 +31,12 @@ _VIRIDIS = (  # nine samples of matplotlib's map, which is not worth importing f
 )
 GRADIENT = ", ".join(f"rgb({r} {g} {b})" for r, g, b in _VIRIDIS)
 
-STYLE = Path(__file__).with_name("page.css").read_text("utf-8")
+PAGE_STYLE = Path(__file__).with_name("page.css").read_text("utf-8")
 
 
 def gradient_colour(share: float) -> tuple[int, int, int]:
     """Viridis at 0..1, which is clipped; the darkest colour for NaN."""
-    place = (min(max(share, 0.0), 1.0) if share == share else 0.0) * (len(_VIRIDIS) - 1)
+    place = (0.0 if math.isnan(share) else min(max(share, 0.0), 1.0)) * (len(_VIRIDIS) - 1)
     index = min(int(place), len(_VIRIDIS) - 2)
     low, high, part = _VIRIDIS[index], _VIRIDIS[index + 1], place - index
     return tuple(round(a + (b - a) * part) for a, b in zip(low, high, strict=True))
@@ -53,10 +55,22 @@ def _on(colour: Sequence[int]) -> str:
 
 
 def data_uri(picture: Image.Image) -> str:
-    """A picture as the address of itself."""
+    """A picture as a data URI."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def tag(name: str, *content: str, **attributes: object) -> str:
+    """An HTML element: its content, which is HTML already, and its attributes, which are escaped here.
+
+    `aria_label` becomes aria-label, `class_` class; None leaves an attribute out.
+    """
+    given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
+    start = "".join(f' {key}="{escape(str(value))}"' for key, value in given.items())
+    if name in ("img", "input"):  # they have no end
+        return f"<{name}{start}>"
+    return f"<{name}{start}>{''.join(content)}</{name}>"
 
 
 class Cell(NamedTuple):
@@ -78,37 +92,41 @@ class Look(NamedTuple):
 
 
 def board(cells: Sequence[Cell], grid: int, alt: str, look: Look = Look()) -> str:  # noqa: B008 (a constant)
-    """Tokens where they stand: G x G image tokens, above them the prefix tokens if `cells` has 1 + G more.
-
-    Each prefix token stands over the column that it sketches, that of the corner at the left.
-    """
+    """Tokens where they stand: G x G image tokens, above them the prefix tokens if `cells` has 1 + G more."""
     prefix = len(cells) - grid * grid
-    shift = 1 if prefix else 0
-    parts = [] if look.picture is None else [_beneath(look.picture, grid, shift)]
+    strip = 1 if prefix else 0  # rows and columns that the prefix takes
+    classes = ["al-board"]
+    parts = []
+    if look.picture is not None:
+        classes.append("overlay")
+        area = f"{1 + strip}/{1 + strip}/{1 + strip + grid}/{1 + strip + grid}"
+        parts.append(tag("img", alt="", src=data_uri(look.picture), style=f"grid-area:{area}"))
+    if look.dim:
+        classes.append("dim")
     for token, cell in enumerate(cells):
-        row, column = (0, token) if token < prefix else divmod(token - prefix, grid)
-        if token >= prefix:
-            row, column = row + shift, column + shift
-        kind = "prefix" if token < prefix else "image"
-        if token == look.marked:
-            kind += " here" + " asks" * look.asks
-        style = f"grid-area:{row + 1}/{column + 1}"
-        if cell.colour is not None:
-            paint = "rgb({} {} {}/{:.2f})".format(*cell.colour, cell.alpha)
-            behind = token < prefix and cell.alpha < 1  # no picture lies there
-            style += f";background:linear-gradient({paint} 0 0),#3a3a3a" if behind else f";background:{paint}"
-            style += f";color:{_on(cell.colour) if cell.alpha > 0.5 else '#fff'}"
-        elif look.picture is None or token < prefix:
-            kind += " blank"
-        parts.append(f'<b class="{kind}" data-token="{token}" style="{style}">{escape(cell.text)}</b>')
-    shown = "al-board" + " overlay" * (look.picture is not None) + " dim" * look.dim
-    style = f"--n:{grid + shift};--size:{look.size}"
-    return f'<div class="{shown}" role="img" aria-label="{escape(alt)}" style="{style}">{"".join(parts)}</div>'
+        row, column = token_cell(token, prefix, grid)
+        area = f"grid-area:{row + 1 + strip}/{column + 1 + strip}"
+        parts.append(_token(token, cell, area, row < 0, look))
+    style = f"--n:{grid + strip};--size:{look.size}"
+    return tag("div", *parts, class_=" ".join(classes), role="img", aria_label=alt, style=style)
 
 
-def _beneath(picture: Image.Image, grid: int, shift: int) -> str:
-    area = f"{1 + shift}/{1 + shift}/{1 + shift + grid}/{1 + shift + grid}"
-    return f'<img alt="" src="{data_uri(picture)}" style="grid-area:{area}">'
+def _token(token: int, cell: Cell, area: str, prefix: bool, look: Look) -> str:
+    """The cell of one token; `area` is its place in CSS."""
+    classes = ["prefix" if prefix else "image"]
+    styles = [area]
+    if token == look.marked:
+        classes.append("here")
+        if look.asks:
+            classes.append("asks")
+    if cell.colour is not None:
+        paint = "rgb({} {} {}/{:.2f})".format(*cell.colour, cell.alpha)
+        if prefix and cell.alpha < 1:  # no picture lies there
+            paint = f"linear-gradient({paint} 0 0),#3a3a3a"
+        styles += [f"background:{paint}", f"color:{_on(cell.colour) if cell.alpha > 0.5 else '#fff'}"]
+    elif look.picture is None or prefix:
+        classes.append("blank")
+    return tag("b", escape(cell.text), class_=" ".join(classes), data_token=token, style=";".join(styles))
 
 
 def heat(values: np.ndarray, top: float, form: str = "{:.1f}", over: bool = False, least: float = 0.0) -> list[Cell]:
@@ -123,69 +141,72 @@ def heat(values: np.ndarray, top: float, form: str = "{:.1f}", over: bool = Fals
             continue
         share = value / top if top > 0 else 0.0
         text = form.format(value) if value >= least else ""
-        cells.append(Cell(text, gradient_colour(share), 0.95 * min(max(share, 0), 1) ** 0.4 if over else 1.0))
+        cells.append(Cell(text, gradient_colour(share), float(overlay_opacity(share)) if over else 1.0))
     return cells
 
 
 def scale(top: float, unit: str, form: str = "{:.1f}", low: str = "0") -> str:
     """The legend of `heat`."""
-    bar = f'<i style="background:linear-gradient(90deg, {GRADIENT})"></i>'
-    return f'<div class="al-scale"><span>{low}</span>{bar}<span>{form.format(top)} {escape(unit)}</span></div>'
+    bar = tag("i", style=f"background:linear-gradient(90deg, {GRADIENT})")
+    ends = tag("span", low), tag("span", f"{form.format(top)} {escape(unit)}")
+    return tag("div", ends[0], bar, ends[1], class_="al-scale")
 
 
 def figure(content: str, caption: str = "", note: str = "") -> str:
     """Content with a caption above it and a smaller note behind that."""
-    small = f"<small>{escape(note)}</small>" if note else ""
-    return f"<figure><figcaption>{escape(caption)}{small}</figcaption><div>{content}</div></figure>"
+    small = tag("small", escape(note)) if note else ""
+    return tag("figure", tag("figcaption", escape(caption), small), tag("div", content))
 
 
 def image(picture: Image.Image, alt: str, wide: bool = False) -> str:
     """A picture, as wide as there is room."""
-    return f'<img class="picture{" wide" * wide}" alt="{escape(alt)}" src="{data_uri(picture)}">'
+    return tag("img", class_="picture wide" if wide else "picture", alt=alt, src=data_uri(picture))
 
 
 def row(figures: Sequence[str], least: int = 190, most: int = 330) -> str:
     """Figures side by side, or below each other where there is no room for `least` pixels each."""
-    return f'<div class="al-row" style="--least:{least}px;--most:{most}px">{"".join(figures)}</div>'
+    return tag("div", *figures, class_="al-row", style=f"--least:{least}px;--most:{most}px")
 
 
 def page(*parts: str) -> str:
     """Parts below each other, in the app's style."""
-    return f'<div class="al">{"".join(parts)}</div>'
+    return tag("div", *parts, class_="al")
 
 
 def heading(text: str) -> str:
     """A line above a row of figures."""
-    return f"<h4>{escape(text)}</h4>"
+    return tag("h4", escape(text))
 
 
 def note(text: str) -> str:
     """A sentence in small print."""
-    return f'<p class="al-note">{escape(text)}</p>'
+    return tag("p", escape(text), class_="al-note")
 
 
 def compare(left: Image.Image, right: Image.Image, names: tuple[str, str]) -> str:
     """A slider between two pictures of one size: it shows `left` up to the handle; works with arrow keys too."""
-    first, second = (escape(name) for name in names)
+    first, second = names
     move = "this.parentNode.style.setProperty('--cut', this.value + '%')"
-    return (
-        f'<div class="al-compare" style="--cut:50%"><img alt="{second}" src="{data_uri(right)}">'
-        f'<img class="over" alt="{first}" src="{data_uri(left)}">'
-        f'<input type="range" min="0" max="100" value="50" oninput="{move}"'
-        f' aria-label="How much of the left picture is shown: {first} or {second}"></div>'
-        f'<div class="al-ends"><span>{first}</span><span>{second}</span></div>'
+    label = f"How much of the left picture is shown: {first} or {second}"
+    pictures = (
+        tag("img", alt=second, src=data_uri(right)),
+        tag("img", class_="over", alt=first, src=data_uri(left)),
+        tag("input", type="range", min=0, max=100, value=50, oninput=move, aria_label=label),
     )
+    ends = (tag("span", escape(name)) for name in names)
+    return tag("div", *pictures, class_="al-compare", style="--cut:50%") + tag("div", *ends, class_="al-ends")
 
 
 def bars(named: dict[str, float], unit: str, form: str = "{:.0f}", colour: str = "#0072B2") -> str:
     """Numbers from 0 up, one bar below the other."""
-    top, lines = max([*named.values(), 1e-9]), []
+    top = max([*named.values(), 1e-9])
+    lines = []
     for name, value in named.items():
-        text = f"{form.format(value)} {escape(unit)}"
         width = f"calc((100% - 84px) * {max(value, 0) / top:.4f})"
-        lines.append(f'<span>{escape(name)}</span><div><i style="width:{width};background:{colour}"></i>{text}</div>')
+        bar = tag("i", style=f"width:{width};background:{colour}")
+        lines += [tag("span", escape(name)), tag("div", bar, f"{form.format(value)} {escape(unit)}")]
     words = ", ".join(f"{name} {form.format(value)} {unit}" for name, value in named.items())
-    return f'<div class="al-bars" role="img" aria-label="{escape(words)}">{"".join(lines)}</div>'
+    return tag("div", *lines, class_="al-bars", role="img", aria_label=words)
 
 
 @lru_cache(maxsize=16)
@@ -218,8 +239,8 @@ def thumbnail_style(selector: str, names: tuple[str, ...], strip: bytes, least: 
 
 
 # For the component that shows a picker: a click on a cell, or an arrow key, gives its token.
-PICK = Path(__file__).with_name("pick.js").read_text("utf-8")
+PICK_SCRIPT = Path(__file__).with_name("pick.js").read_text("utf-8")
 
 # For the head of the page, so that it listens before anything can be pressed: arrow keys choose within a group of
 # radio buttons, as everywhere else on the web.
-KEYS = "<script>" + Path(__file__).with_name("page.js").read_text("utf-8") + "</script>"
+KEYS_SCRIPT = "<script>" + Path(__file__).with_name("page.js").read_text("utf-8") + "</script>"

@@ -1,10 +1,10 @@
-"""Pieces of the app's page that several tabs share, or that would be in the way there: Gradio components only."""
+"""Gradio components that several tabs of the page share, or that would make its file too long."""
 
 import os
 import tempfile
-from abc import ABCMeta
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -12,35 +12,30 @@ from gradio.utils import get_upload_folder
 from . import boards, examples, models
 from .drawing import GUIDANCE, TEMPERATURE
 
-ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1}  # every event that runs a model
-PRIVATE = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}  # small events of the page itself
+_Component = TypeVar("_Component", bound=gr.components.Component)
+# Gradio hands the values of an event on unread: the package checks them all, and in its own words.
+_UNREAD: dict[str, Any] = {"preprocess": False}
+# Options of every event that runs a model, and of the small events of the page itself.
+ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1} | _UNREAD
+PRIVATE = {"api_visibility": "private", "queue": False, "show_progress": "hidden"} | _UNREAD
 
 
-def unchecked(component: gr.components.Component, example: object = ...) -> gr.components.Component:
-    """The component as it is, its values handed on unread: the package checks them all, and in its own words.
-
-    `example` is what the page about the API gives as one. A class of its own, because Gradio makes a new component of
-    the same class whenever one is updated. It is not declared in the usual way: Gradio then writes files beside the
-    source.
-    """
-    kind = type(component)
-    changes = {"preprocess": lambda self, value: value, "is_template": True, "__module__": kind.__module__}
-    if example is not ...:
-        changes |= dict.fromkeys(("example_payload", "example_value"), lambda self: example)
-    component.__class__ = ABCMeta.__new__(type(kind), kind.__name__, (kind,), changes)
+def with_example(component: _Component, example: object) -> _Component:
+    """The component, with what the page about the API gives as an example of its value."""
+    component.example_payload = component.example_value = lambda: example  # type: ignore[method-assign]
     return component
 
 
 def choose_from(names: list[str], best: str = "") -> gr.Dropdown:
     """A chooser of models, hidden where there is nothing to choose from."""
     value = best if best in names else next(iter(names), None)
-    return unchecked(gr.Dropdown(names, value=value, label="Model", visible=len(names) > 1))
+    return gr.Dropdown(names, value=value, label="Model", visible=len(names) > 1)
 
 
 def pictures(place: str, scene: str | None, label: str = "A painted scene ...") -> gr.Radio:
     """Example scenes to click."""
     gr.HTML(boards.thumbnail_style(f"#{place}", examples.EXAMPLES, examples.scene_strip(), "20%"), visible="hidden")
-    return unchecked(gr.Radio(list(examples.EXAMPLES), value=scene, label=label, elem_id=place))
+    return gr.Radio(list(examples.EXAMPLES), value=scene, label=label, elem_id=place)
 
 
 def chooser(place: str, scene: str | None, model: str = "") -> tuple:
@@ -48,8 +43,9 @@ def chooser(place: str, scene: str | None, model: str = "") -> tuple:
     name = choose_from(list(models.models()), model)
     kind = pictures(place, scene)
     with gr.Accordion("... or a picture of your own", open=False):
-        upload = {"type": "filepath", "image_mode": None, "sources": ["upload", "clipboard"], "height": 220}
-        own = unchecked(gr.Image(label="PNG, JPEG or WEBP", format="png", **upload), example=None)
+        upload: dict[str, Any] = {"format": "png", "type": "filepath", "image_mode": None, "height": 220}
+        own = gr.Image(label="PNG, JPEG or WEBP", sources=["upload", "clipboard"], **upload)
+        with_example(own, None)
     own.upload(None, None, kind, js="() => null", **PRIVATE)
     clicked = kind.input(None, None, own, js="() => null", **PRIVATE)
     return [name, kind, own], clicked
@@ -59,7 +55,7 @@ def results(first: examples.View | None = None) -> list:
     """What shows a View: sentence, HTML, and two closed drawers with the numbers and the code."""
     first = first or examples.View("", "", {}, "")
     status = gr.Markdown(first.status)
-    html = gr.HTML(first.html, js_on_load=boards.PICK)
+    html = gr.HTML(first.html, js_on_load=boards.PICK_SCRIPT)
     with gr.Accordion("The code behind this", open=False):
         code = gr.Markdown(first.code)
     with gr.Accordion("The same as numbers", open=False):
@@ -70,7 +66,7 @@ def results(first: examples.View | None = None) -> list:
 def class_choice(model: str) -> list:
     """Classes as pictures or words to click, or as a list to search where there are many, and the pictures' style."""
     kinds, found, style = examples.class_choice(models.models()[model])
-    kind = unchecked(gr.Radio(**kinds, label="What to draw", elem_id="kinds"))
+    kind = gr.Radio(**kinds, label="What to draw", elem_id="kinds")
     search = gr.Dropdown(**found, label="What to draw: type to search")
     search.input(None, search, kind, js="value => value", **PRIVATE)
     return [kind, search, gr.HTML(**style)]
@@ -88,7 +84,7 @@ def draw_settings(model: str) -> tuple:
     last = gr.State()
     keep.click(lambda value: "" if value is None else str(value), last, seed, **PRIVATE)
     forget.click(lambda: "", None, seed, **PRIVATE)
-    return unchecked(seed, example="7"), unchecked(guidance), unchecked(temperature), last
+    return with_example(seed, "7"), guidance, temperature, last
 
 
 def drawing(model: str) -> tuple:
@@ -98,12 +94,12 @@ def drawing(model: str) -> tuple:
     status = gr.Markdown(sentence, elem_id="status")
     with gr.Row():
         with gr.Column(min_width=240):
-            shape = {"format": "png", "height": "min(420px, 88vw)", "buttons": ["fullscreen"], "show_label": False}
-            shape |= {"interactive": False, "alt_text": "Examples made earlier"}
+            shape: dict[str, Any] = {"format": "png", "height": "min(420px, 88vw)", "buttons": ["fullscreen"]}
+            shape |= {"interactive": False, "show_label": False, "alt_text": "Examples made earlier"}
             result = gr.Image(picture, label="Picture", elem_id="result", **shape)
             download = gr.DownloadButton("Download PNG", interactive=False, size="sm")
         with gr.Column(min_width=240):
-            board = gr.HTML(examples.unsure_board(card), elem_id="unsure")
+            board = gr.HTML(examples.entropy_board(card), elem_id="entropy")
     with gr.Accordion("The code behind this", open=False):
         script = gr.Markdown("Draw something first.")
     return result, board, status, download, script
@@ -111,7 +107,8 @@ def drawing(model: str) -> tuple:
 
 def wire(function: Callable, inputs: list, outputs: list, triggers: list, *after: gr.events.Dependency) -> None:
     """Run a tab's function on any of these events, and after those; of several in a row, the last one counts."""
-    wires = {"fn": function, "inputs": inputs, "outputs": outputs, "show_progress": "minimal", **ONE_AT_A_TIME}
+    wires: dict[str, Any] = {"fn": function, "inputs": inputs, "outputs": outputs}
+    wires |= {"show_progress": "minimal", **ONE_AT_A_TIME}
     gr.on(triggers, api_name=function.__name__, trigger_mode="always_last", **wires)
     for event in after:
         event.then(**wires, trigger_mode="always_last", api_visibility="private")

@@ -28,10 +28,10 @@ MAX_COUNT = 16
 GUIDANCE = (0.0, 30.0)
 TEMPERATURE = (0.0, 3.0)
 FRAME_SECONDS = 0.06  # at most one frame in this time: encoding and sending one costs more than a small model's token
-COSTLY_SECONDS = 0.3  # a frame that takes longer waits until drawing has taken as long again, even in slow motion
+COSTLY_FRAME_SECONDS = 0.3  # a frame that takes longer waits until drawing has taken as long again, even in slow motion
 SLOW_SECONDS = 3.0  # a drawing in slow motion rests this long in all
-THREADS = torch.get_num_threads()  # of a CPU, for a step
-SMALL = 50_000_000  # parameters; with fewer, a second thread gains little on quiet cores and waits on busy ones
+CPU_THREADS = torch.get_num_threads()  # of a CPU, for a step
+SMALL_MODEL = 50_000_000  # parameters; with fewer, a second thread gains little on quiet cores and waits on busy ones
 
 
 class Frame(NamedTuple):
@@ -42,7 +42,7 @@ class Frame(NamedTuple):
     tokens: int
     seed: int
     seconds: float  # the model's own time so far, without the rests of slow motion
-    preview: bool  # what is missing was guessed, because there is no causal decoder
+    preview: bool  # the last id stands in for the missing tokens, because there is no causal decoder
     entropy: np.ndarray  # (pictures, token) in nats, of what each token was drawn from
 
     @property
@@ -54,9 +54,9 @@ class Frame(NamedTuple):
     def status(self) -> str:
         """One line for the visitor, in Markdown."""
         if self.done:
-            mean = f"on average {self.entropy.mean():.1f} nats unsure"
+            mean = f"mean entropy {self.entropy.mean():.1f} nats"
             return f"Drawn in {self.seconds:.1f} s of model time: {self.tokens} tokens, {mean}, **seed {self.seed}**."
-        guess = " (preview: the missing tokens are guessed)" if self.preview else ""
+        guess = " (preview: the missing tokens are filled in)" if self.preview else ""
         return f"Token {self.token} of {self.tokens}{guess}"
 
 
@@ -78,7 +78,7 @@ def draw(
     """Draw pictures of a class, token by token: Frames, the last of which shows the finished pictures.
 
     Seed None is drawn at random and reported in every frame; picture i uses seed + i. Guidance None is the
-    checkpoint's own. `slow` rests between the tokens and shows each, unless a frame is too costly for that. Closing
+    checkpoint's own. `slow` rests between the tokens and shows each, unless a frame takes too long for that. Closing
     the iterator stops at the next token; the model is never held between two frames. Raises ValueError at once for a
     bad argument.
     """
@@ -105,15 +105,15 @@ def find_class(card: Card, entry: str | int) -> int:
 
 def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[Frame]:
     """Frames of a drawing under way. The lock is taken for a step at a time, so a forgotten drawing blocks nobody."""
-    tokens, unsure = model.tokenizer.config.tokens, []
-    small = sum(p.numel() for part in (model.tokenizer, model.ar) for p in part.parameters()) < SMALL
+    tokens, entropies = model.tokenizer.config.tokens, []
+    small = sum(p.numel() for part in (model.tokenizer, model.ar) for p in part.parameters()) < SMALL_MODEL
     seconds, shown, cost = 0.0, -math.inf, 0.0  # cost: of the last frame
     for token in range(1, tokens + 1):
         with running(), one_thread(small):
             start = time.perf_counter()
             _, ids, entropy = next(steps)
-            unsure.append(entropy.float().cpu().numpy())
-            pause = cost if cost > COSTLY_SECONDS else 0 if slow else FRAME_SECONDS
+            entropies.append(entropy.float().cpu().numpy())
+            pause = cost if cost > COSTLY_FRAME_SECONDS else 0 if slow else FRAME_SECONDS
             wanted = token == tokens or start - shown >= pause
             if wanted:
                 begun = time.perf_counter()
@@ -122,7 +122,7 @@ def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[F
             seconds += time.perf_counter() - start
         if wanted:
             preview = 1 not in model.tokenizer.stages and token < tokens
-            yield Frame(pictures, token, tokens, seed, seconds, preview, np.stack(unsure, 1))
+            yield Frame(pictures, token, tokens, seed, seconds, preview, np.stack(entropies, 1))
             if slow:
                 time.sleep(SLOW_SECONDS / tokens)
             shown = time.perf_counter()  # after the consumer's work, which is not to eat up the model's time
@@ -131,11 +131,11 @@ def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[F
 @contextmanager
 def one_thread(small: bool = True) -> Iterator[None]:
     """Work of one thread, if it is small. Sets the number either way: threads born meanwhile begin with the latest."""
-    torch.set_num_threads(1 if small else THREADS)
+    torch.set_num_threads(1 if small else CPU_THREADS)
     try:
         yield
     finally:
-        torch.set_num_threads(THREADS)
+        torch.set_num_threads(CPU_THREADS)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import io
 import math
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,7 +20,7 @@ from ..model import AliTok
 from ..store.find import CHECKPOINTS
 from . import boards
 from .drawing import Frame, find_class, one_thread
-from .models import MANY, Card, check_model, get_model
+from .models import MAX_CLASS_TILES, Card, check_model, get_model
 from .words import draw_code, load_code, picture_code
 
 SHEETS = Path(__file__).parents[1] / "sheets"  # pictures of the bundled models, made earlier
@@ -90,7 +90,9 @@ def made_earlier(card: Card, kind: str) -> Path | None:
     """A sheet of "samples" or "reconstructions" of a model: KIND.png in its folder or, of a bundled one, among the
     package's sheets; None where there is none."""
     folder = Path(card.source)
-    sheets = [folder / f"{kind}.png"] + [SHEETS / f"{folder.name}-{kind}.png"] * (folder.parent == CHECKPOINTS)
+    sheets = [folder / f"{kind}.png"]
+    if folder.parent == CHECKPOINTS:
+        sheets.append(SHEETS / f"{folder.name}-{kind}.png")
     return next((path for path in sheets if path.is_file()), None)
 
 
@@ -123,9 +125,9 @@ def _webp(squares: list[Image.Image]) -> bytes:
     return buffer.getvalue()
 
 
-def class_choice(card: Card) -> tuple[dict, dict, dict]:
+def class_choice(card: Card) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Properties of what a class is chosen with: tiles to click, or a list to search, and the style of the tiles."""
-    many, first = len(card.classes) > MANY, next(iter(card.classes), None)
+    many, first = len(card.classes) > MAX_CLASS_TILES, next(iter(card.classes), None)
     named = [(name.replace("_", " "), name) for name in card.classes]
     tiles = {"choices": [] if many else named, "value": first, "visible": "hidden" if many else True}
     found = {"choices": named if many else [], "value": first if many else None, "visible": many}
@@ -168,7 +170,7 @@ def _part(paper: Image.Image, side: int, columns: int, rows: int) -> Image.Image
 # ---------------------------------------------------------------- Draw
 
 
-def unsure_board(card: Card, frame: Frame | None = None) -> str:
+def entropy_board(card: Card, frame: Frame | None = None) -> str:
     """The entropy of each prediction so far, where its token stands; the mean of several pictures."""
     config, top = card.config, math.log(card.config.codebook_size)
     values = np.full(config.tokens, np.nan)
@@ -177,9 +179,9 @@ def unsure_board(card: Card, frame: Frame | None = None) -> str:
     alt = "Nothing is drawn yet" if frame is None else f"Entropy of the first {frame.token} predictions in nats"
     size = 0.3 if config.grid < 10 else 0.36
     grid = boards.board(boards.heat(values, top, "{:.1f}"), config.grid, alt, boards.Look(size=size))
-    legend = boards.scale(top, "nats (pure guessing)")
+    legend = boards.scale(top, "nats (all codes equally likely)")
     words = "prefix above, then a cell for each patch" if config.prefix_tokens else "a cell for each patch"
-    return boards.page(boards.row([boards.figure(grid + legend, "How unsure was the model?", words)], 230, 400))
+    return boards.page(boards.row([boards.figure(grid + legend, "Entropy of each prediction", words)], 230, 400))
 
 
 def draw_script(model_name: str, class_name: str, frame: Frame, guidance: float | None, temperature: float) -> str:

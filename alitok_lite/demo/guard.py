@@ -31,9 +31,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 MAX_UPLOAD = 8 * 2**20  # bytes
-FOREIGN = "this picture was not uploaded here, or it has been removed since; upload it again"
-FAILED = "something went wrong on the server; its log says what"
-_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+FOREIGN_FILE = "this picture was not uploaded here, or it has been removed since; upload it again"
+SERVER_FAULT = "something went wrong on the server; its log says what"
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 # ---------------------------------------------------------------- time
@@ -48,7 +48,7 @@ class Limit(NamedTuple):
 
 # A large model may draw for minutes on a CPU, and be read from the disk, or fetched from the Hub, before.
 LIMITS = {"draw": Limit(120, 900)}
-LIMIT = Limit(120, 120)  # of all others
+DEFAULT_LIMIT = Limit(120, 120)  # of all others
 
 
 class _Worker:
@@ -91,7 +91,7 @@ def limited(function: Callable) -> Callable:
     """
 
     def limit() -> Limit:
-        return LIMITS.get(function.__name__, LIMIT)
+        return LIMITS.get(function.__name__, DEFAULT_LIMIT)
 
     @wraps(function)
     def answer(*args: object) -> object:
@@ -160,7 +160,7 @@ def plain_errors() -> Iterator[None]:
 
 def _failed() -> gr.Error:
     logging.getLogger(__name__).exception("a call failed")
-    return gr.Error(FAILED, print_exception=False)
+    return gr.Error(SERVER_FAULT, print_exception=False)
 
 
 async def _refuse(_: Request, error: Exception) -> JSONResponse:
@@ -236,7 +236,7 @@ def opened(value: object) -> io.BytesIO | None:
         finally:
             os.close(place)
     except (OSError, ValueError, TypeError, LookupError):
-        raise gr.Error(FOREIGN, print_exception=False) from None
+        raise gr.Error(FOREIGN_FILE, print_exception=False) from None
     memory.name = PurePath(value["path"]).name
     return memory
 
@@ -264,12 +264,12 @@ def _descriptor(folder: str, parts: tuple[str, ...]) -> int:
     if os.open not in os.supports_dir_fd:  # Windows
         path = Path(folder, *parts).resolve()
         path.relative_to(Path(folder).resolve())
-        return os.open(path, _READ)
-    place = os.open(folder, _READ)
+        return os.open(path, _READ_ONLY)
+    place = os.open(folder, _READ_ONLY)
     for part in parts:
         above = place
         try:
-            place = os.open(part, _READ | os.O_NOFOLLOW, dir_fd=above)
+            place = os.open(part, _READ_ONLY | os.O_NOFOLLOW, dir_fd=above)
         finally:
             os.close(above)
     return place

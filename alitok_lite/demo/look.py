@@ -4,6 +4,7 @@ Each function checks its arguments, asks the model, and returns a View; see exam
 """
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +22,9 @@ from .words import code
 
 PARTS = {"encoder": "Encoder", "causal": DECODERS[1], "bidirectional": DECODERS[2], "ar": "AR model"}
 STAGES = {1: "causal", 2: "bidirectional"}
-MEAN = -1  # stands for the mean of all heads
-_WORK = 2e8  # tokens x weights of a decoder, from which on a dependency map takes minutes on a CPU
-_MEMORY = 24  # dependency maps that are kept
+MEAN_HEAD = -1  # stands for the mean of all heads
+_MAX_MAP_WORK = 2e8  # tokens x weights of a decoder, from which on a dependency map takes minutes on a CPU
+_KEPT_MAPS = 24  # dependency maps that are kept
 
 
 def _percent(share: float) -> str:
@@ -45,19 +46,19 @@ def part_sizes(card: Card) -> dict[str, tuple[int, int]]:
 
 
 def look(model_name: str, scene: str | None, upload: Upload, part: str, layer: int, head: int, token: int) -> View:
-    """What a token looks at in one layer of a part, and what its patch depends on. Head MEAN is the mean of all."""
+    """What a token attends to in one layer of a part, and what its patch depends on; MEAN_HEAD: the heads' mean."""
     card = check_model(model_name)
     sizes = part_sizes(card)
     if not isinstance(part, str) or part not in sizes:
         raise ValueError(f"no part {str(part)[:40]!r}; the parts of this model are {', '.join(sizes)}")
     layers, heads = sizes[part]
     layer = number("layer", layer, 0, layers - 1, whole=True)
-    head = number("head", head, MEAN, heads - 1, whole=True)
+    head = number("head", head, MEAN_HEAD, heads - 1, whole=True)
     token = number("token", token, 0, card.config.tokens - 1, whole=True)
     asked = subject(model_name, scene, upload)
     with running():
         weights = _attention(asked, part, layer)
-    row = (weights.mean(0) if head == MEAN else weights[head])[probe.position(card.config, part, token)]
+    row = (weights.mean(0) if head == MEAN_HEAD else weights[head])[probe.position(card.config, part, token)]
     shares = {name: 100 * piece.numpy() for name, piece in probe.split(row, card.config, part).items()}
     stage = 2 if part == "bidirectional" or 1 not in card.stages else 1
     needs = _dependency(asked, stage)
@@ -96,12 +97,12 @@ def _dependency(asked: Subject, stage: int) -> np.ndarray | None:
     """Dependency map (T, G*G) of a decoder, in % for each patch; None where it would take minutes."""
     config = asked.model.tokenizer.config
     work = config.tokens * config.decoder_depth * config.decoder_width**2
-    if asked.model.device.type == "cpu" and work > _WORK:
+    if asked.model.device.type == "cpu" and work > _MAX_MAP_WORK:
         return None
     return _kept_dependency(asked.name, stage, asked.pixels.numpy().tobytes())
 
 
-@lru_cache(maxsize=_MEMORY)
+@lru_cache(maxsize=_KEPT_MAPS)
 def _kept_dependency(name: str, stage: int, raw: bytes) -> np.ndarray:
     tokenizer = get_model(name).tokenizer
     side = tokenizer.config.image_size
@@ -140,7 +141,7 @@ def _looks(asked: Subject, part: str, shares: dict[str, np.ndarray], token: int,
     cells = boards.heat(values, top, "{:.0f}", over=True, least=0.5)
     alt = f"Attention of {token_name(config, token)} over the {over} in percent"
     grid = boards.board(cells, config.grid, alt, Look(picture, True, marked, asks, text_size(config)))
-    return boards.figure(grid, "What it looks at", f"{PARTS[part]}, % of its attention")
+    return boards.figure(grid, "What it attends to", f"{PARTS[part]}, % of its attention")
 
 
 def _depends(asked: Subject, stage: int, needs: np.ndarray | None, token: int, top: float) -> str:
@@ -163,7 +164,7 @@ def _attention_words(config: TokenizerConfig, shares: dict[str, np.ndarray], tok
     names |= {"prefix": "the prefix", "image": "image tokens"}
     parts = [f"{_percent(shares[name].sum())} to {names[name]}" for name in shares]
     told = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
-    return f"**{token_name(config, token).capitalize()}** gives {told}. "
+    return f"**{token_name(config, token).capitalize()}** gives its attention: {told}. "
 
 
 def _dependency_words(config: TokenizerConfig, stage: int, needs: np.ndarray | None, token: int) -> str:
@@ -181,7 +182,7 @@ def _dependency_words(config: TokenizerConfig, stage: int, needs: np.ndarray | N
 def _look_code(asked: Subject, part: str, place: tuple[int, int], token: int, stage: int) -> str:
     layer, head = place
     prefix = asked.model.tokenizer.config.prefix_tokens
-    chosen = "weights.mean(0)" if head == MEAN else f"weights[{head}]"
+    chosen = "weights.mean(0)" if head == MEAN_HEAD else f"weights[{head}]"
     label = "" if asked.label is None else f", {asked.label}"
     needs = f"dependency[:, {token - prefix}]" if token >= prefix else f"dependency[{token}]"
     return code(
@@ -203,8 +204,8 @@ def fitting(value: object, low: int, high: int, otherwise: int) -> int:
 
 
 def look_controls(
-    name: str, part: str | None = None, layer: int = 0, head: int = MEAN, token: int | None = None
-) -> list[dict]:
+    name: str, part: str | None = None, layer: int = 0, head: int = MEAN_HEAD, token: int | None = None
+) -> list[dict[str, Any]]:
     """Properties of the controls of `look`, part, layer, head and token, for a model; values that fit are kept."""
     card = check_model(name)
     sizes = part_sizes(card)
@@ -212,10 +213,10 @@ def look_controls(
     layers, heads = sizes[part]
     grid, last = card.config.grid, card.config.tokens - 1
     middle = card.config.prefix_tokens + grid // 2 * grid + grid // 2
-    each = [("mean of all heads", MEAN), *((f"head {i}", i) for i in range(heads))]
+    each = [("mean of all heads", MEAN_HEAD), *((f"head {i}", i) for i in range(heads))]
     return [
         {"choices": [(PARTS[part], part) for part in sizes], "value": part},
         {"minimum": 0, "maximum": layers - 1, "value": fitting(layer, 0, layers - 1, layers - 1)},
-        {"choices": each, "value": fitting(head, MEAN, heads - 1, MEAN)},
+        {"choices": each, "value": fitting(head, MEAN_HEAD, heads - 1, MEAN_HEAD)},
         {"minimum": 0, "maximum": last, "value": fitting(token, 0, last, middle)},
     ]

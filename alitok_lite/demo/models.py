@@ -20,8 +20,8 @@ from ..model import AliTok
 from ..store.find import bundled, checkpoint_folder
 from ..store.folder import CheckpointError, read_config
 
-PATIENCE = 30.0  # seconds that a step waits for its turn; only work that hangs keeps it waiting so long
-MANY = 40  # classes from here on are searched, not shown
+TURN_SECONDS = 30.0  # seconds that a step waits for its turn; only work that hangs keeps it waiting so long
+MAX_CLASS_TILES = 40  # a model with more classes has a list to search instead
 
 _loading = Lock()
 _running = Lock()  # one step of one model at a time, however many threads the server has
@@ -145,8 +145,8 @@ def get_model(name: str) -> AliTok:
 
 @contextmanager
 def held(lock: Lock) -> Iterator[None]:
-    """Holds the lock; ValueError if it is not free within PATIENCE."""
-    if not lock.acquire(timeout=PATIENCE):
+    """Holds the lock; ValueError if it is not free within TURN_SECONDS."""
+    if not lock.acquire(timeout=TURN_SECONDS):
         raise ValueError("the model has been busy for too long; try again later")
     try:
         yield

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -10,7 +11,7 @@ from ..data import images
 from . import boards, components, drawing, examples, guard, models, words
 from . import look as inside
 from . import poke as surgery
-from . import predict as foretold
+from . import predict as predictability
 from . import reconstruct as reconstruction
 from . import tour as route
 from .guard import limited, plain_errors
@@ -21,11 +22,11 @@ except ImportError:
     spaces = None
 
 Image.MAX_IMAGE_PIXELS = images.MAX_PIXELS
-LAUNCH = {
+LAUNCH: dict[str, Any] = {
     "share": False,
     "theme": gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=["system-ui", "sans-serif"]),
-    "css": boards.STYLE,
-    "head": boards.KEYS,
+    "css": boards.PAGE_STYLE,
+    "head": boards.KEYS_SCRIPT,
     "footer_links": ["api", "gradio"],
     "max_file_size": guard.MAX_UPLOAD,
     "show_error": False,
@@ -55,14 +56,14 @@ def draw(model, class_name, seed, guidance, temperature, count, slow) -> Iterato
         class_name: what to draw, one of the model's class names; of ImageNet's classes, number or synset will do.
         seed: whole number from 0 to 2147483647; picture i uses seed + i; empty draws a random seed.
         guidance: 0 to 30; 1 is off, more follows the class more closely; null is the model's own.
-        temperature: 0 to 3; 0 takes the likeliest token, 1 draws as the model believes.
+        temperature: 0 to 3; 0 takes the likeliest token (greedy), 1 samples from the model as it is.
         count: number of pictures, 1 to 16.
         slow: whether to rest between tokens so that people can watch; false is faster.
     """
     with plain_errors():
         card = models.check_model(model)
         for frame in drawing.draw(model, class_name, drawing.read_seed(seed), guidance, temperature, count, slow):
-            board = examples.unsure_board(card, frame)
+            board = examples.entropy_board(card, frame)
             if not frame.done:
                 paper = drawing.contact_sheet(frame.pictures)
                 yield gr.update(value=paper), board, frame.status, gr.update(interactive=False), frame.seed, gr.skip()
@@ -90,7 +91,7 @@ def reconstruct(model, scene, picture=None) -> tuple:
 @on_gpu
 @plain_errors()
 def look(model, scene, picture=None, part="causal", layer=0, head=-1, token=0) -> tuple:
-    """What a token looks at in one layer of a part of the model, and what its patch depends on, in percent.
+    """What a token attends to in one layer of a part of the model, and what its patch depends on, in percent.
 
     Args:
         model: name of the model.
@@ -127,12 +128,12 @@ def poke(model, scene, picture=None, experiment="change", token=0, new_id=0, cou
 @on_gpu
 @plain_errors()
 def predict(scene) -> tuple:
-    """What each token of a painted scene costs the AR models of all comparable tokenizers, in nats.
+    """The loss of each token of a painted scene, in nats, under the AR models of all comparable tokenizers.
 
     Args:
         scene: name of a painted scene.
     """
-    return tuple(foretold.predict(scene))
+    return tuple(predictability.predict(scene))
 
 
 # ---------------------------------------------------------------- the tabs; each returns what the tour can set
@@ -148,17 +149,17 @@ def draw_tab(_: gr.Tab, __: gr.Number) -> dict:
         with gr.Column(scale=5, min_width=300):
             model = components.choose_from(names)
             changing = components.class_choice(model.value)
-            count = components.unchecked(gr.Slider(1, drawing.MAX_COUNT, 1, step=1, label="How many"))
+            count = gr.Slider(1, drawing.MAX_COUNT, 1, step=1, label="How many")
             with gr.Row():
                 start = gr.Button("Draw", variant="primary", scale=3, min_width=120)
                 stop = gr.Button("Stop", variant="stop", scale=1, min_width=80)
-            slow = components.unchecked(gr.Checkbox(True, label="Slow motion, to watch every token"))
+            slow = gr.Checkbox(True, label="Slow motion, to watch every token")
             seed, guidance, temperature, last = components.draw_settings(model.value)
         with gr.Column(scale=7, min_width=300):
             result, board, status, download, script = components.drawing(model.value)
     kind = changing[0]
     look = "(...inputs) => {document.querySelector('#status').scrollIntoView({block: 'nearest'}); return inputs}"
-    wires = {"api_name": "draw", "show_progress": "hidden", "js": look, **components.ONE_AT_A_TIME}
+    wires: dict[str, Any] = {"api_name": "draw", "show_progress": "hidden", "js": look, **components.ONE_AT_A_TIME}
     inputs, outputs = [model, kind, seed, guidance, temperature, count, slow], [result, board, status, download, last]
     event = start.click(draw, inputs, [*outputs, script], **wires)
     stopped = "text => text.startsWith('Token') ? 'Stopped.' : text"  # a finished drawing's sentence stays
@@ -175,7 +176,7 @@ def new_model(name: str) -> list:
     picture, sentence = examples.first_drawing(card)
     choice = [gr.update(**change) for change in examples.class_choice(card)]
     shown = gr.update(value=picture, alt_text="Examples made earlier")
-    return [*choice, card.guidance, shown, examples.unsure_board(card), sentence]
+    return [*choice, card.guidance, shown, examples.entropy_board(card), sentence]
 
 
 def reconstruct_tab(tab: gr.Tab, go: gr.Number) -> dict:
@@ -195,10 +196,10 @@ def look_tab(tab: gr.Tab, go: gr.Number) -> dict:
         with gr.Column(scale=2, min_width=280):
             inputs, clicked = components.chooser("look", "lighthouse")
             shapes = inside.look_controls(inputs[0].value)
-            part = components.unchecked(gr.Dropdown(**shapes[0], label="Part of the model"))
-            layer = components.unchecked(gr.Slider(**shapes[1], step=1, label="Layer"))
-            head = components.unchecked(gr.Dropdown(**shapes[2], label="Head"))
-            token = components.unchecked(gr.Slider(**shapes[3], step=1, label="Token"))
+            part = gr.Dropdown(**shapes[0], label="Part of the model")
+            layer = gr.Slider(**shapes[1], step=1, label="Layer")
+            head = gr.Dropdown(**shapes[2], label="Head")
+            token = gr.Slider(**shapes[3], step=1, label="Token")
         with gr.Column(scale=5, min_width=300):
             outputs = components.results()
     fitted = [part, layer, head, token]
@@ -240,12 +241,12 @@ def poke_tab(tab: gr.Tab, go: gr.Number) -> dict:
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
             inputs, clicked = components.chooser("poke", "balloon")
-            experiment = components.unchecked(gr.Radio(surgery.EXPERIMENTS, value="change", label="What to do"))
+            experiment = gr.Radio(surgery.EXPERIMENTS, value="change", label="What to do")
             shapes = surgery.poke_controls(inputs[0].value, "change")
-            token = components.unchecked(gr.Slider(**shapes[0], step=1, label="Token"))
-            new_id = components.unchecked(gr.Slider(**shapes[1], step=1, label="Its new id"))
-            count = components.unchecked(gr.Slider(**shapes[2], step=1, label="Tokens to keep"))
-            other = components.unchecked(gr.Dropdown(**shapes[3], label="The other scene"))
+            token = gr.Slider(**shapes[0], step=1, label="Token")
+            new_id = gr.Slider(**shapes[1], step=1, label="Its new id")
+            count = gr.Slider(**shapes[2], step=1, label="Tokens to keep")
+            other = gr.Dropdown(**shapes[3], label="The other scene")
         with gr.Column(scale=5, min_width=300):
             outputs = components.results()
     fitted = [token, new_id, count, other]
@@ -260,9 +261,9 @@ def poke_tab(tab: gr.Tab, go: gr.Number) -> dict:
 
 def predict_tab(tab: gr.Tab, go: gr.Number) -> dict:
     """Nats per token of one scene, for every tokenizer that there is."""
-    if not foretold.comparable():
-        gr.Markdown("No model here foretells scenes: this tab needs one whose classes are the painted scenes.")
-        gr.HTML(boards.page(*foretold.ablation_chart()))
+    if not predictability.comparable():
+        gr.Markdown("No model here predicts scenes: this tab needs one whose classes are the painted scenes.")
+        gr.HTML(boards.page(*predictability.ablation_chart()))
         return {}
     with gr.Row():
         with gr.Column(scale=2, min_width=280):

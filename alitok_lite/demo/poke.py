@@ -3,6 +3,8 @@
 Each function checks its arguments, asks the model, and returns a View; see examples.py.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,7 +21,7 @@ from .models import check_model, models, number, running
 from .reconstruct import id_cells
 from .words import code, picture_code
 
-MOVED = 1 / 255  # mean change of a patch from which on it counts as moved: one step of an 8-bit picture
+MOVED_FROM = 1 / 255  # mean change of a patch from which on it counts as moved: one step of an 8-bit picture
 
 EXPERIMENTS = [("Change one token", "change"), ("Keep the first tokens", "keep"), ("Swap the prefix", "swap")]
 
@@ -52,13 +54,13 @@ def poke_controls(
     code_id: int | None = None,
     count: int | None = None,
     other: str = "lighthouse",
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Properties of the controls of `poke`, token, id, count and other scene; values that fit are kept."""
     config = check_model(name).config
     middle = config.prefix_tokens + config.grid // 2 * config.grid
     tokens, codes = config.tokens, config.codebook_size
 
-    def slider(value: int | None, top: int, start: int, use: str) -> dict:
+    def slider(value: int | None, top: int, start: int, use: str) -> dict[str, Any]:
         fits = fitting(value, 0, top, start)
         return {"minimum": 0, "maximum": top, "value": fits, "visible": experiment == use}
 
@@ -121,9 +123,9 @@ def change_token(model_name: str, scene: str | None, upload: Upload, token: int,
         figures = [_picture(before, "before", f"{name}, before"), _picture(after, "after", f"{name}, after")]
         parts += [boards.heading(name), boards.row([*figures, _moved(config, change, marked, name)], 92, 240)]
         moves[STAGES[stage]] = change.round(4).tolist()
-        early = int((change[: max(token - prefix, 0)] > MOVED).sum())
+        early = int((change[: max(token - prefix, 0)] > MOVED_FROM).sum())
         words.append(
-            f"under the {name.lower()} {(change > MOVED).sum()} of {config.grid**2} patches moved, {early} of "
+            f"under the {name.lower()} {(change > MOVED_FROM).sum()} of {config.grid**2} patches moved, {early} of "
             "them before the token's own place"
         )
     first = f"**{token_name(config, token).capitalize()}** was id {old} and became {code_id}: "
@@ -139,7 +141,7 @@ def change_token(model_name: str, scene: str | None, upload: Upload, token: int,
 
 
 def keep_tokens(model_name: str, scene: str | None, upload: Upload, count: int) -> View:
-    """The first `count` tokens of a picture, the others replaced by the code that says least."""
+    """The first `count` tokens of a picture, the others replaced by the code nearest to the mean of all codes."""
     config = check_model(model_name).config
     count = number("how many tokens to keep", count, 0, config.tokens, whole=True)
     asked = subject(model_name, scene, upload)
@@ -183,7 +185,8 @@ def swap_prefix(model_name: str, scene: str | None, upload: Upload, other: str) 
     parts, words, numbers = [], [], {}
     for stage, (a, b, a_changed, b_changed) in decoded.items():
         name, change = DECODERS[stage], _change(asked, a, a_changed)
-        shown = [(a, "first"), (a_changed, "with the other's prefix"), (b, "second"), (b_changed, "likewise")]
+        shown = [(a, "first"), (a_changed, "with the other's prefix")]
+        shown += [(b, "second"), (b_changed, "with the first's prefix")]
         figures = [_picture(pixels, caption, f"{name}: {caption}") for pixels, caption in shown]
         figures.insert(2, _moved(config, change, None, name))
         parts += [boards.heading(name), boards.row(figures, 92, 210)]

@@ -1,4 +1,4 @@
-"""The tab Predictability: what the tokens of a scene cost to foretell, for every tokenizer that there is."""
+"""The tab Predictability: how well the tokens of a scene can be predicted, for each tokenizer on offer."""
 
 import json
 import logging
@@ -14,14 +14,14 @@ from .look import text_size
 from .models import Card, models, running
 from .words import code
 
-_NOTE = (
+_REPORTED_NOTE = (
     "Each row adds one thing to the row above it. This is ImageNet and a much larger model: compare the rows with each "
     "other, not with the scenes above."
 )
 
 
 def comparable() -> dict[str, Card]:
-    """The models that foretell scenes, the conventional tokenizer first and the prefixed ones last."""
+    """The models that predict scenes: the conventional tokenizer first, those with a prefix last."""
     cards = {name: card for name, card in models().items() if card.knows_scenes and card.ar is not None}
     return dict(sorted(cards.items(), key=lambda item: (item[1].config.aligned, item[1].config.prefix)))
 
@@ -34,31 +34,31 @@ def kind_of(card: Card) -> str:
 
 
 def predict(scene: str) -> View:
-    """What each token of a scene costs the AR models of all comparable tokenizers."""
+    """The loss of each token of a scene under the AR models of all comparable tokenizers."""
     cards = comparable()
     if not cards:
-        raise ValueError("no model here foretells scenes; this tab needs one whose classes are the painted scenes")
-    costs, hits = {}, {}
+        raise ValueError("no model here predicts scenes; this tab needs one whose classes are the painted scenes")
+    losses, hits = {}, {}
     for name in cards:
         asked = subject(name, scene, None)
         with running():
             result = probe.predictability(asked.model, asked.pixels, torch.tensor([asked.label]))
-        costs[name], hits[name] = result.nats[0].numpy(), int(result.top1.sum())
-    top = max(float(nats.max()) for nats in costs.values())
+        losses[name], hits[name] = result.nats[0].numpy(), int(result.top1.sum())
+    top = max(float(nats.max()) for nats in losses.values())
     figures = []
-    for name, nats in costs.items():
+    for name, nats in losses.items():
         config = cards[name].config
         alt = f"Nats of each token for {name}, {kind_of(cards[name])}"
         grid = boards.board(boards.heat(nats, top), config.grid, alt, Look(size=text_size(config)))
-        words = f"{kind_of(cards[name])}; {hits[name]} of {config.tokens} tokens guessed right"
+        words = f"{kind_of(cards[name])}; {hits[name]} of {config.tokens} tokens predicted right (top-1)"
         figures.append(boards.figure(grid, name, words))
-    bits = {name: float(nats.sum() / math.log(2)) for name, nats in costs.items()}
+    bits = {name: float(nats.sum() / math.log(2)) for name, nats in losses.items()}
     parts = [boards.row(figures, 140, 330), boards.scale(top, "nats")]
     parts += [boards.heading("This scene in all"), boards.bars(_with_kind(cards, bits), "bits"), *_measured(cards)]
-    told = ", ".join(f"**{name}** {value:.0f} bits for {len(costs[name])} tokens" for name, value in bits.items())
-    numbers = {name: {"nats": nats.round(3).tolist(), "bits": round(bits[name], 2)} for name, nats in costs.items()}
+    told = ", ".join(f"**{name}** {value:.0f} bits for {len(losses[name])} tokens" for name, value in bits.items())
+    numbers = {name: {"nats": nats.round(3).tolist(), "bits": round(bits[name], 2)} for name, nats in losses.items()}
     return View(
-        boards.page(*parts, *ablation_chart()), f"The {scene} costs {told}.", numbers, _predict_code(asked, cards)
+        boards.page(*parts, *ablation_chart()), f"Loss of the {scene}: {told}.", numbers, _predict_code(asked, cards)
     )
 
 
@@ -86,23 +86,20 @@ def _predict_code(asked: Subject, cards: dict[str, Card]) -> str:
 
 
 def ablation_chart() -> list[str]:
-    """How often the AR model's first guess is right in each row of the ablation: measured in the study that comes with
-    the package, and as the paper's table reports it."""
-    from ..study.rows import (
-        REPORTED,
-        ROWS,  # slow to import, and so is matplotlib
-    )
+    """Top-1 accuracy of the AR model in each row of the ablation: as the study in this package measured it, and as the
+    paper's table reports it."""
+    from ..study.rows import REPORTED, ROWS  # slow to import
 
     titles, parts = {name: f"{name}: {row.title}" for name, row in ROWS.items()}, []
     rows = _study()
     if rows:
-        parts.append(boards.heading("Ablation, measured here: tokens guessed right (in brackets: trainings)"))
+        parts.append(boards.heading("Ablation, measured here: tokens predicted right (in brackets: number of runs)"))
         found = {f"{titles[name]} ({len(row['seeds'])})": 100 * row["mean"]["top1"] for name, row in rows.items()}
         parts.append(boards.bars(found, "%", "{:.1f}"))
     reported = {titles[name]: row["top-1"] for name, row in REPORTED.items() if name in titles}
-    parts.append(boards.heading("Ablation, as reported for ImageNet with AliTok-B: tokens guessed right"))
+    parts.append(boards.heading("Ablation, as reported for ImageNet with AliTok-B: tokens predicted right"))
     parts.append(boards.bars(reported, "%", "{:.1f}", "#B26A00"))
-    return [*parts, boards.note(_NOTE)]
+    return [*parts, boards.note(_REPORTED_NOTE)]
 
 
 def _study() -> dict[str, dict]:

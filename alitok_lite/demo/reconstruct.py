@@ -43,8 +43,8 @@ def id_cells(ids: list[int], known: int | None = None) -> list[boards.Cell]:
 
 
 def _of_which(config: TokenizerConfig) -> str:
-    prefix = f"{config.prefix_tokens} of the prefix above, " * bool(config.prefix_tokens)
-    return prefix + f"{config.grid} x {config.grid} for the patches"
+    patches = f"{config.grid} x {config.grid} for the patches"
+    return f"{config.prefix_tokens} of the prefix above, {patches}" if config.prefix_tokens else patches
 
 
 def _squeezed(config: TokenizerConfig) -> str:

@@ -21,8 +21,8 @@ def tour() -> list[Step]:
         steps.append(
             Step(
                 "predict",
-                "Last stop. A language model for pictures can only be as good as its tokens are predictable. Here is "
-                "what each token of one scene cost: the first ones are dear, and then the picture explains itself.",
+                "Last stop. A language model for pictures can only be as good as its tokens are predictable. Here "
+                "is the loss of each token of one scene: it is high for the first tokens and falls after them.",
                 {"predict_scene": "lighthouse"},
             )
         )
@@ -39,14 +39,14 @@ def _drawing_steps() -> list[Step]:
     return [
         Step(
             "draw",
-            "A picture is drawn like a sentence is written: one token after another, never looking ahead. Class and "
-            "seed are set; press **Draw** and follow both grids.",
+            "The model draws a picture as one writes a sentence: one token after another, each from the earlier ones. "
+            "Class and seed are set; press **Draw** and follow both grids.",
             common | {"temperature": 1},
         ),
         Step(
             "draw",
-            "Now at temperature 0 the model always takes its favourite token. Press **Draw** again: no chance is left, "
-            "so every seed gives this one picture, and the entropy is shown as 0.",
+            "Now at temperature 0 the model always takes the likeliest token. Press **Draw** again: nothing is left to "
+            "chance, so every seed gives this one picture, and the entropy is 0.",
             common | {"temperature": 0},
         ),
     ]
@@ -65,21 +65,21 @@ def _looking_steps() -> list[Step]:
     steps = [
         Step(
             "reconstruct",
-            "Before anything can be predicted, a picture must become tokens. Pull the handle in the middle: how much "
-            "of the scene survives in these few numbers?",
+            "Before anything can be predicted, a picture must become tokens. Pull the handle in the middle: how "
+            "much of the scene do these few numbers keep?",
             {"reconstruct_model": name, "reconstruct_scene": "sailboat"},
         ),
         Step(
             "look",
-            "This is one token in the middle. Which tokens does it look at, and which ones do its pixels depend on? "
+            "This is one token in the middle. Which tokens does it attend to, and which ones do its pixels depend on? "
             "Click other patches, and see the red frame move.",
             common | {"part": first},
         ),
     ]
     if 2 in card.stages and first == "causal":
         text = (
-            "The same token in the bidirectional decoder: now it may look at later tokens too, and its pixels listen "
-            "to them. The ids have not changed, only who may read them."
+            "The same token in the bidirectional decoder: now it may attend to later tokens too, and its pixels "
+            "depend on them. The ids are the same; only the decoder differs."
         )
         steps.append(Step("look", text, common | {"part": "bidirectional"}))
     return steps
@@ -101,8 +101,8 @@ def _poking_steps() -> list[Step]:
         ),
         Step(
             "poke",
-            "Half of the tokens are gone. Move the slider: the picture is told from top to bottom, and what is not "
-            "told yet is filled with the most ordinary token there is.",
+            "Half of the tokens are gone. Move the slider: the tokens run from top to bottom, and those that "
+            "are missing are replaced by the code nearest to the mean of all codes.",
             common | {"experiment": "keep", "keep": middle},
         ),
     ]

@@ -1,4 +1,4 @@
-"""The app's words: what to look at in each tab, and the code behind it."""
+"""The texts of the app: what each tab shows, and the code behind it."""
 
 from typing import NamedTuple
 
@@ -17,22 +17,21 @@ TABS = {
     "draw": Tab(
         "Draw",
         "Watch the picture appear patch by patch, from the top left to the bottom right: each patch is one token, "
-        "drawn with all earlier ones in view. Bright cells of the second grid are the places where the model "
-        "hesitated, because many continuations were likely.",
+        "drawn with all earlier ones in view. Bright cells of the second grid have a high entropy: "
+        "the model found many continuations likely there.",
         "notebooks/05_a_language_model_that_draws.ipynb",
     ),
     "reconstruct": Tab(
         "Reconstruct",
-        "Pull the handle and compare a picture with what is left of it after it was squeezed into a handful of whole "
-        "numbers. The causal decoder may use earlier tokens only, the bidirectional one reads the same tokens and sees "
-        "all of them.",
+        "Pull the handle and compare a picture with its reconstruction from a few whole numbers, its token ids. The "
+        "causal decoder uses earlier tokens only; the bidirectional decoder uses all of the same tokens.",
         "notebooks/01_an_image_is_a_short_sentence.ipynb",
     ),
     "look": Tab(
         "Look inside",
-        "Click a patch: the second grid shows what its token looks at, the third one which tokens its pixels really "
-        "depend on. The two are not the same: attention says where information may come from, dependency what moves "
-        "when a token is changed.",
+        "Click a patch: the second grid shows what its token attends to, the third one which tokens its pixels depend "
+        "on. The two differ: attention shows where information may come from, dependency shows what changes when a "
+        "token is replaced.",
         "notebooks/02_who_may_look_at_whom.ipynb",
     ),
     "poke": Tab(
@@ -43,9 +42,9 @@ TABS = {
     ),
     "predict": Tab(
         "Predictability",
-        "Each cell says how many nats its token cost the model that predicts it from the earlier ones: bright cells "
-        "were surprises. Compare tokenizers on the same scene: the fewer bits in all, the easier its tokens are to "
-        "predict.",
+        "Each cell shows the loss of its token, in nats, when the AR model predicts it from the earlier ones: bright "
+        "cells were hard to predict. Compare tokenizers on the same scene: the fewer bits in all, the easier its "
+        "tokens are to predict.",
         "notebooks/06_are_the_tokens_predictable.ipynb",
     ),
 }
@@ -60,11 +59,11 @@ def code(*lines: str) -> str:
     """Lines of Python as Markdown, behind the imports that they need."""
     text = "\n".join(lines)
     heads = [f"import {name}\n" for name in ("math", "torch") if f"{name}." in text]
-    own = ["AliTok"] + ["scenes"] * ("scenes." in text)
-    heads.append(f"from alitok_lite import {', '.join(own)}\n")
+    heads.append(f"from alitok_lite import {'AliTok, scenes' if 'scenes.' in text else 'AliTok'}\n")
     for folder, names in (("data", ("images",)), ("measure", ("metrics", "probe"))):
         own = [name for name in names if f"{name}." in text]
-        heads += [f"from alitok_lite.{folder} import {', '.join(own)}\n"] * bool(own)
+        if own:
+            heads.append(f"from alitok_lite.{folder} import {', '.join(own)}\n")
     return "\n".join(("```python", *heads, text, "```"))
 
 

@@ -21,7 +21,7 @@ def bits_per_picture(answer: Callable) -> None:
     require_function(answer)
     require_number(answer(64, 16, 2, False), 16, "With two codes a token is one bit, so 4 x 4 tokens take 16")
     more = answer(64, 16, 2048, False) - answer(64, 16, 1024, False)
-    require_number(more, 16, "Twice the codes must cost one bit more for each of 16 tokens, 16 in all")
+    require_number(more, 16, "Twice the codes must add one bit for each of 16 tokens, 16 in all")
     require_number(answer(64, 8, 1024, False), 640, "Half the patch side makes four times the tokens, 64 of 10 bits")
     more = answer(64, 16, 2, True) - answer(64, 16, 2, False)
     require_number(more, 5, "On a 4 x 4 grid the prefix adds 1 + 4 tokens, with two codes 5 bits")

@@ -1,4 +1,4 @@
-"""The exercises of notebook 02: masks, leaks, and what a patch hears."""
+"""The exercises of notebook 02: masks, leaks, and on how many tokens a patch depends."""
 
 from collections.abc import Callable
 
@@ -19,13 +19,13 @@ def my_mask(queries, keys):
 )
 def my_mask(answer: Callable) -> None:
     """Write my_mask(queries, keys): a bool mask (queries, keys), True where a query may see a key. The queries are the
-    last of the sequence, as with a KV cache: the last query sees every key, nobody sees the future."""
+    last of the sequence, as with a KV cache: the last query sees every key, and no query sees a later key."""
     require_function(answer)
     square = as_tensor(answer(4, 4), "my_mask")
     require(square.shape == (4, 4), f"my_mask(4, 4) must have shape (4, 4), and has {tuple(square.shape)}.")
     square = square.bool()
     require(square.diagonal().all(), "Every position must see itself: the diagonal must be True.")
-    require(not square.triu(1).any(), "Query 0 sees the future: key 1 and later come after it.")
+    require(not square.triu(1).any(), "Query 0 sees later keys: key 1 and all after it must be False.")
     require(square.tril().sum() == 10, "Every position must see all earlier ones: the lower left must be True.")
     last = torch.as_tensor(answer(1, 5)).bool()
     require(last.all(), f"The one query of my_mask(1, 5) is the newest and must see 5 keys; it sees {int(last.sum())}.")
@@ -72,10 +72,14 @@ def tokens_heard(answer: Callable) -> None:
     """Write tokens_heard(row, column, grid, prefix_tokens): on how many tokens the patch at (row, column) may depend
     in a causal decoder."""
     require_function(answer)
-    require_number(answer(3, 3, 4, 0), 16, "The last patch of a 4 x 4 grid without prefix must hear all 16 tokens")
-    require_number(answer(0, 0, 4, 0), 1, "The first patch without prefix must hear its own token, 1")
+    require_number(answer(3, 3, 4, 0), 16, "The last patch of a 4 x 4 grid without prefix must depend on all 16 tokens")
+    require_number(answer(0, 0, 4, 0), 1, "The first patch without prefix must depend on its own token only, 1")
     require_number(
-        answer(1, 0, 4, 0) - answer(0, 3, 4, 0), 1, "From the end of a row to the start of the next is one token"
+        answer(1, 0, 4, 0) - answer(0, 3, 4, 0),
+        1,
+        "From the end of a row to the start of the next there is one token more",
     )
-    require_number(answer(2, 1, 4, 0) - answer(1, 1, 4, 0), 4, "One row further down a 4 x 4 grid are 4 more tokens")
-    require_number(answer(0, 0, 4, 5) - answer(0, 0, 4, 0), 5, "A prefix of 5 tokens is heard by every patch, 5 more")
+    require_number(
+        answer(2, 1, 4, 0) - answer(1, 1, 4, 0), 4, "One row further down a 4 x 4 grid there are 4 tokens more"
+    )
+    require_number(answer(0, 0, 4, 5) - answer(0, 0, 4, 0), 5, "Every patch depends on the 5 prefix tokens too, 5 more")

@@ -17,7 +17,7 @@ def my_target(picture, patch):
 """,
 )
 def my_target(answer: Callable) -> None:
-    """Write my_target(picture, patch): what the 1 + G prefix outputs must show of a picture (3, S, S), as
+    """Write my_target(picture, patch): the target of the 1 + G prefix outputs for a picture (3, S, S), as
     (1 + G, 3, p, p): the top-left patch, then the G patches of the first row."""
     require_function(answer)
     picture = torch.rand(3, 12, 12, generator=torch.Generator().manual_seed(0))
@@ -63,8 +63,8 @@ cheap_from = 1  # your number
 """,
 )
 def cheap_from(answer: int) -> None:
-    """From which grid side G on do the 1 + G prefix tokens make less than a tenth of all tokens? Give the smallest
-    such G as a whole number."""
+    """From which grid side G on are the 1 + G prefix tokens less than a tenth of all tokens? Give the smallest such G
+    as a whole number."""
     answer = plain_number(answer)
     right = isinstance(answer, int | float) and answer == int(answer) and answer >= 1
     require(right, f"The answer must be a whole number of 1 or more; this is {shortened(answer)}.")

@@ -1,4 +1,4 @@
-"""The exercises of notebook 04: freezing for the second stage, PSNR, which decoder is which."""
+"""The exercises of notebook 04: freezing for stage 2, PSNR, which decoder belongs to which stage."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from .exercises import as_tensor, exercise, randn, require, require_function, re
 
 @exercise(
     "4.1",
-    hint="tokenizer.requires_grad_(False) freezes everything; then wake the one module that stage 2 trains.",
+    hint="tokenizer.requires_grad_(False) freezes everything; then set True for the one module that stage 2 trains.",
     stub="""
 def prepare_stage2(tokenizer):
     pass  # your code
@@ -21,20 +21,18 @@ def prepare_stage2(answer: Callable) -> None:
     """Write prepare_stage2(tokenizer): set requires_grad so that stage 2 trains what it should and nothing else. The
     parts are tokenizer.encoder, .quantizer, .decoder1 (causal) and .decoder2 (bidirectional)."""
     require_function(answer)
-    sizes = {f"{part}_{key}": n for part in ("encoder", "decoder") for key, n in _SMALL}
+    sizes = {f"{part}_{key}": n for part in ("encoder", "decoder") for key, n in _SMALL_SIZES}
     tokenizer = Tokenizer(TokenizerConfig(image_size=32, codebook_size=8, code_dim=4, **sizes), (1, 2))
-    tokenizer.decoder2.requires_grad_(False)  # it must be woken, whatever went before
+    tokenizer.decoder2.requires_grad_(False)  # stage 2 trains it, whatever it was before
     answer(tokenizer)
     learns = {name: {p.requires_grad for p in part.parameters()} for name, part in tokenizer.named_children()}
-    require(
-        False not in learns["decoder2"], "The bidirectional decoder (decoder2) does not learn, and stage 2 is for it."
-    )
-    require(True not in learns["encoder"], "The encoder, or its latent queries, still learn: the ids would change.")
-    require(True not in learns["quantizer"], "The codebook still learns: the same ids would mean something else.")
-    require(True not in learns["decoder1"], "The causal decoder (decoder1) still learns; its stage is over.")
+    require(False not in learns["decoder2"], "The bidirectional decoder (decoder2) is frozen, but stage 2 trains it.")
+    require(True not in learns["encoder"], "The encoder or its latent queries are still trained: the ids would change.")
+    require(True not in learns["quantizer"], "The codebook is still trained: the same ids would stand for other codes.")
+    require(True not in learns["decoder1"], "The causal decoder (decoder1) is still trained; it belongs to stage 1.")
 
 
-_SMALL = (("width", 16), ("depth", 1), ("heads", 2))
+_SMALL_SIZES = (("width", 16), ("depth", 1), ("heads", 2))
 
 
 @exercise(
@@ -65,7 +63,7 @@ def my_psnr(answer: Callable) -> None:
 
 @exercise(
     "4.3",
-    hint="Which decoder punishes an encoder that hides something about patch 0 in a later token?",
+    hint="With which decoder does the loss rise if the encoder puts something about patch 0 into a later token?",
     stub="""
 decoder_of = {1: "?", 2: "?"}  # "causal" or "bidirectional"
 """,
@@ -79,7 +77,7 @@ def decoder_of(answer: dict) -> None:
     for stage, word in words.items():
         known = word in ("causal", "bidirectional")
         require(known, f'Stage {stage} must be "causal" or "bidirectional"; it is {answer[stage]!r}.')
-    taught = "With a bidirectional decoder in stage 1 nothing keeps the encoder from leaning on later tokens."
+    taught = "With a bidirectional decoder in stage 1, nothing keeps patches from depending on later tokens."
     require(words[1] == "causal", taught)
-    better = "In stage 2 the tokens are frozen, so a decoder that sees all of them can only help the pixels."
+    better = "In stage 2 the tokens are frozen; a decoder that attends to all of them can only improve the pixels."
     require(words[2] == "bidirectional", better)

@@ -17,7 +17,7 @@ def shift(ids, class_tokens):
 )
 def shift(answer: Callable) -> None:
     """Write shift(ids, class_tokens): from ids (B, T) and class tokens (B,) the inputs (B, T) and targets (B, T) of the
-    AR model: at each place it reads what came before and must say the id that comes there."""
+    AR model: at each position it reads what came before and must predict the id of that position."""
     require_function(answer)
     ids, classes = torch.arange(10, 18).view(2, 4), torch.tensor([98, 99])
     found = answer(ids.clone(), classes.clone())
@@ -25,11 +25,17 @@ def shift(answer: Callable) -> None:
     require(pair, "shift must return two tensors, inputs and targets.")
     inputs, targets = found
     require(
-        tuple(targets.shape) == (2, 4), f"There are 4 ids to say, and your targets have shape {tuple(targets.shape)}."
+        tuple(targets.shape) == (2, 4),
+        f"There are 4 ids to predict, and your targets have shape {tuple(targets.shape)}.",
     )
-    require_tensor(targets, ids, "Every id must be said, also the first: the targets must be the ids")
-    require(not torch.equal(inputs, ids), "Your model reads the very id that it must say: nothing is left to learn.")
-    require(tuple(inputs.shape) == (2, 4), f"There are 4 places to read, and your inputs have {tuple(inputs.shape)}.")
+    require_tensor(targets, ids, "Every id must be predicted, also the first: the targets must be the ids")
+    require(
+        not torch.equal(inputs, ids), "Your model reads the very id that it must predict: nothing is left to learn."
+    )
+    require(
+        tuple(inputs.shape) == (2, 4),
+        f"There are 4 positions to read, and your inputs have shape {tuple(inputs.shape)}.",
+    )
     require_tensor(inputs[:, 0], classes, "What is read before the first id must be the class token")
     require_tensor(inputs[:, 1:], ids[:, :-1], "Behind the class token come the ids, up to the last but one")
 
@@ -77,9 +83,9 @@ def probabilities(answer: Callable) -> None:
     require(plain.shape == (2, 6), "The result must have the shape of the logits, (2, 6).")
     require_tensor(plain.sum(-1), torch.ones(2), "The probabilities of each picture must add up to 1")
     require_tensor(plain, logits.softmax(-1), "At temperature 1 they must be the softmax of the logits")
-    cold, hot = (torch.special.entr(answer(logits.clone(), t)).sum(-1) for t in (0.5, 2.0))
+    low, high = (torch.special.entr(answer(logits.clone(), t)).sum(-1) for t in (0.5, 2.0))
     order = "A higher temperature must be less certain: entropies at 0.5 and 2 are"
-    require((hot > cold).all(), f"{order} {cold[0]:.2f} and {hot[0]:.2f}.")
+    require((high > low).all(), f"{order} {low[0]:.2f} and {high[0]:.2f}.")
     for t in (0.5, 2.0):
         found = answer(logits.clone(), t)
         require_tensor(found.sum(-1), torch.ones(2), f"At temperature {t:g} they must add up to 1 too")

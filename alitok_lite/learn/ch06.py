@@ -1,4 +1,4 @@
-"""The exercises of notebook 06: bits per image, gain, and when a difference is an effect."""
+"""The exercises of notebook 06: bits per image, redundancy, and when a difference is an effect."""
 
 from collections.abc import Callable
 
@@ -26,19 +26,19 @@ def bits_per_image(nats):
 """,
 )
 def bits_per_image(answer: Callable) -> None:
-    """Write bits_per_image(nats): from the nats (N, T) that the tokens of N pictures cost, the bits (N,) that each
-    whole picture costs."""
+    """Write bits_per_image(nats): from the loss (N, T) of the tokens of N pictures in nats, the loss (N,) of each
+    whole picture in bits."""
     require_function(answer)
     nats = torch.rand(3, 4, generator=torch.Generator().manual_seed(0)) + 0.5
     found = as_tensor(answer(nats.clone()), "bits_per_image")
     shape = tuple(found.shape)
     require(shape == (3,), f"Three pictures have three numbers of bits, of shape (3,); yours has {shape}.")
     twice = as_tensor(answer(torch.cat([nats, nats], 1)), "bits_per_image")
-    longer = "A sentence that is said twice must cost twice the bits, because tokens add up; yours goes from"
+    longer = "A sequence twice as long, with the same nats again, must have twice the bits; yours goes from"
     require(torch.allclose(twice, 2 * found), f"{longer} {found[0]:.2f} to {twice[0]:.2f}.")
     coins = torch.full((1, 4), 2.0).log()
-    require_tensor(answer(coins), torch.tensor([4.0]), "Four tokens of log(2) nats, a coin toss each, must cost 4 bits")
-    require_tensor(answer(nats), nats.sum(1) / coins[0, 0], "Each picture must cost the bits of its own tokens")
+    require_tensor(answer(coins), torch.tensor([4.0]), "Four tokens of log(2) nats, a coin toss each, are 4 bits")
+    require_tensor(answer(nats), nats.sum(1) / coins[0, 0], "The bits of each picture must be those of its own tokens")
 
 
 @exercise(
@@ -50,24 +50,27 @@ def gain(counts, nats):
 """,
 )
 def gain(answer: Callable) -> None:
-    """Write gain(counts, nats): how many nats per token the AR model saves by knowing class, place and the words
-    before. counts (V,) says how often each code occurs; nats (N, T) is what the tokens cost the AR model."""
+    """Write gain(counts, nats): the redundancy in nats per token, that is, the unigram entropy minus the mean loss of
+    the AR model, which knows class, position and earlier tokens. counts (V,) says how often each code occurs; nats
+    (N, T) is the loss of each token."""
     require_function(answer)
     free = torch.zeros(2, 3)
     even = torch.full((8,), 5)
-    uniform = "Of 8 codes, all equally frequent, a model that is never surprised must save log(8) = 2.0794 nats a token"
+    uniform = "With 8 equally frequent codes and a loss of 0, the redundancy must be log(8) = 2.0794 nats per token"
     require_number(answer(even, free), torch.tensor(8.0).log().item(), uniform)
     require_number(
-        answer(even, free + 1), torch.tensor(8.0).log().item() - 1, "If each token costs it 1 nat, it must save 1 less"
+        answer(even, free + 1),
+        torch.tensor(8.0).log().item() - 1,
+        "With a loss of 1 nat for each token, the redundancy must be 1 less",
     )
     unused = plain_number(answer(torch.tensor([5, 5, 0, 0]), free))
     no_nan(unused)
-    half = "Two of four codes are in use, equally often, so a model that is never surprised must save log(2) = 0.6931"
+    half = "With two of four codes in use, equally often, and a loss of 0, the redundancy must be log(2) = 0.6931"
     require_number(unused, torch.tensor(2.0).log().item(), half)
     counts = torch.tensor([1, 2, 3, 4])
     wanted = torch.special.entr(counts / 10).sum().item()
     require_number(
-        answer(counts, free + wanted), 0, "A model that knows only how frequent each code is must save nothing"
+        answer(counts, free + wanted), 0, "If the loss is the unigram entropy itself, the redundancy must be 0"
     )
 
 
@@ -80,8 +83,8 @@ def is_effect(first, second):
 """,
 )
 def is_effect(answer: Callable) -> None:
-    """Write is_effect(first, second): from the numbers of several seeds of two rows, two lists, whether the means
-    differ by more than 2 * sqrt(s1^2 + s2^2), s1 and s2 being the standard deviations over the seeds. True or
+    """Write is_effect(first, second): the lists hold the numbers of several seeds for two rows. Return True if their
+    means differ by more than 2 * sqrt(s1^2 + s2^2), where s1 and s2 are the standard deviations over the seeds, else
     False."""
     require_function(answer)
     base = [0.0, 1.0, 2.0]  # mean 1, standard deviation 1: the border is at 2 * sqrt(2) = 2.83

@@ -24,15 +24,18 @@ def block_parameters(answer: Callable) -> None:
     number."""
     require_function(answer)
     more = answer(8, 2, 11) - answer(8, 2, 10)
-    require_number(more, 24, "SwiGLU has three matrices, so a hidden number more must cost 3 x width, at width 8 24")
+    require_number(
+        more, 24, "SwiGLU has three matrices, so each hidden number must add 3 x width parameters, 24 at width 8"
+    )
     fewer = answer(8, 2, 10) - answer(8, 4, 10)
-    norms = "The norms of queries and keys have width / heads weights each: from 2 heads to 4, at width 8, are 4 fewer"
+    norms = "The norms of queries and keys have width / heads weights each: 4 heads instead of 2 at width 8 are 4 fewer"
     require_number(fewer, 4, norms)
     plain = answer(8, 8, 0)
     require(plain != 4 * 64 + 2 * 8 + 2, "The linear layers of attention have biases, 3 x width and width of them.")
     require_number(plain, 306, "Width 8, 8 heads, no SwiGLU: qkv 216, out 72, two norms 16, two QK-norms 2, in all 306")
     for sizes in ((16, 2, 24), (24, 3, 64)):
-        block = ARModel._block(ARConfig(width=sizes[0], heads=sizes[1], hidden=sizes[2]))
+        with torch.device("meta"):
+            (block,) = ARModel(ARConfig(width=sizes[0], depth=1, heads=sizes[1], hidden=sizes[2])).blocks
         count = sum(p.numel() for p in block.parameters())
         require_number(answer(*sizes), count, f"A block of width, heads, hidden {sizes} has {count:,} parameters")
 
@@ -50,7 +53,9 @@ def cache_bytes(answer: Callable) -> None:
     model takes. number_bytes is 4 for float32 and 2 for bfloat16; guided is True or False."""
     require_function(answer)
     require_number(
-        answer(1, 1, 1, 1, 1, False), 2, "One layer, one token, one number of one byte are a key and a value, 2"
+        answer(1, 1, 1, 1, 1, False),
+        2,
+        "One layer, one token and width 1 with one byte a number: a key and a value, 2 bytes",
     )
     base = {"depth": 3, "width": 8, "tokens": 5, "pictures": 2, "number_bytes": 2}
     once = answer(*base.values(), False)
@@ -83,11 +88,11 @@ def our_name(answer: Callable) -> None:
         found = answer(key)
         require(isinstance(found, str), f"our_name must return a string; for {key} it returns {shortened(found)}.")
         swapped = ".mlp." in key and found != name and found in wanted.values()
-        mixed = f"{key} is {_ROLES[name.split('.')[3]]}" if swapped else f"{key} must find its place"
+        mixed = f"{key} is {_SWIGLU_ROLES[name.split('.')[3]]}" if swapped else f"{key} must find its place"
         require(found == name, f"{mixed}: {found} is not its name here.")
 
 
-_ROLES = {
+_SWIGLU_ROLES = {
     "gate": "the one that goes through silu",
     "up": "the one that is multiplied with the gate",
     "down": "the one that leads back to the width",

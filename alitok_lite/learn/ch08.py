@@ -25,15 +25,13 @@ def corrected(counts):
 """,
 )
 def corrected(answer: Callable) -> None:
-    """Write corrected(counts): the entropy in nats of codes that were counted (V,), plus (S - 1) / (2 N), where S codes
-    were seen at all, N times in sum."""
+    """Write corrected(counts): from counts of codes (V,) the entropy in nats plus the correction (S - 1) / (2 N),
+    where S is the number of codes that were seen and N the sum of the counts."""
     require_function(answer)
     always = plain_number(answer(torch.tensor([6])))
     require_number(always, 0, "One code that is always used has no entropy, and one seen code no correction, so 0")
     even = torch.full((8,), 10**6)
-    uniform = (
-        "With millions of counts the correction is nothing: 8 equally frequent codes must have log(8) = 2.0794 nats"
-    )
+    uniform = "With millions of counts the correction vanishes: 8 equally frequent codes must have log(8) = 2.0794 nats"
     require_number(answer(even), torch.tensor(8.0).log().item(), uniform)
     few = "Two codes seen once each must have log(2) + (2 - 1) / (2 * 2) = 0.9431 nats"
     require_number(answer(torch.tensor([1, 1])), torch.tensor(2.0).log().item() + 0.25, few)
@@ -47,7 +45,7 @@ def corrected(answer: Callable) -> None:
 
 @exercise(
     "8.2",
-    hint="torch.arange(grid**2).view(grid, grid) numbers the patches; row.flip(0) turns a row round; which rows?",
+    hint="torch.arange(grid**2).view(grid, grid) numbers the patches; row.flip(0) reverses a row; which rows?",
     stub="""
 def snake(grid):
     return torch.arange(grid**2)  # your code
@@ -75,21 +73,23 @@ def snake(answer: Callable) -> None:
 
 @exercise(
     "8.3",
-    hint="With a cache every token passes once: T. Without one, step t runs t positions again: 1 + 2 + ... + T.",
+    hint="With a cache every token runs once: T. Without one, step t runs t positions again: 1 + 2 + ... + T.",
     stub="""
 def positions(tokens, cache, guided):
     return 0  # your code
 """,
 )
 def positions(answer: Callable) -> None:
-    """Write positions(tokens, cache, guided): how many positions pass through the AR model while it draws one picture
-    of T tokens, with a KV cache or without, with guidance (which reads every sentence twice) or without."""
+    """Write positions(tokens, cache, guided): how many positions the AR model computes while it samples one picture of
+    T tokens, with or without a KV cache, with or without guidance (which runs every sequence twice)."""
     require_function(answer)
     require_number(answer(1, True, False), 1, "One token takes one position, that of the class, so 1")
     require_number(answer(21, True, False), 21, "With a cache each of 21 steps runs one position, 21 in all")
     require_number(answer(3, False, False), 6, "Without a cache three tokens take 1 + 2 + 3 = 6 positions")
     require_number(answer(273, False, False), 273 * 137, "Without a cache 273 tokens take 273 * 274 / 2 = 37,401")
     require_number(
-        answer(21, True, True), 42, "Guidance reads with the class and without, so 21 tokens take 42 with a cache"
+        answer(21, True, True),
+        42,
+        "Guidance runs once with the class and once without, so 21 tokens take 42 with a cache",
     )
     require_number(answer(3, False, True), 12, "Guidance doubles the 6 positions of three tokens without a cache to 12")

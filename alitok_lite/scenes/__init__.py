@@ -4,5 +4,5 @@ Read rendering.py first, then one of the painters in nature.py or places.py.
 """
 
 from .canvas import Canvas
-from .rendering import CLASSES, FACTORS, FOLLOW, FREE, PAINTERS, TEST_SEED, factor_table, render
+from .rendering import CLASSES, FACTORS, FOLLOW_SHARE, FREE_FACTORS, PAINTERS, TEST_SEED, factor_table, render
 from .shapes import circle

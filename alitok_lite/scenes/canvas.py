@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,12 +11,27 @@ from torch import Tensor
 from .shapes import TAU, circle, hsv, mix
 
 
-class Canvas:
-    """The n pictures of one class while they are painted: coordinates, factors, light, and `img`.
+@dataclass(frozen=True)
+class Light:
+    """The light of an hour: colours (n, 3, 1, 1) and numbers (n, 1, 1)."""
 
-    `hour` adds the colours of the sky (top, mid, low), the light and the shadows (light, ink), how much it is
-    night (night), the place of the sun (sx, sy), the direction towards it (lx, ly), and the wind (wind).
-    """
+    top: Tensor  # colour of the sky above,
+    middle: Tensor  # in the middle,
+    horizon: Tensor  # and at the horizon
+    tint: Tensor  # colour of the light, by which the colour of every object is multiplied
+    ink: Tensor  # colour of outlines and shadows
+    night: Tensor  # 0 by day, 1 at night
+    sun_x: Tensor  # place of the sun
+    sun_y: Tensor
+    toward_x: Tensor  # direction towards the light, of length 1
+    toward_y: Tensor
+
+
+class Canvas:
+    """The n pictures of one class while they are painted: coordinates, factors, light, wind, and `img`."""
+
+    light: Light  # a painter begins with `backdrops.set_hour`, which draws the light and the wind
+    wind: Tensor  # (n, 1, 1) in -1..1, to the left and to the right
 
     def __init__(self, table: Tensor, size: int) -> None:
         self.table, self.size, self.used = table, size, 0
@@ -25,14 +41,14 @@ class Canvas:
         self.white, self.lamp = self.rgb(1, 1, 1), self.rgb(1.0, 0.85, 0.4)
         self.veil: Tensor | None = None  # while a mirror image is painted: its opacity
 
-    def u(self, lo: float, hi: float) -> Tensor:
+    def uniform(self, lo: float, hi: float) -> Tensor:
         """The next factor, uniform over [lo, hi): (n, 1, 1)."""
         self.used += 1
         return (lo + (hi - lo) * self.table[:, self.used - 1]).view(-1, 1, 1)
 
     def chance(self, p: float) -> Tensor:
         """1 with probability p, else 0: an opacity (n, 1, 1)."""
-        return (self.u(0, 1) < p).float()
+        return (self.uniform(0, 1) < p).float()
 
     def sign(self) -> Tensor:
         """-1 or 1 (n, 1, 1)."""
@@ -44,7 +60,7 @@ class Canvas:
 
     def lit(self, h: Tensor | float, s: Tensor | float, v: Tensor | float) -> Tensor:
         """An HSV colour under the light of the hour."""
-        return hsv(h + torch.zeros_like(self.night), s, v) * self.light
+        return hsv(h + torch.zeros_like(self.light.night), s, v) * self.light.tint
 
     def cover(self, d: Tensor) -> Tensor:
         """Share of each pixel inside the shape: analytic anti-aliasing over one pixel."""
@@ -75,13 +91,13 @@ class Canvas:
     def solid(self, d: Tensor, colour: Tensor, x: Tensor, y: Tensor, r, depth: float = 0.7) -> None:
         """Paint a shape of radius about r around x = y = 0, shaded on the side away from the light."""
         self.paint(d, colour)
-        self.shade(d, depth * (0.4 - (x * self.lx + y * self.ly) / r).clamp(0, 1))
+        self.shade(d, depth * (0.4 - (x * self.light.toward_x + y * self.light.toward_y) / r).clamp(0, 1))
 
     def puffs(self, x: Tensor, y: Tensor, dx: Tensor | float, dy: Tensor | float, r: float) -> None:
         """Four puffs of smoke from x = y = 0, growing and fading as they drift."""
         for k in range(4):
             puff = circle(x - dx * k, y - dy * k, r * (1 + 0.4 * k))
-            self.paint(puff, mix(self.white, self.low, 0.4), 0.75 - 0.16 * k)
+            self.paint(puff, mix(self.white, self.light.horizon, 0.4), 0.75 - 0.16 * k)
 
     def mirrored(self, level: Tensor, scene: Callable[[], None], alpha: float, phase: Tensor) -> None:
         """Paint `scene`, which draws no factor, upside down below the line `level`, rippled and faint."""

@@ -32,8 +32,8 @@ from .places import paint_balloon, paint_car, paint_city, paint_house, paint_lig
 
 TEST_SEED = 2**30  # training seeds are below, test seeds from here on
 FACTORS = 64  # columns of the factor table; no painter uses more
-FREE = 16  # the first columns are independent; each later one follows one of them
-FOLLOW = 0.7  # how closely
+FREE_FACTORS = 16  # the first columns are independent; each later one follows one of them
+FOLLOW_SHARE = 0.7  # how closely
 
 PAINTERS: dict[str, Callable[[Canvas], None]] = {
     p.__name__.removeprefix("paint_"): p
@@ -47,8 +47,8 @@ Labels = Sequence[int] | Tensor
 def factor_table(count: int, seed: int) -> Tensor:
     """Uniform factors (count, FACTORS) in [0, 1) on the CPU; row i depends on seed and i alone.
 
-    The details of a picture go together: a column from FREE on is FOLLOW parts of an earlier column and the rest
-    its own, which leaves a picture about as much to say as some twenty tokens can.
+    The details of a picture go together: a column from FREE_FACTORS on is a mixture of FOLLOW_SHARE of an earlier
+    column and the rest of its own. A picture then holds about as much information as some twenty tokens.
 
     A splitmix64 hash of (seed, row, column) rather than torch.Generator, whose CPU engine keeps only the low
     32 bits of a seed.
@@ -63,15 +63,15 @@ def factor_table(count: int, seed: int) -> Tensor:
     step = torch.arange(1, count * FACTORS + 1) * -0x61C8864680B583EB
     bits = scramble(scramble(key) + step) >> 40 & (2**24 - 1)
     u = (bits.double() / 2**24).view(count, FACTORS)
-    leader = u[:, (torch.arange(FACTORS - FREE) * 7 + 3) % FREE]
-    v, b = FOLLOW * leader + (1 - FOLLOW) * u[:, FREE:], 1 - FOLLOW
+    leader = u[:, (torch.arange(FACTORS - FREE_FACTORS) * 7 + 3) % FREE_FACTORS]
+    v, b = FOLLOW_SHARE * leader + (1 - FOLLOW_SHARE) * u[:, FREE_FACTORS:], 1 - FOLLOW_SHARE
     # The sum's own distribution function (a trapezoid's) makes it uniform again.
-    middle, edge = (v - b / 2) / FOLLOW, torch.minimum(v, 1 - v).square() / (2 * FOLLOW * b)
-    tied = torch.where(v < b, edge, torch.where(v > FOLLOW, 1 - edge, middle))
-    return torch.cat([u[:, :FREE], tied], 1).float().clamp_max_(1 - 2**-24)
+    middle, edge = (v - b / 2) / FOLLOW_SHARE, torch.minimum(v, 1 - v).square() / (2 * FOLLOW_SHARE * b)
+    tied = torch.where(v < b, edge, torch.where(v > FOLLOW_SHARE, 1 - edge, middle))
+    return torch.cat([u[:, :FREE_FACTORS], tied], 1).float().clamp_max_(1 - 2**-24)
 
 
-def _paint(labels: Tensor, table: Tensor, size: int) -> Tensor:
+def paint(labels: Tensor, table: Tensor, size: int) -> Tensor:
     """Pictures (B, 3, size, size) of labels (B,) on the CPU and their factors (B, FACTORS) on any device."""
     out = table.new_empty(len(table), 3, size, size)
     for k, painter in enumerate(PAINTERS.values()):
@@ -116,4 +116,4 @@ def render(labels: Labels, seed: int, size: int = 64, device: str | torch.device
         raise ValueError(f"seed {seed} is out of range; seeds go from 0 to 2**63 - 1")
     if size < 8:
         raise ValueError(f"size {size} is too small; at least 8 pixels are needed")
-    return _paint(labels, factor_table(len(labels), seed).to(device), size)
+    return paint(labels, factor_table(len(labels), seed).to(device), size)

@@ -62,7 +62,7 @@ def union(*shapes: Tensor) -> Tensor:
     return functools.reduce(torch.minimum, shapes)
 
 
-def inter(*shapes: Tensor) -> Tensor:
+def intersection(*shapes: Tensor) -> Tensor:
     """Inside all of the shapes."""
     return functools.reduce(torch.maximum, shapes)
 
@@ -99,12 +99,12 @@ def polar_fold(x: Tensor, y: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     return r * torch.cos(a), r * torch.sin(a)
 
 
-def tri(x: Tensor) -> Tensor:
+def triangle(x: Tensor) -> Tensor:
     """Triangle wave of period 1 with values 0..1."""
     return 2 * (x - torch.round(x)).abs()
 
 
-def wob(*terms: Tensor) -> Tensor:
+def wobble(*terms: Tensor) -> Tensor:
     """A number in 0..1 for a cell. A plain sine, so that devices agree, unlike the usual fract-sin hash."""
     return 0.5 + 0.5 * torch.sin(sum(terms))
 

@@ -168,7 +168,7 @@ class FactorJudge(Judge):
     Features of a judge that knows classes only lie near their class's mean, so that they hardly see anything else.
     """
 
-    def __init__(self, classes: int, factors: int = scenes.FREE) -> None:
+    def __init__(self, classes: int, factors: int = scenes.FREE_FACTORS) -> None:
         super().__init__(classes)
         self.factors = nn.Linear(self.output.in_features, classes * factors)
 

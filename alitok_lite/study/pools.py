@@ -6,6 +6,7 @@ pictures are.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from .. import scenes
 from ..data.augment import augment
 from ..data.pictures import PictureFolder, fingerprint
-from ..data.sources import SceneSource
+from ..data.sources import SceneSource, Source
 from ..measure.judge import Judge
 from ..train.settings import TrainSettings
 from . import measures
@@ -34,7 +35,7 @@ class Pool(Protocol):
     watched: Tensor
     watched_labels: Tensor
 
-    def source(self, settings: TrainSettings) -> object:
+    def source(self, settings: TrainSettings) -> Source:
         """What a tokenizer learns from (see data/sources.py)."""
 
     def training(self, seed: int, count: int) -> tuple[Tensor, Tensor]:
@@ -58,13 +59,13 @@ def open_pool(data: str, size: int, pictures: int, hold_out: int, device: torch.
 
 
 def painted(count: int, seed: int, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Scenes of all classes in turn: pixels (N, 3, S, S) uint8, labels (N,), factors (N, FREE)."""
+    """Scenes of all classes in turn: pixels (N, 3, S, S) uint8, labels (N,), factors (N, FREE_FACTORS)."""
     pixels, labels, factors = [], [], []
     for start in range(0, count, 4096):
         kinds = torch.arange(start, min(start + 4096, count)) % len(scenes.CLASSES)
         pixels.append(scenes.render(kinds, seed + start, size, device).mul_(255).round_().byte())
         labels.append(kinds.to(device))
-        factors.append(scenes.factor_table(len(kinds), seed + start)[:, : scenes.FREE].to(device))
+        factors.append(scenes.factor_table(len(kinds), seed + start)[:, : scenes.FREE_FACTORS].to(device))
     return torch.cat(pixels), torch.cat(labels), torch.cat(factors)
 
 
@@ -150,6 +151,11 @@ class FolderPoolSource:
         rows = torch.randint(len(pool.kinds), (count,), device=pool.device, generator=self.generator)
         numbers = torch.rand(count, 8, device=pool.device, generator=self.generator)
         return augment(pool.stored[rows], numbers, pool.size), pool.kinds[rows]
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The pictures as they are and their mirror images, in blocks."""
+        pixels, labels = self.pool.training(0, 0)
+        return ((part.float() / 255, kinds) for part, kinds in zip(pixels.split(1000), labels.split(1000), strict=True))
 
     def unseen(self, count: int) -> tuple[Tensor, Tensor]:
         """Held-out pictures: the first of those that no measure sees."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def attention_explorer(model: AliTok, pixels: Tensor, label: int | None = None) -> "ipywidgets.VBox":
     """An ipywidgets viewer of the attention on one picture (1, 3, S, S): choose part, layer, head and token; a patch is
-    chosen by clicking its button. `attention` gives the same picture without a kernel."""
+    chosen by clicking its button. `attention` draws the same figure without a kernel."""
     import ipywidgets as widgets  # only notebooks have it running
 
     config, maps = model.tokenizer.config, probe.attention_of(model, pixels, label)
@@ -71,8 +71,8 @@ def _token_buttons(config: TokenizerConfig, token: "ipywidgets.IntSlider") -> "i
 
     mark()
     token.observe(mark, "value")
-    rows = [buttons[:prefix]] * bool(prefix)
+    rows = [buttons[:prefix]] if prefix else []
     for first in range(prefix, config.tokens, grid):  # an empty place stands under the corner's prefix token
-        corner = [widgets.Label(layout=look)] * bool(prefix)
+        corner = [widgets.Label(layout=look)] if prefix else []
         rows.append([*corner, *buttons[first : first + grid]])
     return widgets.VBox([widgets.HBox(row) for row in rows], layout={"margin": "0 0 0 24px"})

@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from ..core.sampling import guidance_ramp
+from ..measure.board import geometry
 from .panels import (
     INK,
     ORANGE,
@@ -23,7 +24,6 @@ from .panels import (
     as_array,
     colorbar,
     frame,
-    geometry,
     heat,
     new_figure,
     no_ticks,
@@ -139,7 +139,7 @@ def rope_phases(
 def drawing(
     moments: Sequence[tuple[Tensor, Tensor]], tokens: int, title: str = "Where does the model hesitate?"
 ) -> Figure:
-    """A drawing under way: for each moment the picture so far and, below, the entropy (t,) in nats of the predictions
+    """Sampling under way: for each moment the picture so far and, below, the entropy (t,) in nats of the predictions
     of its t tokens, out of `tokens` in all."""
     board = Board(*geometry(tokens))
     norm = Normalize(0, max(float(entropy.max()) for _, entropy in moments))
@@ -163,7 +163,7 @@ def drawing(
 
 @styled
 def scan_orders(named: dict[str, Sequence[int]], title: str = "In which order are the patches told?") -> Figure:
-    """Orders of a grid: name -> patch numbers (in raster counting) in the order in which they are told."""
+    """Scan orders of a grid: name -> patch numbers (in raster counting) in the order of the sequence."""
     figure = new_figure(min(9, 3.1 * len(named)), 3.2, title)
     for ax, (name, order) in zip(figure.subplots(1, len(named), squeeze=False)[0], named.items(), strict=True):
         grid = math.isqrt(len(order))
@@ -181,7 +181,7 @@ def scan_orders(named: dict[str, Sequence[int]], title: str = "In which order ar
 
 @styled
 def two_stages(title: str = "Who learns in which stage?") -> Figure:
-    """A diagram of the two stages: what is trained, what is frozen, which decoder."""
+    """A diagram of the two stages: what is trained, what is frozen, which decoder is used."""
     figure = new_figure(9, 3.2, title)
     ax = figure.subplots()
     no_ticks(ax)

@@ -1,4 +1,4 @@
-"""Figures of who looks at whom: masks, attention, dependency."""
+"""Figures of attention masks, attention weights and dependency maps."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..core.config import TokenizerConfig
 from ..measure import probe
+from ..measure.board import geometry
 from ..measure.probe import token_name
 from .panels import (
     BLUE,
@@ -26,7 +27,6 @@ from .panels import (
     cells,
     colorbar,
     frame,
-    geometry,
     heat,
     new_figure,
     outline,
@@ -60,7 +60,7 @@ def masks(
     leaks: dict[str, Sequence[tuple[int, int]]] | None = None,
     title: str = "Who may look at whom?",
 ) -> Figure:
-    """Attention masks: name -> bool (queries, keys), coloured where the query may see the key.
+    """Attention masks: name -> bool (queries, keys), coloured where the query may attend to the key.
 
     groups: name -> what stands in its sequence (`probe.sequence`), for lines and names; leaks: name -> the (query,
     key) pairs to paint red (`probe.find_leaks`).
@@ -88,7 +88,7 @@ def masks(
 
 
 class _Shares(NamedTuple):
-    """What one token's attention goes to, in %; empty where a part has no such thing."""
+    """Attention weights of one token, in %; empty where a part has no such tokens."""
 
     part: str
     token: int
@@ -145,10 +145,10 @@ def _over_patches(
 def attention(
     pixels: Tensor, weights: Tensor, config: TokenizerConfig, part: str, token: int, head: int | None = None
 ) -> Figure:
-    """Where one token looks: weights (H, t, keys) of one layer of a part, painted over the picture.
+    """What one token attends to: weights (H, t, keys) of one layer of a part, drawn over the picture.
 
-    head None is the mean of all heads. The red frame is the token that looks, dotted where it only belongs. Of the
-    encoder, the left panel shows the patches and the right one the latent queries.
+    head None is the mean of all heads. The red frame is the token that attends, dotted where only its place is meant.
+    Of the encoder, the left panel shows the patches and the right one the latent queries.
     """
     grid, prefix = config.grid, config.prefix_tokens
     shares = _shares(weights.float().mean(0) if head is None else weights[head], config, part, token)
@@ -171,7 +171,7 @@ def attention(
 def attention_heads(pixels: Tensor, weights: Tensor, config: TokenizerConfig, part: str, token: int) -> Figure:
     """As `attention`, one small panel for each head; of the encoder, the patches.
 
-    The scale ends at 40 %, so that one steep head does not darken the others.
+    The scale ends at 40 %, so that one head with a sharp maximum does not darken the others.
     """
     grid, prefix, heads = config.grid, config.prefix_tokens, len(weights)
     columns, encoder = min(4, heads), part == "encoder"
@@ -200,7 +200,7 @@ def dependency_maps(
 ) -> Figure:
     """Dependency maps (T, G*G) side by side, with one scale; what is exactly 0 is pale.
 
-    Steps mark the border of causality: below them, the token comes after the patch's own.
+    The red steps mark causality: below them, the token comes after the patch's own.
     """
     norm = PowerNorm(0.5, 0, max(float(values.max()) for values in named.values()))
     figure = new_figure(min(9, 0.9 + 4.3 * len(named)), 4.9, title)
@@ -216,7 +216,10 @@ def dependency_maps(
         starts = np.arange(0, patches, step)
         names = [f"({start // grid}, 0)" for start in starts]
         ax.set_xticks(starts, names)
-        ax.set_yticks([*([prefix / 2 - 0.5] if prefix else []), *(starts + prefix)], ["prefix"] * bool(prefix) + names)
+        rows, row_names = [*(starts + prefix)], [*names]
+        if prefix:
+            rows, row_names = [prefix / 2 - 0.5, *rows], ["prefix", *row_names]
+        ax.set_yticks(rows, row_names)
         ax.set(title=name, xlabel="patch (row, column)", ylabel="token that is changed" if ax is axes[0] else "")
     colorbar(figure, list(axes), norm, label)
     return figure

@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from ..measure.board import geometry
 from ..study.rows import REPORTED
 from .panels import (
     BLUE,
@@ -21,7 +23,6 @@ from .panels import (
     as_array,
     colorbar,
     frame,
-    geometry,
     heat,
     legend,
     new_figure,
@@ -73,7 +74,7 @@ def row_profiles(
 
 @styled
 def curves(named: dict[str, tuple[Sequence, Sequence]], xlabel: str, ylabel: str, title: str) -> Figure:
-    """Lines: name -> (x, y); for the loss of a training, or for a knob that is turned."""
+    """Lines: name -> (x, y), for example a loss over the steps of training."""
     figure = new_figure(8, 4, title)
     ax = figure.subplots()
     for color, (name, (x, y)) in zip(SERIES, named.items(), strict=False):
@@ -111,7 +112,7 @@ def ablation(
     _bars(axes[0], titles, means, spreads, BLUE, label, form)
     if reported:
         values = np.array([REPORTED.get(name, {}).get(reported, np.nan) for name in rows], float)
-        unit = f"{reported}{' (%)' * (reported == 'top-1')}\nreported for ImageNet"
+        unit = f"{reported}{' (%)' if reported == 'top-1' else ''}\nreported for ImageNet"
         _bars(axes[1], titles, values, np.zeros(len(rows)), ORANGE, unit)
     return figure
 
@@ -137,11 +138,13 @@ def _bars(
     for place, mean, spread in zip(places, means, spreads, strict=True):
         if np.isnan(mean):
             continue
+        text = form.format(mean)
         if spread > 0:
             ax.errorbar(mean, place, xerr=spread, color=INK, capsize=4, linewidth=1.8)
-        text = form.format(mean) + f" ± {form.format(spread).lstrip('+')}" * bool(spread > 0)
+            text += f" ± {form.format(spread).lstrip('+')}"
         side = -1 if mean < 0 else 1
-        look = {"textcoords": "offset points", "va": "center", "ha": "right" if mean < 0 else "left", "fontsize": 12}
+        look: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 12}
+        look["ha"] = "right" if mean < 0 else "left"
         ax.annotate(text, (mean + side * spread, place), (6 * side, 0), **look)
     low, high = min(0, np.nanmin(means - spreads)), max(0, np.nanmax(means + spreads))
     left, right = bool(np.nanmin(means) < 0), bool(np.nanmax(means) > 0)  # where there are numbers

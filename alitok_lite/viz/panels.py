@@ -1,4 +1,4 @@
-"""What figures are made of: one style, panels of a known size, cells of tokens over a picture.
+"""The parts of all figures: one style, panels of a known size, cells of tokens over a picture.
 
 A board is a grid of patches with the prefix tokens in a strip above it, each column's over it and the corner's at the
 left. Functions here draw into axes; the figures are in the other files. Colours: Okabe-Ito for series, viridis and
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from threading import RLock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -23,6 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
+
+from ..measure.board import geometry, overlay_opacity, token_cell
 
 BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
     "#0072B2",
@@ -35,7 +37,7 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
 )
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
 INK, PALE = "#222222", "#E4E4E0"
-STYLE = {
+HOUSE_STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 13,
     "figure.titlesize": 16,
@@ -64,17 +66,17 @@ STYLE = {
     "hatch.linewidth": 0.8,
 }
 VIRIDIS = matplotlib.colormaps["viridis"].with_extremes(bad=PALE)
-GAP = 0.3  # between prefix strip and image, in patches
+STRIP_GAP = 0.3  # between prefix strip and image, in patches
 
 _drawing = RLock()  # matplotlib's settings belong to the whole process, and the app draws from several threads
 
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Matplotlib's own defaults and STYLE, whatever style is in use outside."""
+    """Matplotlib's own defaults and HOUSE_STYLE, whatever style is in use outside."""
     with _drawing, matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(HOUSE_STYLE)
         yield
 
 
@@ -184,14 +186,6 @@ def legend(figure: Figure) -> None:
     figure.legend(handles, labels, loc="outside lower left", ncols=max(1, columns))
 
 
-def geometry(tokens: int) -> tuple[int, int]:
-    """(K, G) of a sequence of T tokens; ValueError unless T is G*G or 1 + G + G*G."""
-    grid = math.isqrt(tokens)
-    if tokens == grid * grid or tokens == 1 + grid + grid * grid:
-        return tokens - grid * grid, grid
-    raise ValueError(f"{tokens} values are no token sequence: give G*G of them, or 1 + G + G*G with a prefix")
-
-
 class Board(NamedTuple):
     """Where cells stand: a grid of patches, image cell (r, c) at x = c, y = r; above it a strip of prefix cells; in
     front of that a cell for the class or start token, with its name."""
@@ -203,11 +197,10 @@ class Board(NamedTuple):
 
     def place(self, token: int) -> tuple[float, float]:
         """(x, y) of the middle of a token's cell; -1 is the cell in front."""
-        if token >= self.prefix:
-            return (token - self.prefix) % self.grid, (token - self.prefix) // self.grid
-        if token > 0:
-            return token - 1, -1 - GAP
-        return (-1 - GAP) * (1 if token == 0 or not self.prefix else 2), -1 - GAP
+        if token < 0:
+            return (-1 - STRIP_GAP) * (2 if self.prefix else 1), -1 - STRIP_GAP
+        row, column = token_cell(token, self.prefix, self.grid)
+        return (column if column >= 0 else -1 - STRIP_GAP), (row if row >= 0 else -1 - STRIP_GAP)
 
     @property
     def left(self) -> float:
@@ -217,7 +210,7 @@ class Board(NamedTuple):
     @property
     def top(self) -> float:
         """Where the cells begin, or the room for them."""
-        return -1.5 - GAP if self.prefix or self.front or self.room else -0.5
+        return -1.5 - STRIP_GAP if self.prefix or self.front or self.room else -0.5
 
     @property
     def width(self) -> float:
@@ -258,7 +251,7 @@ def frame(ax: Axes, board: Board, caption: str = "", labels: bool = True) -> Non
     ax.set_title(caption, y=content, pad=24 if prefix and labels else 6)
 
 
-def cell_frame(ax: Axes, place: tuple[float, float], **look: object) -> None:
+def cell_frame(ax: Axes, place: tuple[float, float], **look: Any) -> None:
     """A frame around the cell whose middle is at (x, y)."""
     ax.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, fill=False, clip_on=False, **look))
 
@@ -295,7 +288,7 @@ def cells(ax: Axes, values: np.ndarray, first: tuple[float, float], norm: Normal
     """A block of coloured cells, of which the upper left one has its middle at `first`."""
     x, y = first[0] - 0.5, first[1] - 0.5
     extent = (x, x + values.shape[1], y + values.shape[0], y)
-    alpha = 0.95 * np.clip(norm(values), 0, 1) ** 0.4 if over else None
+    alpha = overlay_opacity(norm(values)) if over else None
     if over:  # dark where there is no picture
         ax.imshow(np.zeros((1, 1)), cmap="gray", vmin=-0.5, vmax=1, extent=extent, zorder=-1)
     ax.imshow(values, cmap=VIRIDIS, norm=norm, extent=extent, alpha=alpha)

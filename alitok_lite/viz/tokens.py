@@ -1,4 +1,4 @@
-"""Figures of pictures and tokens: grids, codes, the use of the codebook, targets, changes."""
+"""Figures of pictures and tokens: grids, codes, codebook usage, targets, changes."""
 
 import math
 import textwrap
@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from ..core.losses import prefix_target
+from ..measure.board import geometry
 from .panels import (
     BLUE,
     INK,
@@ -22,7 +23,6 @@ from .panels import (
     as_array,
     colorbar,
     frame,
-    geometry,
     heat,
     legend,
     new_figure,
@@ -161,7 +161,7 @@ def auxiliary_target(
 def change_map(
     before: Tensor, after: Tensor, change: Tensor, names: Sequence[str] = ("before", "after"), title: str = ""
 ) -> Figure:
-    """Two pictures and how much each patch (G, G) moved from one to the other."""
+    """Two pictures and the change of each patch (G, G) from one to the other."""
     values = as_array(change)
     grid, norm = len(values), Normalize(0, max(float(values.max()), 1e-6))
     figure, axes = panels(title or "Which patches moved?", [grid] * 3, [grid], top=0.5, across=0.7)
@@ -174,7 +174,7 @@ def change_map(
     return figure
 
 
-# ---------------------------------------------------------------- the explorer
+# ---------------------------------------------------------------- rate and distortion
 
 
 @styled
