@@ -136,13 +136,14 @@ def record_attention(model: AliTok) -> Iterator[dict[str, list[Tensor]]]:
     recorders = [recorder(*place) for place in places]
     before = [vars(layer).get("attend") for *_, layer in places]
     try:
-        for (*_, layer), attend in zip(places, recorders, strict=True):
-            vars(layer)["attend"] = attend  # what a layer has itself goes before the method of its class
+        for (*_, layer), recording in zip(places, recorders, strict=True):
+            vars(layer)["attend"] = recording  # what a layer has itself goes before the method of its class
         yield maps
     finally:
-        for (*_, layer), attend in zip(places, before, strict=True):
+        for (*_, layer), own in zip(places, before, strict=True):
             vars(layer).pop("attend", None)
-            vars(layer).update({"attend": attend} if attend else {})
+            if own is not None:
+                vars(layer)["attend"] = own
 
 
 @torch.inference_mode()
@@ -234,7 +235,8 @@ def _by_jacobian(
     """Frobenius norm of each (patch, token) block of the Jacobian, estimated by random signs on the patch's pixels:
     the expected squared length of block^T signs is the squared norm. Each row of a batch asks about one patch."""
     config, decoder = tokenizer.config, tokenizer.decoder(stage)
-    patches, total, sides = config.grid**2, 0, {"p": config.patch_size, "q": config.patch_size}
+    patches, sides = config.grid**2, {"p": config.patch_size, "q": config.patch_size}
+    total = torch.zeros(patches, config.tokens, device=ids.device)
     with torch.inference_mode(False), torch.enable_grad():
         for picture in ids.repeat_interleave(directions, 0):
             codes = tokenizer.quantizer.lookup(picture.clone()).detach().to(decoder.positions.dtype)

@@ -291,10 +291,8 @@ def _task(
     """The task of a part around its model and its pictures."""
     device = accelerator.device
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
-    if isinstance(data, str):
-        source = open_source(data, sizes.tokenizer.image_size, settings, device, workers)
-    else:
-        source = data
+    size = sizes.tokenizer.image_size
+    source = open_source(data, size, settings, device, workers) if isinstance(data, str) else data
     if settings.scan != "raster":
         source = ScannedSource(source, settings.scan, sizes.tokenizer.patch_size)
     model = _build(kind, sizes, folder, source, settings.seed, device)
