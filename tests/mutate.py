@@ -69,7 +69,17 @@ class Copy:
         sys.modules.pop("mutants")
         sys.dont_write_bytecode = True  # two versions of a file may be equal in size and age
         os.environ |= {"PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
-        options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "--basetemp", str(self.log.with_name("tmp"))]
+        options = [
+            "-x",
+            "-q",
+            "--no-header",
+            "-n",
+            "0",
+            "-p",
+            "no:cacheprovider",
+            "--basetemp",
+            str(self.log.with_name("tmp")),
+        ]
         return int(pytest.main([*options, *(f"tests/test_{name}.py" for name in tests)]))
 
     def poll(self) -> str | None:

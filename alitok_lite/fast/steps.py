@@ -139,7 +139,7 @@ class Drawer:
         self.config, self.embedding, self.blocks = ar.config, ar.embedding, ar.blocks
         self.norm, self.output = ar.norm, ar.output
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.logits = self._forward()
+        self.logits = self.forward_step()
         if graph:
             self._record()
 
@@ -149,12 +149,12 @@ class Drawer:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            self._forward()  # cuBLAS sets itself up on this stream
+            self.forward_step()  # cuBLAS sets itself up on this stream
         torch.cuda.current_stream().wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
         # thread_local: what other threads do on the GPU meanwhile must not break the recording.
         with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
-            self.logits = self._forward()
+            self.logits = self.forward_step()
 
     def begin(self, labels: Tensor, prompt: Tensor, sampling: Sampling) -> None:
         """Forget all positions; take the settings, the classes (n,) and prompt ids (n, t), n up to the pictures."""
@@ -176,7 +176,7 @@ class Drawer:
     def step(self) -> Tensor:
         """One step: logits (copies, pictures, V), which the next step overwrites."""
         if self.graph is None:
-            self.logits = self._forward()
+            self.logits = self.forward_step()
         else:
             self.graph.replay()
         return self.logits.view(*self.tensors.tokens.shape, -1)
@@ -194,7 +194,7 @@ class Drawer:
             self.put(sampled[:, 0])
             tensors.ids[:n, index], tensors.entropy[:n] = sampled[:, 0], entropy
 
-    def _forward(self) -> Tensor:
+    def forward_step(self) -> Tensor:
         """One position through the model and the choice of its token; the logits (rows, V)."""
         kernels = self.kernels
         x = F.embedding(self.tensors.tokens.flatten(), self.embedding.weight)  # (rows, D)

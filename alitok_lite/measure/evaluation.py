@@ -96,12 +96,15 @@ def evaluate(
         results |= _tokens(model.ar, measured) | _samples(model, judge, extractors, measured, seed)
         for key in (_KEYS[name] for name in extractors):
             results[f"{key}generation_gap"] = results[f"{key}gfd"] - results[f"{key}rfd_stage{stages[-1]}"]
-    if training is not None:
-        measured = _measure(model.tokenizer, {"judge": judge.features}, training, ())
-        results["judge_train"] = _accuracy(judge, measured.real["judge"], measured.labels)
-        tokens = {} if model.ar is None else _tokens(model.ar, measured)
-        results |= {f"{name}_train": tokens[name] for name in ("nats", "top1") if name in tokens}
-    return results
+    return results if training is None else results | _seen(model, judge, training)
+
+
+def _seen(model: AliTok, judge: Judge, training: Pictures) -> dict[str, float | list[float]]:
+    """Numbers of the pictures that the model was trained on."""
+    measured = _measure(model.tokenizer, {"judge": judge.features}, training, ())
+    tokens = {} if model.ar is None else _tokens(model.ar, measured)
+    accuracy = {"judge_train": _accuracy(judge, measured.real["judge"], measured.labels)}
+    return accuracy | {f"{name}_train": tokens[name] for name in ("nats", "top1") if name in tokens}
 
 
 def _measure(

@@ -176,10 +176,8 @@ def paint_sailboat(c: Canvas) -> None:
     hull_c, sail_c = c.lit(hue, 0.7, 0.75), c.lit(0.12, c.uniform(0.0, 0.2), 1.0)
     trim = c.lit(hue + c.uniform(-0.2, 0.2), 0.75, 0.98)
     jib_c = c.lit(hue + c.uniform(0.2, 0.5), c.uniform(0.1, 0.75), 1.0)
-    belly = c.uniform(0.08, 0.25)
-    mast = c.uniform(-0.12, 0.12)
-    fore = c.uniform(0.6, 0.95) * tall
-    flag = c.uniform(0, TAU)
+    belly, mast = c.uniform(0.08, 0.25), c.uniform(-0.12, 0.12)
+    fore, flag = c.uniform(0.6, 0.95) * tall, c.uniform(0, TAU)
 
     def boat() -> None:
         x, y = rotate(c.x - x0, c.y - line, -0.16 * c.wind)

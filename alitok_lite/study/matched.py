@@ -171,24 +171,21 @@ def run_unit(
     ids = encoded(tokenizer, pictures)
     result = {"row": row, "title": ROWS[base].title, "codes": codes, "seed": seed, "pictures": len(pool.first)}
     result |= {"judge_real": bench.accuracy, "device": _name(bench.device), "data": Path(plan.data).name}
-    first = encoded(tokenizer, pool.first).long()
-    second = encoded(tokenizer, pool.second).long()
+    first, second = encoded(tokenizer, pool.first).long(), encoded(tokenizer, pool.second).long()
     result["tokenizer"] = _tokens(tokenizer, first, codes, seed)
     decoders = _decoders(tokenizer, row, seed, plan, pictures, ids)
     views = {name: _View(bench, tokenizer, decoder, first, second) for name, decoder in decoders.items()}
     result["decoders"] = {name: view.numbers for name, view in views.items()}
     result["readers"] = {}
     watch = (encoded(tokenizer, pool.watched).long(), pool.watched_labels) if plan.reader.keep_best else None
-    for reading in plan.readers:
-        if reading.rows is not None and row not in reading.rows:
-            continue
+    for reading in (r for r in plan.readers if r.rows is None or row in r.rows):
         at, chosen = time.time(), pool.subset(len(ids), reading.pictures)
         config = resized_reader(sizes.ar, *reading.size) if reading.size else sizes.ar
         settings = replace(plan.reader, steps=reading.steps, warmup=max(1, reading.steps // 10), seed=seed)
         reader, best = train_reader(ids[chosen], kinds[chosen], config, settings, watch)
-        learned = time.time() - at
+        learned = time.time()
         entry = _reader(bench, reader, tokenizer, first, views, seed)
-        seconds = {"training": round(learned, 1), "measuring": round(time.time() - at - learned, 1)}
+        seconds = {"training": round(learned - at, 1), "measuring": round(time.time() - learned, 1)}
         entry |= {"steps": reading.steps, "kept_step": best, "sequences": len(ids[chosen]), "seconds": seconds}
         result["readers"][reading.name] = entry
     result["seconds"] = {"tokenizer": round(trained, 1), "all": round(time.time() - began, 1)}

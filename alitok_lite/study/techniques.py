@@ -132,7 +132,7 @@ def measure(ar: ARModel, stage: Stage, pictures: int, repeats: int) -> tuple[dic
     recording = timed(record, device, 1)[0]
     with torch.inference_mode():
         drawers[0].tensors.position.zero_()
-        kernels = _count(drawers[0]._forward)
+        kernels = _count(drawers[0].forward_step)
     drawing = timed(work, device, 1 + repeats)[1:]
     found = {"kernels": kernels, "recording": recording}
     return found | {"draw": median(drawing), "draw_spread": max(drawing) - min(drawing)}, sampled[0]
