@@ -12,7 +12,8 @@ from PIL import Image
 from alitok_lite import PRESETS, scenes
 from alitok_lite.core.config import ARConfig, Preset
 from alitok_lite.core.tokenizer import Tokenizer
-from alitok_lite.measure.metrics import frechet_distance
+from alitok_lite.measure.metrics import bits_per_dimension, frechet_distance
+from alitok_lite.measure.sampling_loss import distances
 from alitok_lite.study import matched, measures, pools, readers
 from alitok_lite.train.settings import TrainSettings
 
@@ -20,7 +21,7 @@ from alitok_lite.train.settings import TrainSettings
 def test_the_line_in_one_over_n_removes_the_bias():
     torch.manual_seed(0)
     a, b = torch.randn(4000, 8).double(), torch.randn(4000, 8).double() + 0.1
-    found = measures.distances(a, b, (500, 1000, 2000, 4000))
+    found = distances(a, b, (500, 1000, 2000, 4000))
     assert list(found) == ["500", "1000", "2000", "4000", "infinite", "slope"]
     assert found["4000"] == pytest.approx(frechet_distance(a, b))
     halves = (frechet_distance(a[:2000], b[:2000]) + frechet_distance(a[2000:], b[2000:])) / 2
@@ -28,7 +29,7 @@ def test_the_line_in_one_over_n_removes_the_bias():
     assert found["500"] > found["4000"] > 0.08  # the truth is 8 x 0.01; every finite number is too large
     assert abs(found["infinite"] - 0.08) < abs(found["500"] - 0.08) / 3
     with pytest.raises(ValueError, match="too few"):
-        measures.distances(a[:600], b, (500, 1000))
+        distances(a[:600], b, (500, 1000))
 
 
 def test_precision_and_recall():
@@ -43,9 +44,9 @@ def test_precision_and_recall():
 def test_bits_per_dimension_is_tokens_and_gaussian_residual():
     mse = 0.01
     residual = 0.5 * math.log2(2 * math.pi * math.e * mse * 255**2)
-    assert measures.bits_per_dimension(0.0, [mse] * 4, 32) == pytest.approx(residual)
-    assert measures.bits_per_dimension(3072.0, [mse] * 4, 32) == pytest.approx(residual + 1)
-    mixed = measures.bits_per_dimension(0.0, [mse, 4 * mse], 32)  # a factor of 4 in half of the rows: half a bit each
+    assert bits_per_dimension(0.0, [mse] * 4, 32) == pytest.approx(residual)
+    assert bits_per_dimension(3072.0, [mse] * 4, 32) == pytest.approx(residual + 1)
+    mixed = bits_per_dimension(0.0, [mse, 4 * mse], 32)  # a factor of 4 in half of the rows: half a bit each
     assert mixed == pytest.approx(residual + 0.5)
 
 

@@ -423,7 +423,7 @@ def test_inception_measures_beside_the_judge(weights, model, judge, pictures, de
     assert inception(half).tolist() == [[128.0] * 3]  # rounded, not cut off
     results = evaluation.evaluate(model, judge, [pictures], inception=inception)
     plain = evaluation.evaluate(model, judge, [pictures])
-    names = ("rfd_stage1", "rfd_stage2", "gfd", "generation_gap", "fd_floor")
+    names = ("rfd_stage1", "rfd_stage2", "gfd", "generation_gap", "fd_floor", "sampling_loss", "sampling_loss_floor")
     extra = {f"inception_{name}" for name in names}
     assert results.keys() - plain.keys() == extra
     assert all(results[key] == plain[key] for key in plain)

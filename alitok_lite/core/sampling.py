@@ -124,7 +124,7 @@ def next_logits(ar: ARModel, rows: Tensor, ids: Tensor, caches: list[KVCache]) -
 @torch.inference_mode()
 def draw_codes(logits: Tensor, scale: float, noise: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     """Guidance, temperature, truncation, sample. logits (B or 2B, V), noise (B, V) -> ids (B, 1), entropy (B,)"""
-    if len(logits) > len(noise):
+    if len(logits) > len(noise):  # guided; fast/kernels.py repeats this formula
         conditional, unconditional = logits.chunk(2)
         logits = unconditional + scale * (conditional - unconditional)
     if sampling.temperature == 0:

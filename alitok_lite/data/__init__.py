@@ -1,6 +1,6 @@
-"""Pictures to learn from: those of a folder, sources of batches, orders of patches, picture files.
+"""Pictures: a training folder (folders.py, pictures.py), a user's picture file (images.py, containers.py).
 
-Painted ones come from scenes/.
+sources.py makes batches of a folder or of painted scenes for training; scan.py puts patches into another order.
 """
 
 from .images import load_picture, save_png, sheet

@@ -82,7 +82,9 @@ def open_picture(source: str | Path | BinaryIO) -> Iterator[Picture]:
             raise ValueError(f"{name} cannot be read: {error.strerror}; {ALLOWED}") from None
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit, below, is lower
+                warnings.simplefilter(
+                    "ignore", Image.DecompressionBombWarning
+                )  # where it only warns, our limit refuses
                 image = stack.enter_context(Image.open(bare.file, formats=FORMATS))
         except Image.DecompressionBombError:
             raise ValueError(f"{name} has too many pixels; {ALLOWED}") from None

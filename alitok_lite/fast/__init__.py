@@ -1,4 +1,4 @@
-"""Sampling on a CUDA GPU from recorded steps, and the kernels they are made of.
+"""Sampling on a CUDA GPU: a decoding step is recorded once as a CUDA graph and replayed (steps.py, kernels.py).
 
 The pictures are those of core/sampling.py; only the time differs.
 """

@@ -1,6 +1,7 @@
-"""Quality of pictures and predictability of tokens: numbers, maps, and samples for an FID.
+"""Quality of pictures and predictability of tokens.
 
-The numbers of single pictures are in metrics.py, those of a whole model in evaluation.py.
+The formulas are in metrics.py and sampling_loss.py; evaluation.py computes all of them for a model. Attention and
+dependency maps are in probe.py, tens of thousands of pictures for an FID in fid.py.
 """
 
 from .evaluation import evaluate

@@ -21,6 +21,7 @@ from .judge import Judge
 from .metrics import (
     Features,
     affordable,
+    bits_per_dimension,
     codebook_usage,
     frechet_distance,
     predictability,
@@ -29,6 +30,7 @@ from .metrics import (
     ssim,
     unigram_entropy,
 )
+from .sampling_loss import sampling_loss
 
 Pictures = Iterable[tuple[Tensor, Tensor]]  # batches of pixels (B, 3, S, S) and labels (B,), all of them together N
 
@@ -75,6 +77,8 @@ def evaluate(
     _positions; bits_per_image. Of N samples with the labels of the pictures: judge_samples, gfd, and generation_gap,
     gfd minus the rfd of the decoder that draws. Two sets of real pictures have a distance too, which falls with N; gfd
     contains it, rfd of the very same pictures hardly does, so a perfect AR model has a gap a little above 0.
+    sampling_loss and its floor: what the AR model alone loses (see sampling_loss.py), where there are pictures enough.
+    bits_per_dimension: length of a two-part code, AR bits and residual, in bits for each of the picture's values.
     fd_floor is that distance of real pictures to real ones, fd_floor_pictures on each side: to `others`, as many more
     unseen pictures, or else between two halves of the N.
     With `inception` (see `inception_features`): distances and gap a second time, as inception_rfd_stage1 and so on.
@@ -90,12 +94,14 @@ def evaluate(
     results["judge_chance"] = float(labels.bincount().max() / len(labels))
     results |= _codebook(measured.ids, model.tokenizer.config.codebook_size)
     for stage in stages:
-        results |= _decoder(measured, stage)
+        results |= _reconstructions(measured, stage)
     results |= _floor(extractors, measured, others)
     if model.ar is not None:
         results |= _tokens(model.ar, measured) | _samples(model, judge, extractors, measured, seed)
         for key in (_KEYS[name] for name in extractors):
             results[f"{key}generation_gap"] = results[f"{key}gfd"] - results[f"{key}rfd_stage{stages[-1]}"]
+        bits, rows = results["bits_per_image"], results[f"row_mse_stage{stages[-1]}"]
+        results["bits_per_dimension"] = bits_per_dimension(bits, rows, model.tokenizer.config.image_size)
     return results if training is None else results | _seen(model, judge, training)
 
 
@@ -159,7 +165,7 @@ def _codebook(ids: Tensor, codes: int) -> dict[str, float]:
     return {"active_codes": active, "unigram_entropy": entropy, "unigram_perplexity": math.exp(entropy)}
 
 
-def _decoder(measured: _Measured, stage: int) -> dict[str, float | list[float]]:
+def _reconstructions(measured: _Measured, stage: int) -> dict[str, float | list[float]]:
     """Means over the pictures of one decoder's reconstructions, and their Frechet distances to the pictures."""
     decoded = measured.decoded[stage]
     rows = decoded.row_mse.double().mean(0)  # (G,)
@@ -216,4 +222,8 @@ def _samples(
         parts.append(_features(extractors, model.sample(labels[rows].tolist(), seed=first + rows.start)))
     samples = _joined(parts)
     results = {f"{_KEYS[name]}gfd": frechet_distance(measured.real[name], samples[name]) for name in samples}
+    decoded = measured.decoded[model.tokenizer.stages[-1]].features
+    for name in samples:
+        lost = sampling_loss(samples[name], decoded[name])
+        results |= {f"{_KEYS[name]}{key}": value for key, value in lost.items()}
     return results | {"judge_samples": _accuracy(judge, samples["judge"], labels)}

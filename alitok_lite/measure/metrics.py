@@ -5,7 +5,8 @@ the same features and of equally many pictures.
 """
 
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,3 +161,15 @@ def nats_per_token(ar: ARModel, ids: Tensor, labels: Tensor, batch: int | None =
 def affordable(ar: ARModel) -> int:
     """How many pictures an AR model handles at once."""
     return min(BATCH, max(1, LOGITS // (ar.config.tokens * ar.config.codebook_size)))
+
+
+def bits_per_dimension(bits_per_image: float, row_mse: Sequence[float], size: int) -> float:
+    """Length of a two-part code of the pictures, in bits for each of their 3 * size * size values of 8 bits.
+
+    The tokens are coded by the AR model; what the decoder gets wrong is coded as Gaussian noise with the mean squared
+    error of its row of patches, in [0, 1], or with that of rounding to 8 bits, if it is more. It compares tokenizers of
+    any length and codebook.
+    """
+    values = 3 * size * size / len(row_mse)
+    noise = sum(values * 0.5 * math.log2(2 * math.pi * math.e * max(mse * 255**2, 1 / 12)) for mse in row_mse)
+    return (bits_per_image + noise) / (3 * size * size)

@@ -22,8 +22,17 @@ from ..core.config import PRESETS, Preset, resized
 from ..core.tokenizer import Decoder, Tokenizer
 from ..files import write_atomically
 from ..measure.judge import Judge
-from ..measure.metrics import frechet_distance, predictability, psnr, row_errors, ssim, unigram_entropy
+from ..measure.metrics import (
+    bits_per_dimension,
+    frechet_distance,
+    predictability,
+    psnr,
+    row_errors,
+    ssim,
+    unigram_entropy,
+)
 from ..measure.probe import dependency_map, later_share
+from ..measure.sampling_loss import distances
 from ..train.run import train_part
 from ..train.settings import ABLATIONS, TrainSettings
 from . import measures
@@ -68,7 +77,7 @@ class Plan:
     data: str = "scenes"  # or a folder of pictures
     pictures: int = 20_000  # unseen scenes, and as many samples
     hold_out: int = 5  # of a folder: every fifth training picture is unseen, too, beside those of test/
-    counts: tuple[int, ...] = measures.COUNTS
+    counts: tuple[int, ...] = (2500, 5000, 10_000, 20_000)  # pictures at which a distance is measured
     judge_pictures: int = 100_000
     judge_steps: int = 4000
     judges: int = 2  # seeds of the judge
@@ -273,7 +282,7 @@ class _View:
             "rfd": [frechet_distance(a, b) for a, b in zip(bench.real, self.features, strict=True)],
             "in_class": [in_class(j, f, bench.pool.labels) for j, f in zip(bench.judges, self.features, strict=True)],
             # Two sets of reconstructions of unseen pictures: what a perfect AR model would lose.
-            "floor": [measures.distances(a, b, bench.plan.counts) for a, b in zip(others, self.features, strict=True)],
+            "floor": [distances(a, b, bench.plan.counts) for a, b in zip(others, self.features, strict=True)],
         }
 
     @torch.no_grad()
@@ -290,10 +299,10 @@ class _View:
         found = [measures.features(judge, pixels) for judge in bench.judges]
         near = min(5000, len(drawn))
         return {
-            "sampling_loss": [measures.distances(a, b, counts) for a, b in zip(found, self.features, strict=True)],
+            "sampling_loss": [distances(a, b, counts) for a, b in zip(found, self.features, strict=True)],
             "gfd": [frechet_distance(a, b) for a, b in zip(found, bench.other, strict=True)],
             "in_class": [in_class(j, f, bench.pool.labels) for j, f in zip(bench.judges, found, strict=True)],
-            "bits_per_dimension": measures.bits_per_dimension(bits, self.rows, self.size),
+            "bits_per_dimension": bits_per_dimension(bits, self.rows, self.size),
         } | measures.precision_recall(found[0][:near].to(bench.device), self.features[0][:near].to(bench.device))
 
 

@@ -1,15 +1,9 @@
-"""What a study of tokenizers measures beside `evaluation.evaluate`: the sampling loss and its company.
-
-The *sampling loss* is the Frechet distance between sampled pictures and reconstructions of unseen pictures, both from
-the same decoder. What the tokenizer loses is in both, so the distance is what the AR model loses. A Frechet distance
-of N pictures is too large by about a constant over N; measured at several N, the line in 1 / N gives the distance that
-infinitely many pictures would have.
-"""
+"""What a study of tokenizers measures beside `evaluate`: precision and recall, tokens that survive, true and sampled
+tokens told apart, and judges of its own."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -19,33 +13,9 @@ from .. import scenes
 from ..core.tokenizer import Tokenizer
 from ..data.augment import augment
 from ..measure.judge import Judge
-from ..measure.metrics import frechet_distance
 from ..measure.probe import keep_first, patch_change
 from ..train.settings import TrainSettings
 from .readers import descend
-
-COUNTS = (2500, 5000, 10_000, 20_000)  # pictures at which a distance is measured
-
-
-def distances(a: Tensor, b: Tensor, counts: Sequence[int] = COUNTS) -> dict[str, float]:
-    """Frechet distances of two sets of features (N, D) by the number of pictures, and for infinitely many.
-
-    At each number the sets are cut into as many disjoint parts as they have, and the mean counts. The line in 1 / N
-    gives `infinite` (its value at 0) and `slope`; numbers above N are left out.
-
-    Shape: distances((40, 3), (40, 3), (10, 20)) -> {'10': float, '20': float, 'infinite': float, 'slope': float}
-    """
-    total, found = min(len(a), len(b)), {}
-    for count in (count for count in counts if count <= total):
-        parts = range(0, total - count + 1, count)
-        found[count] = sum(frechet_distance(a[i : i + count], b[i : i + count]) for i in parts) / len(parts)
-    if len(found) < 2:
-        raise ValueError(f"{total} pictures are too few for a line through {tuple(counts)}")
-    x = torch.tensor([1 / count for count in found], dtype=torch.float64)
-    y = torch.tensor(list(found.values()), dtype=torch.float64)
-    slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
-    line = {"infinite": float(y.mean() - slope * x.mean()), "slope": float(slope)}
-    return {str(count): value for count, value in found.items()} | line
 
 
 def precision_recall(samples: Tensor, reference: Tensor, k: int = 3) -> dict[str, float]:
@@ -62,17 +32,6 @@ def precision_recall(samples: Tensor, reference: Tensor, k: int = 3) -> dict[str
 
     samples, reference = samples.float(), reference.float()
     return {"precision": inside(samples, reference), "recall": inside(reference, samples)}
-
-
-def bits_per_dimension(bits_per_image: float, row_mse: Sequence[float], size: int) -> float:
-    """Length of a two-part code of the pictures, in bits for each of their 3 * size * size values of 8 bits.
-
-    The tokens are coded by the AR model; what the decoder gets wrong is coded as Gaussian noise with the mean squared
-    error of its row of patches, in [0, 1]. It compares tokenizers of any length and codebook.
-    """
-    values = 3 * size * size / len(row_mse)
-    noise = sum(values * 0.5 * math.log2(2 * math.pi * math.e * mse * 255**2) for mse in row_mse)
-    return (bits_per_image + noise) / (3 * size * size)
 
 
 @torch.no_grad()

@@ -201,7 +201,7 @@ def train_part(
             if state and state.step == settings.steps:
                 say(f"{folder}: all {state.step:,} steps of the {NAMES[kind]} are done; for more, give more steps")
                 return AliTok.from_pretrained(folder, accelerator.device)
-            lost = _lost(kind, folder, resume, replace)
+            lost = _parts_to_replace(kind, folder, resume, replace)
             _announce(settings, state)
             task = _task(kind, sizes, settings, folder, accelerator, data, workers, state, lost)
             fit(task, settings, folder, state, accelerator)
@@ -249,7 +249,7 @@ def _announce(settings: TrainSettings, state: State | None) -> None:
         say(f"warm-up takes {settings.warmup:,} of {settings.steps:,} steps")
 
 
-def _lost(kind: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ...]:
+def _parts_to_replace(kind: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ...]:
     """The parts that are removed when this one is first saved. Raises CheckpointError for any without `replace`."""
     held = held_parts(folder)
     if resume and kind not in held:

@@ -1,6 +1,6 @@
 """Every figure of the notebooks: functions of tensors that return a matplotlib Figure.
 
-Style and cells are in panels.py; nothing else of the package imports this folder.
+Colours, fonts and boards of tokens are in panels.py; nothing else of the package imports this folder.
 """
 
 from ..study.rows import REPORTED
