@@ -16,14 +16,13 @@ from .probe import keep_first
 VISIBLE = 0.02  # mean absolute change of a patch, of a range of 1, from which on it counts as repainted
 
 
-def told(tokenizer: Tokenizer, pixels: Tensor, stage: int | None = None) -> Tensor:
-    """What the decoder shows after 0, 1, ... T tokens of pictures (B, 3, S, S) in [0, 1]: (B, T + 1, 3, S, S).
+def told(tokenizer: Tokenizer, ids: Tensor, stage: int | None = None) -> Tensor:
+    """What the decoder shows when 0, 1, ... T tokens of ids (B, T) are told: (B, T + 1, 3, S, S) in [0, 1].
 
     `stage` 1 is the causal decoder, 2 the bidirectional one, None the best there is.
 
-    Shape: told(tokenizer, (2, 3, 32, 32)) -> (2, 8, 3, 32, 32)
+    Shape: told(tokenizer, ids) -> (2, 8, 3, 32, 32)
     """
-    ids = tokenizer.encode(pixels)
     steps = range(tokenizer.config.tokens + 1)
     return torch.stack([tokenizer.decode(keep_first(tokenizer, ids, step), stage) for step in steps], 1)
 

@@ -19,7 +19,7 @@ from .. import scenes
 from ..core.tokenizer import Tokenizer
 from ..measure.judge import Judge
 from ..measure.metrics import frechet_distance
-from ..measure.probe import keep_first, patch_change
+from ..measure.repaint import VISIBLE, changes, told
 from ..train.settings import TrainSettings
 from .readers import descend
 
@@ -82,22 +82,18 @@ def survival(tokenizer: Tokenizer, ids: Tensor, stage: int, batch: int = 500) ->
 
 
 @torch.no_grad()
-def repaint_share(tokenizer: Tokenizer, ids: Tensor, stage: int, threshold: float = 0.02) -> dict[str, float]:
+def repaint_share(tokenizer: Tokenizer, ids: Tensor, stage: int) -> dict[str, float]:
     """How many patches change after their own token is known: decoded when only tokens up to their own are, and at
     the end. ids (N, T).
 
-    `repainted` is the share of patches whose pixels, in [0, 1], change by more than the threshold in the mean;
+    `repainted` is the share of patches that change visibly, see measure/repaint.py;
     `repaint_change` is the mean change. Tokens that are not known yet are the code nearest to the mean of the codebook.
     Both are exactly 0 for a causal decoder. Shares of single pictures are in `repainted_pictures`, as mean and standard
     deviation.
     """
-    config, final = tokenizer.config, tokenizer.decode(ids, stage)
-    changes = []
-    for patch in range(config.grid**2):
-        early = tokenizer.decode(keep_first(tokenizer, ids, config.prefix_tokens + patch + 1), stage)
-        changes.append(patch_change(early, final, config.patch_size).flatten(1)[:, patch])
-    change = torch.stack(changes, 1)  # (N, G*G)
-    shares = (change > threshold).double().mean(1)
+    parts = (changes(told(tokenizer, part, stage), tokenizer.config.patch_size)[:, -1] for part in ids.split(64))
+    change = torch.cat(list(parts))  # (N, G*G)
+    shares = (change > VISIBLE).double().mean(1)
     spread = float(shares.std()) if len(shares) > 1 else 0.0
     return {"repainted": float(shares.mean()), "repaint_change": float(change.mean()), "repainted_spread": spread}
 

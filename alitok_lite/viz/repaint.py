@@ -55,7 +55,9 @@ def tell(kind: str = "lighthouse", seed: int = scenes.TEST_SEED + 3) -> tuple[Te
     tellings = []
     for name, (title, note) in SHIPPED.items():
         tokenizer = AliTok.from_pretrained(name, "cpu").tokenizer
-        tellings.append(Telling(title, note, told(tokenizer, picture)[0], tokenizer.config.patch_size))
+        tellings.append(
+            Telling(title, note, told(tokenizer, tokenizer.encode(picture))[0], tokenizer.config.patch_size)
+        )
     return picture[0], tellings
 
 
