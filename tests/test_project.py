@@ -145,3 +145,21 @@ def test_the_default_checkpoint_draws():
 
 def test_something_is_bundled():
     assert bundled()
+
+
+def test_everything_goes_into_the_sdist():
+    """By the lines of MANIFEST.in; what setuptools adds itself is named here."""
+    filelist = pytest.importorskip("setuptools._distutils.filelist")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("no git here")
+    found = filelist.FileList()
+    found.allfiles = tracked.stdout.splitlines()
+    for line in (ROOT / "MANIFEST.in").read_text().splitlines():
+        if not line.startswith("#"):
+            before = len(found.files)
+            found.process_template_line(line)
+            assert len(found.files) > before, line
+    added = {"README.md", "LICENSE", "pyproject.toml", "MANIFEST.in"}
+    left = {".gitignore", ".pre-commit-config.yaml", "alitok_lite/results/matched/judges.safetensors"}
+    assert set(found.allfiles) - set(found.files) == added | left
