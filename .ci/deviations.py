@@ -27,9 +27,7 @@ def page() -> str:
             if found := re.search(r"# differs: (.+)", line):
                 code = line[: found.start()].strip() or next(row for row in lines[number + 1 :] if row.strip()).strip()
                 code = re.sub(r"\s+# .*", "", code).replace("|", "\\|")
-                rows.append(
-                    f"| [{path.relative_to(ROOT / 'alitok_lite').as_posix()}]({name}) | `{code}` | {found[1]} |"
-                )
+                rows.append(f"| [{name}](alitok_lite/{name}) | `{code}` | {found[1]} |")
     return HEAD + "\n".join(rows) + "\n"
 
 

@@ -20,7 +20,7 @@ import pytest
 from alitok_lite.__main__ import _parser
 
 ROOT = Path(__file__).parents[1]
-PLACES = ("*.md", "notebooks/*.md", "alitok_lite/results/**/*.md", "alitok_lite/checkpoints/*/*.md")
+PLACES = ("*.md", ".github/*.md", "notebooks/*.md", "alitok_lite/results/**/*.md", "alitok_lite/checkpoints/*/*.md")
 PAGES = sorted({path for place in PLACES for path in ROOT.glob(place)})
 BLOCK = re.compile(r"(?:^<!-- (not run|slow): (.+?) -->\n)?^```(\w*)\n(.*?)^```", re.M | re.S)
 

@@ -7,9 +7,9 @@ through its own storage; `upload` sends the files through `huggingface_hub`, whi
 import re
 from pathlib import Path
 
+from .card import seen_by
 from .find import bundled
 from .hub import check_id, send
-from .seen import seen_by
 
 ROOT = Path(__file__).resolve().parents[2]  # of the clone
 NEEDED = ("app.py", "requirements.txt", "LICENSE")
