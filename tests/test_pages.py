@@ -114,15 +114,15 @@ def test_marks_are_read_and_blocks_share_a_folder(tmp_path):
 
 def commands():
     """Every command of ours on a page, in a block or in a sentence."""
+    found = []
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
         fenced = "\n".join(block.text for block in blocks(text) if block.language != "python")
         lines = re.findall(r"^(?:\w+=\S+ )?((?:python|accelerate launch) -m alitok_lite .+)$", fenced, re.M)
-        inline = re.findall(r"(?<!`)`((?:python|accelerate launch) -m alitok_lite [^`]+)`(?!`)", BLOCK.sub("", text))
-        yield from (
-            pytest.param(line, id=f"{name(path)}: {line[:60]}")
-            for line in {" ".join(x.split()) for x in lines + inline}
-        )
+        lines += re.findall(r"(?<!`)`((?:python|accelerate launch) -m alitok_lite [^`]+)`(?!`)", BLOCK.sub("", text))
+        lines = sorted({" ".join(line.split()) for line in lines})
+        found += [pytest.param(line, id=f"{name(path)}: {line[:60]}") for line in lines]
+    return found
 
 
 @pytest.mark.parametrize("line", commands())

@@ -2,7 +2,7 @@
 
 A token costs one forward pass of one position. What bounds it from below is reading: all weights once a step, and of
 every row the keys and values of the positions so far. Written plainly it takes much longer, because a pass is well over
-a thousand small kernels and the CPU needs 5 microseconds or more to launch each. What is done about it (the README says
+a thousand small kernels and the CPU needs 5 microseconds or more to launch each. What is done about it (results/bench/README.md says
 what each brought, beside what one would predict; techniques.py measures that, and has the kernels in plain PyTorch):
 
 1. A static cache. Keys and values have room for all positions from the start, and the position is a number in the GPU's
