@@ -48,7 +48,7 @@ def environment():
     return os.environ | {
         "PATH": path,
         "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
     }
 
 
