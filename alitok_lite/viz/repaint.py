@@ -93,11 +93,11 @@ def _count(number: int, patches: int) -> str:
 
 
 def animation(tellings: Sequence[Telling], scale: int = 5) -> list[Image.Image]:
-    """A frame after each patch from none to all: the tellings side by side, with names, notes and counts."""
+    """A frame after each patch: the tellings side by side, with names, notes and counts."""
     side, gap = tellings[0].frames.shape[-1] * scale, 4 * scale
     width, top = len(tellings) * (side + gap) + gap, 66
     frames = []
-    for patches in range(tellings[0].patches + 1):
+    for patches in range(1, tellings[0].patches + 1):
         paper = Image.new("RGB", (width, top + side + 44), PAPER)
         draw = ImageDraw.Draw(paper)
         for number, telling in enumerate(tellings):
@@ -112,9 +112,12 @@ def animation(tellings: Sequence[Telling], scale: int = 5) -> list[Image.Image]:
 
 
 def save_animation(frames: Sequence[Image.Image], path: str | Path) -> None:
-    """Write an animated WebP without loss that repeats for ever, its last frame shown for longer."""
-    waits = [WAIT] * (len(frames) - 1) + [REST]
-    first, *others = frames
+    """Write an animated WebP without loss that repeats for ever.
+
+    The last frame comes first and is shown for longer: it is all that a still picture of the file shows.
+    """
+    *others, first = frames
+    waits = [REST] + [WAIT] * len(others)
     first.save(path, "WEBP", save_all=True, append_images=others, duration=waits, loop=0, lossless=True, method=6)
 
 
