@@ -4,6 +4,7 @@ import importlib
 import sys
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 import torch
 
@@ -65,6 +66,9 @@ def test_large_models_ask_for_what_the_call_takes(page, monkeypatch):
     assert lending.START < page.asked[0] < lending.START + 1
     assert page.asked[1:] == [page.asked[0] + lending.REST, lending.START, lending.START]
     assert set(page.devices) == {"auto"}
+    with pytest.raises(gr.Error, match="no model 'other'"):  # a mistake costs nobody GPU time
+        page.page.reconstruct("other", "house")
+    assert len(page.asked) == 4
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("alitok-b", 20, 30), ("alitok-xl", 25, 60)])

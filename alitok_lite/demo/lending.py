@@ -28,11 +28,11 @@ def seconds(*arguments: object) -> float:
 
 
 def _needs_gpu(arguments: tuple) -> bool:
-    """Whether a call is about a large model; one about no single model is about all that are small enough."""
-    name = arguments[0] if arguments else None
-    if isinstance(name, str) and name in models.models():
-        return not models.is_small(name)
-    return not all(models.is_small(each) for each in models.models())
+    """Whether a call is about a large model. The first argument names it, unless it is the only one: then the call is
+    about all models that know scenes."""
+    if len(arguments) == 1:
+        return not all(models.is_small(name) for name, card in models.models().items() if card.knows_scenes)
+    return arguments[0] in list(models.models()) and not models.is_small(arguments[0])
 
 
 def on_gpu(function: Callable) -> Callable:

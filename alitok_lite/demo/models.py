@@ -133,8 +133,11 @@ def check_model(name: str) -> Card:
 def is_small(name: str) -> bool:
     """Whether a model is quick enough on a CPU, so that no GPU needs to be borrowed for it."""
     folder = Path(models()[name].source)
-    config = read_config(folder)
-    return sum(part_path(folder, config, part).stat().st_size for part in config["files"]) < SMALL_BYTES
+    try:
+        config = read_config(folder)
+        return sum(part_path(folder, config, part).stat().st_size for part in config["files"]) < SMALL_BYTES
+    except (OSError, CheckpointError):  # it does not load either, and says so then
+        return True
 
 
 @cache
