@@ -12,11 +12,12 @@ if not os.environ.get("GRADIO_TEMP_DIR"):  # Gradio's own has one name for all u
     atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 
-with suppress(ImportError):  # lends a GPU per call on a ZeroGPU Space; must come before anything that touches CUDA
+if os.environ.get("SPACES_ZERO_GPU"):  # it lends a GPU for a call; must come before anything that touches CUDA
     import spaces  # noqa: F401
 
 from alitok_lite.demo import components, models
 from alitok_lite.demo.page import LAUNCH, build
+from alitok_lite.machine import borrowed_gpu
 
 
 def check() -> None:
@@ -35,7 +36,7 @@ check()
 demo = build()
 
 if __name__ == "__main__":
-    if os.environ.get("SPACES_ZERO_GPU"):  # its workers are forked from this process: load now, not in every call
+    if borrowed_gpu():  # its workers are forked from this process: load now, not in every call
         for name in models.models():
             with suppress(ValueError):  # the log has it, and so will who asks for the model
                 models.get_model(name)

@@ -130,6 +130,11 @@ def choose_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
+def borrowed_gpu() -> bool:
+    """Whether this is a ZeroGPU Space, which lends a GPU for a call; read as its package `spaces` reads it."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
 def wait(device: torch.device) -> None:
     """Until a GPU has done what was asked of it; clocks are read after that."""
     if device.type == "cuda":

@@ -15,8 +15,9 @@ from .core.config import PRESETS, ARConfig, Preset, plain
 from .core.sampling import Sampling, Step, generate, seed_of_each
 from .core.tokenizer import Tokenizer
 from .machine import choose_device
+from .store.card import write_card
 from .store.class_names import label_of
-from .store.find import checkpoint_folder
+from .store.find import Access, checkpoint_folder
 from .store.folder import PARTS, Unfilled, load_part, part_path, parts_of, read_config, save_part, write_config
 
 
@@ -55,15 +56,27 @@ class AliTok(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, device: str | torch.device = "auto", dtype: torch.dtype | None = None
+        cls,
+        name: str | Path,
+        device: str | torch.device = "auto",
+        dtype: torch.dtype | None = None,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
     ) -> "AliTok":
         """Load a checkpoint: a bundled name, a folder, or a repository on the Hub as owner/name.
 
-        The Hub is asked only for what is not in the local cache yet; owner/name/folder is a folder in a repository.
-        `dtype` None is float32; the quantizer stays float32 whatever the dtype. Raises CheckpointError, in one
-        sentence, for a name that is none of these, and for missing, damaged or foreign files.
+        `dtype` None is float32; the quantizer stays float32 whatever the dtype. The other arguments are those of
+        huggingface_hub, for a repository: owner/name/folder is a folder in it, `revision` a branch, tag or commit. The
+        Hub is asked whether a branch has moved; without a network the copy in the cache serves, and a line says so.
+        Raises CheckpointError, in one sentence, for a name that is none of these, and for missing, damaged or foreign
+        files; ValueError for a revision of a checkpoint that is not on the Hub.
         """
-        folder = checkpoint_folder(name)
+        access = Access(revision, token, cache_dir, local_files_only, force_download)
+        folder = checkpoint_folder(name, access)
         config = read_config(folder)
         files = config["files"]
         with torch.device("meta"), Unfilled():
@@ -119,7 +132,7 @@ class AliTok(nn.Module):
         return self.tokenizer.encoder.queries.dtype
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
-        """Write a checkpoint folder: config.json and one safetensors file a part, in half precision.
+        """Write a checkpoint folder: config.json, one safetensors file a part in half precision, and a model card.
 
         Safe at any moment: changed weights go to new files, config.json (with their sha256) is replaced last, and
         only then files that it no longer names are removed. A tokenizer that came from a folder shared with other
@@ -141,6 +154,7 @@ class AliTok(nn.Module):
             "files": files,
         }
         write_config(folder, config)
+        write_card(folder, config)
         named = {entry["name"] for entry in files.values()}
         for part in PARTS:
             for old in [*folder.glob(f"{part}.safetensors"), *folder.glob(f"{part}-*.safetensors")]:

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import shutil
-import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -438,15 +437,6 @@ def test_nobody_jumps_the_queue(client):
     for name in BORROWERS:
         answer = httpx.post(f"{client.src.rstrip('/')}/gradio_api/run/{name}", json={"data": [MAIN, None]})
         assert answer.status_code == 404
-
-
-def test_gpu_is_borrowed_where_it_is_lent(monkeypatch):
-    borrowed = []
-    lender = SimpleNamespace(GPU=lambda duration: lambda function: borrowed.append(function.__name__) or function)
-    monkeypatch.setitem(sys.modules, "spaces", lender)
-    monkeypatch.delitem(sys.modules, "alitok_lite.demo.page", raising=False)
-    load_app()
-    assert borrowed == BORROWERS
 
 
 def test_page_without_models(app, monkeypatch):

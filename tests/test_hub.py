@@ -1,7 +1,7 @@
-"""Checkpoints on the Hub, played by a server on this machine: the cache first, then the network, in seconds."""
+"""Checkpoints on the Hub, played by a server on this machine: revisions, cache, no network, cards, uploads."""
 
+import hashlib
 import json
-import shutil
 import socket
 import time
 from functools import partial
@@ -16,35 +16,36 @@ from conftest import CLASSES, small_model
 from alitok_lite import AliTok
 from alitok_lite.__main__ import main
 from alitok_lite.demo import models
-from alitok_lite.store import hub
+from alitok_lite.store import card, hub
 from alitok_lite.store.folder import CheckpointError
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT, NEWER = "0123456789abcdef0123456789abcdef01234567", "f" * 40
 
 
 class Files(BaseHTTPRequestHandler):
-    """GET and HEAD of /owner/name/resolve/REVISION/FILE from root/owner/name."""
+    """GET and HEAD of /owner/name/resolve/REVISION/FILE from root/COMMIT/owner/name."""
 
-    def __init__(self, root, log, *args):
-        self.root, self.log = root, log
+    def __init__(self, root, log, heads, *args):
+        self.root, self.log, self.heads = root, log, heads
         super().__init__(*args)
 
     def do_GET(self):
         if "/resolve/" not in self.path:  # the library asks about other things too
             return self.send_error(404)
         owner, name, _, revision, file = self.path.lstrip("/").split("/", 4)
-        self.log.append((revision, file))
-        path = self.root / owner / name / file
-        code = None if (self.root / owner / name).is_dir() else "RepoNotFound"
-        code = code or (None if revision in ("main", COMMIT) else "RevisionNotFound")
+        self.log.append((self.command, revision, file, self.headers.get("Authorization")))
+        commit = self.heads.get(revision, revision)
+        path = self.root / commit / owner / name / file
+        code = None if (self.root / COMMIT / owner / name).is_dir() else "RepoNotFound"
+        code = code or (None if commit in self.heads.values() else "RevisionNotFound")
         code = code or (None if path.is_file() else "EntryNotFound")
         data = b"" if code else path.read_bytes()
         self.send_response(404 if code else 200)
         if code:
             self.send_header("X-Error-Code", code)
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{len(data)}-{file.replace("/", "-")}"')
+        self.send_header("X-Repo-Commit", commit)
+        self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command == "GET":
@@ -65,35 +66,111 @@ def set_address(monkeypatch, address):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A Hub with me/small; `requests` lists what it was asked for, `stop()` takes it off the network."""
-    root, log = tmp_path / "hub", []
-    small_model().save_pretrained(root / "me" / "small")
-    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, root, log))
+    """A Hub with me/small; `heads` says where its branches are, `requests` lists what it was asked, `stop()` takes it
+    off the network."""
+    root, log, heads = tmp_path / "hub", [], {"main": COMMIT}
+    small_model().save_pretrained(root / COMMIT / "me" / "small")
+    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, root, log, heads))
     Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
     set_address(monkeypatch, f"127.0.0.1:{http.server_port}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.chdir(tmp_path)
-    http.root, http.requests = root, log
+    http.root, http.requests, http.heads = root / COMMIT, log, heads
     http.stop = lambda: (http.shutdown(), http.server_close())
     yield http
     http.stop()
 
 
-def test_fetched_once_then_offline(server):
+def fetched(server):
+    """Files whose contents were asked for."""
+    return {file for command, _, file, _ in server.requests if command == "GET"}
+
+
+PARTS = {"encoder.safetensors", "decoder1.safetensors", "decoder2.safetensors", "ar.safetensors"}
+
+
+def test_fetched_once_then_from_the_cache(server, capsys):
     model = AliTok.from_pretrained("me/small", "cpu")
     assert model.classes == CLASSES
-    files = {"config.json", "encoder.safetensors", "decoder1.safetensors", "decoder2.safetensors", "ar.safetensors"}
-    assert {file for _, file in server.requests} == files
+    assert fetched(server) == PARTS | {"config.json"}
     # All belong together, even if somebody uploads in between.
-    assert {revision for revision, file in server.requests if file != "config.json"} == {COMMIT}
+    assert {revision for _, revision, file, _ in server.requests if file != "config.json"} == {COMMIT}
     server.requests.clear()
     again = AliTok.from_pretrained("me/small", "cpu")
-    assert server.requests == []  # the cache first
+    assert fetched(server) == set() and {file for _, _, file, _ in server.requests} == {"config.json"}
+    assert capsys.readouterr().err == ""
     server.stop()
     offline = AliTok.from_pretrained("me/small", "cpu")
+    assert capsys.readouterr().err == "alitok_lite: the Hub does not answer; me/small is as it was fetched last\n"
     for other in (again, offline):
         assert torch.equal(model.sample(["sea"], seed=1), other.sample(["sea"], seed=1))
+
+
+def newer(server):
+    """main moves to a commit with other weights of the AR model and the tag v1 stays; returns its bias."""
+    model = small_model()
+    torch.nn.init.ones_(model.ar.output.bias)
+    model.save_pretrained(server.root.parent / NEWER / "me" / "small")
+    server.heads.update(main=NEWER, v1=COMMIT)
+    return model.ar.output.bias
+
+
+def test_a_newer_main_is_noticed_and_only_what_changed_is_fetched(server):
+    AliTok.from_pretrained("me/small", "cpu")
+    bias = newer(server)
+    server.requests.clear()
+    assert torch.equal(AliTok.from_pretrained("me/small", "cpu").ar.output.bias, bias)
+    assert fetched(server) == {"config.json", "ar.safetensors"}
+
+
+def test_revisions(server):
+    bias = newer(server)
+    for revision, expected in (("v1", 0), (COMMIT, 0), (NEWER, 1), ("main", 1), (None, 1)):
+        model = AliTok.from_pretrained("me/small", "cpu", revision=revision)
+        assert torch.equal(model.ar.output.bias, bias * expected), revision
+    server.stop()  # a whole commit needs no question
+    assert torch.equal(AliTok.from_pretrained("me/small", "cpu", revision=COMMIT).ar.output.bias, bias * 0)
+
+
+def test_a_revision_that_is_not_there(server):
+    with pytest.raises(
+        CheckpointError, match="cannot fetch config.json of me/small .*: the repository has no such rev"
+    ):
+        AliTok.from_pretrained("me/small", revision="v9")
+
+
+@pytest.mark.parametrize(("wish", "value"), [("revision", "main"), ("force_download", True)])
+def test_what_is_on_this_disk_has_no_revision(wish, value):
+    with pytest.raises(ValueError, match=f"{wish}.* is for a repository on the Hub; 'scenes' is a checkpoint on this"):
+        AliTok.from_pretrained("scenes", **{wish: value})
+
+
+def test_local_files_only(server, tmp_path):
+    with pytest.raises(CheckpointError, match="cannot fetch config.json .* not in the local cache"):
+        AliTok.from_pretrained("me/small", local_files_only=True)
+    assert server.requests == []
+    AliTok.from_pretrained("me/small", "cpu")
+    newer(server)
+    server.requests.clear()
+    assert (AliTok.from_pretrained("me/small", "cpu", local_files_only=True).ar.output.bias == 0).all()
+    assert server.requests == []
+
+
+def test_force_download_fetches_everything_again(server):
+    AliTok.from_pretrained("me/small", "cpu")
+    server.requests.clear()
+    AliTok.from_pretrained("me/small", "cpu", force_download=True)
+    assert fetched(server) == PARTS | {"config.json"}
+    server.stop()
+    with pytest.raises(CheckpointError, match="there is no connection"):
+        AliTok.from_pretrained("me/small", force_download=True)
+
+
+def test_cache_dir_and_token(server, tmp_path):
+    AliTok.from_pretrained("me/small", "cpu", cache_dir=tmp_path / "mine", token="hf_secret")
+    assert (tmp_path / "mine" / "models--me--small").is_dir() and not (tmp_path / "cache").exists()
+    assert {token for *_, token in server.requests} == {"Bearer hf_secret"}
 
 
 def test_what_a_broken_off_download_left_out_is_fetched_later(server):
@@ -102,7 +179,7 @@ def test_what_a_broken_off_download_left_out_is_fetched_later(server):
     (cached / "ar.safetensors").unlink()
     server.requests.clear()
     AliTok.from_pretrained("me/small", "cpu")
-    assert {file for _, file in server.requests} == {"ar.safetensors"}
+    assert {file for _, _, file, _ in server.requests} == {"config.json", "ar.safetensors"}
     (cached / "ar.safetensors").unlink()
     server.stop()
     with pytest.raises(CheckpointError, match="cannot fetch ar.safetensors of me/small from the Hub: there is no conn"):
@@ -202,31 +279,83 @@ class Api:
 
     root, calls, error = None, [], None
 
-    def create_repo(self, repository, private, exist_ok):
-        Api.calls.append((repository, private, exist_ok))
+    def create_repo(self, repository, **options):
+        Api.calls.append((repository, options))
         if Api.error:
             raise Api.error
         return f"https://hub/{repository}"
 
-    def upload_folder(self, repo_id, folder_path, commit_message):
-        shutil.copytree(folder_path, Api.root / repo_id)
+    def create_commit(self, repository, operations, commit_message, repo_type):
+        for operation in operations:
+            path = Api.root / repository / operation.path_in_repo
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = operation.path_or_fileobj
+            path.write_bytes(content if isinstance(content, bytes) else Path(content).read_bytes())
 
 
-def test_push_and_fetch(server, monkeypatch):
+@pytest.fixture
+def api(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.HfApi", Api)
-    monkeypatch.setattr(Api, "root", server.root)
+    monkeypatch.setattr(Api, "root", tmp_path / "uploads")
     monkeypatch.setattr(Api, "calls", [])
+    return Api
+
+
+def test_push_and_fetch(server, api):
+    api.root = server.root
     model = small_model((2,))
     assert model.push_to_hub("me/pushed", torch.float32) == "https://hub/me/pushed"
-    assert Api.calls == [("me/pushed", True, True)]  # private unless told otherwise
+    assert api.calls == [("me/pushed", {"repo_type": "model", "private": True, "exist_ok": True})]  # private by default
     fetched = AliTok.from_pretrained("me/pushed", "cpu")
     for a, b in zip(model.ar.parameters(), fetched.ar.parameters(), strict=True):
         assert torch.equal(a, b)
     assert fetched.tokenizer.stages == (2,)
+    assert (
+        huggingface_hub.ModelCard.load(server.root / "me" / "pushed" / "README.md").data.library_name == "alitok_lite"
+    )
 
 
-def test_push_without_permission(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+@pytest.mark.parametrize("name", ["scenes", "photos"])
+def test_the_card_of_a_bundled_model_has_its_terms(tmp_path, name):
+    AliTok.from_pretrained(name, "cpu").save_pretrained(tmp_path)
+    card = huggingface_hub.ModelCard.load(tmp_path / "README.md")
+    assert card.data.pipeline_tag == "unconditional-image-generation" and "arxiv:2506.05289" in card.data.tags
+    if name == "photos":
+        assert card.data.license == "other" and "image-net.org" in card.data.license_link
+        assert "24 classes of Tiny ImageNet: ImageNet's: non-commercial" in card.text
+    else:
+        assert card.data.license == "mit" and "painted scenes: MIT" in card.text
+
+
+def test_cards_of_other_models(tmp_path):
+    model = small_model()
+    cases = {
+        "unknown": ({}, None, "not recorded"),
+        "official": ({"ar": {"source": "official weights, of no stated licence"}}, None, "do not publish"),
+        "both": (
+            {"seen": [card.SCENES._asdict(), {"data": "x", "license": "cc-by-4.0"}]},
+            "cc-by-4.0",
+            "painted scenes",
+        ),
+    }
+    for name, (info, licence, words) in cases.items():
+        model.info = info
+        model.save_pretrained(tmp_path / name)
+        written = huggingface_hub.ModelCard.load(tmp_path / name / "README.md")
+        assert written.data.license == licence and words in written.text
+    model.ar = None
+    model.save_pretrained(tmp_path / "unknown")
+    written = huggingface_hub.ModelCard.load(tmp_path / "unknown" / "README.md")  # written anew with every save
+    assert written.data.pipeline_tag is None and "without AR model" in written.text
+
+
+def test_a_card_in_own_words_stays(folder):
+    (folder / "README.md").write_text("# Mine")
+    small_model().save_pretrained(folder)
+    assert (folder / "README.md").read_text() == "# Mine"
+
+
+def test_push_without_permission(api, monkeypatch):
     monkeypatch.setattr(Api, "error", PermissionError("403 Forbidden\nmore"))
     with pytest.raises(CheckpointError, match="cannot upload to me/x: PermissionError: 403 Forbidden$"):
         small_model().push_to_hub("me/x")

@@ -12,6 +12,7 @@ from PIL import Image
 from alitok_lite import PRESETS, scenes
 from alitok_lite.core.config import ARConfig, Preset
 from alitok_lite.core.tokenizer import Tokenizer
+from alitok_lite.measure import repaint
 from alitok_lite.measure.metrics import bits_per_dimension, frechet_distance
 from alitok_lite.measure.sampling_loss import distances
 from alitok_lite.study import matched, measures, pools, readers
@@ -80,7 +81,7 @@ def test_repaint_share_is_zero_for_a_causal_decoder_only(aligned):
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.3)
     ids = torch.randint(0, tokenizer.config.codebook_size, (5, tokenizer.config.tokens))
-    found = measures.repaint_share(tokenizer, ids, stage)
+    found = repaint.repaint_share(tokenizer, ids, stage)
     if aligned:
         assert found == {"repainted": 0.0, "repaint_change": 0.0, "repainted_spread": 0.0}
     else:

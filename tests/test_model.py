@@ -39,7 +39,7 @@ def test_absent_parts_are_absent_files(tmp_path, stages):
     model = small_model(stages)
     model.ar = None
     model.save_pretrained(tmp_path)
-    names = {"encoder.safetensors", *(f"decoder{stage}.safetensors" for stage in stages), "config.json"}
+    names = {"encoder.safetensors", *(f"decoder{stage}.safetensors" for stage in stages), "config.json", "README.md"}
     assert {path.name for path in tmp_path.iterdir()} == names
     assert AliTok.from_pretrained(tmp_path, "cpu").tokenizer.stages == stages
 
@@ -79,7 +79,7 @@ def test_saving_again_replaces_what_changed_and_leaves_no_litter(folder):
     torch.nn.init.ones_(model.ar.output.bias)
     model.save_pretrained(folder)
     assert (folder / "encoder.safetensors").stat().st_mtime_ns == before
-    assert len(list(folder.iterdir())) == 5
+    assert len(list(folder.iterdir())) == 6
     assert (AliTok.from_pretrained(folder, "cpu").ar.output.bias == 1).all()
 
 
@@ -112,7 +112,7 @@ def test_saving_leaves_alone_what_is_no_file(folder, tmp_path, kind):
     assert path.lstat() == before
     again = AliTok.from_pretrained(folder, "cpu")
     assert torch.equal(again.ar.output.weight, model.ar.output.weight)
-    assert len(list(folder.iterdir())) == 6
+    assert len(list(folder.iterdir())) == 7
 
 
 def test_saving_leaves_the_files_of_links_alone(folder, tmp_path):
@@ -122,7 +122,7 @@ def test_saving_leaves_the_files_of_links_alone(folder, tmp_path):
     (folder / "ar.safetensors").symlink_to(tmp_path / "blob")
     before = (tmp_path / "blob").read_bytes()
     model.save_pretrained(folder)
-    assert len(list(folder.iterdir())) == 5
+    assert len(list(folder.iterdir())) == 6
     torch.nn.init.ones_(model.ar.output.bias)
     model.save_pretrained(folder)
     assert (tmp_path / "blob").read_bytes() == before and (folder / "ar.safetensors").is_symlink()

@@ -1,4 +1,4 @@
-"""Numbers and formulas of the paper and its code, each beside what it does here: see the README for where we differ."""
+"""Numbers and formulas of the paper and its code, each beside what it does here: DEVIATIONS.md says where we differ."""
 
 import math
 from dataclasses import fields

@@ -1,7 +1,7 @@
-"""What the project promises about itself: sizes, dependencies, README."""
+"""What the project promises about itself: sizes, dependencies, checkpoints. What pages promise is in test_pages.py."""
 
+import importlib.util
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +10,11 @@ import pytest
 import torch
 
 import alitok_lite
-from alitok_lite.__main__ import _parser, main
 from alitok_lite.model import AliTok
 from alitok_lite.store.find import CHECKPOINTS, bundled
-from alitok_lite.study.rows import ROWS
-from alitok_lite.train.settings import ABLATIONS, SETTINGS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "alitok_lite"
-README = (ROOT / "README.md").read_text()
 
 
 def listed(text, start):
@@ -34,18 +30,81 @@ def test_folders_import_in_one_direction():
     assert result.returncode == 0, result.stdout
 
 
-def test_requirements_equal_pyproject():
-    pyproject = (ROOT / "pyproject.toml").read_text()
-    assert (ROOT / "requirements.txt").read_text().split() == listed(pyproject, "\ndependencies = [")
+def dependencies():
+    return listed((ROOT / "pyproject.toml").read_text(), "\ndependencies = [")
+
+
+def test_what_a_space_installs_is_a_part_of_what_the_package_needs():
+    lines = (ROOT / "requirements.txt").read_text().split()
+    assert set(lines) <= set(dependencies()) and len(lines) == len(set(lines))
+
+
+APP = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ABSENT:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import app
+page = sys.modules["alitok_lite.demo.page"]
+[*page.draw("scenes", "sea", 0, 1, 1, 1, False)]
+for answer in (page.reconstruct("scenes", "house"), page.look("scenes", "house"), page.poke("scenes", "house")):
+    assert answer
+assert page.predict("house")
+"""
+
+
+def test_the_app_needs_nothing_but_what_a_space_installs(tmp_path):
+    names = {re.match(r"[\w-]+", line)[0] for line in dependencies()}
+    lacking = names - {re.match(r"[\w-]+", line)[0] for line in (ROOT / "requirements.txt").read_text().split()}
+    assert {"accelerate", "matplotlib", "scipy"} <= lacking
+    code = f"ABSENT = {sorted(lacking | {'transformers', 'IPython', 'pytest'})}\n{APP}"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
 
 
 def test_conda_environment_has_the_same_packages():
+    """But for gradio, which comes with the package."""
     names = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
     conda = (ROOT / "environment.yml").read_text()
-    for line in (ROOT / "requirements.txt").read_text().split():
+    for line in dependencies():
         name, versions = re.match(r"([\w_]+)(.*)", line).groups()
-        assert f"- {names.get(name, name)}{versions}\n" in conda
+        assert (f"- {names.get(name, name)}{versions}\n" in conda) == (name != "gradio")
     assert re.findall(r"^  - ([\w-]+)$", conda.split("dependencies")[0], re.M) == ["conda-forge", "nodefaults"]
+
+
+PARSE = """
+import sys
+from pip._internal.network.session import PipSession
+from pip._internal.req import parse_requirements
+from pip._internal.req.constructors import install_req_from_parsed_requirement as made
+for line in parse_requirements(sys.argv[1], session=PipSession()):
+    print(made(line).editable, made(line).link)
+"""
+
+
+def test_pip_accepts_what_conda_hands_to_it(tmp_path):
+    """Conda writes the entries under `pip:` into a file of requirements beside environment.yml."""
+    pytest.importorskip("pip")
+    yaml = pytest.importorskip("yaml")
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"][-1]["pip"]
+    (tmp_path / "requirements.txt").write_text("\n".join(entries))
+    program = [sys.executable, "-c", PARSE, str(tmp_path / "requirements.txt")]
+    result = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.stdout == f"True {ROOT.as_uri()}\n", result.stderr[-500:]
+    (tmp_path / "requirements.txt").write_text("--no-deps -e .")
+    assert subprocess.run(program, cwd=ROOT, capture_output=True, timeout=120).returncode
+
+
+def test_metadata():
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    pythons = listed(pyproject, "\nclassifiers = [")
+    assert [f"Programming Language :: Python :: 3.{minor}" in pythons for minor in range(9, 15)] == [0, 1, 1, 1, 1, 0]
+    assert "Typing :: Typed" in pythons and (PACKAGE / "py.typed").exists()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert 'requires-python = ">=3.10"' in pyproject and "Python 3.10 to 3.13, torch 2.8 to 2.13" in readme
+    assert '"torch>=2.8,<2.14"' in pyproject
 
 
 def test_import_touches_neither_cuda_nor_the_network_nor_heavy_packages(loaded):
@@ -82,68 +141,30 @@ def test_something_is_bundled():
     assert bundled()
 
 
-def commands():
-    """Lines of the README's console blocks."""
-    for block in re.findall(r"^```bash\n(.*?)^```", README, re.M | re.S):
-        yield from (line for line in block.splitlines() if line and not line.startswith("#"))
+MISSING = """
+import sys
+import setuptools
+from setuptools._distutils.filelist import FileList
+found = FileList()
+found.allfiles = sys.stdin.read().splitlines()
+for line in open("MANIFEST.in"):
+    if not line.startswith("#"):
+        before = len(found.files)
+        found.process_template_line(line.strip())
+        assert len(found.files) > before, line
+print(*sorted(set(found.allfiles) - set(found.files)))
+"""
 
 
-@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("python -m alitok_lite")])
-def test_readme_commands(line, tmp_path, monkeypatch):
-    """Commands that take seconds are run; those that take minutes are parsed, against what exists."""
-    monkeypatch.chdir(tmp_path)
-    arguments = shlex.split(line)[3:]
-    parsed = _parser().parse_args(arguments)
-    if arguments[0] == "train":
-        assert parsed.part in SETTINGS[parsed.preset]
-        return
-    if arguments[0] == "ablate":
-        assert parsed.preset in ABLATIONS and set(parsed.rows.split(",")) <= ROWS.keys()
-        return
-    if getattr(parsed, "model", "").startswith(("runs/", "official/")):  # what the commands above it would have made
-        return
-    if arguments[0] == "convert":
-        assert {parsed.tokenizer, parsed.ar} <= {"AliTok.pth", "official/tokenizer", "alitok_b.bin", None}
-        return
-    if arguments[0] == "evaluate":
-        assert parsed.model in bundled()
-        return
-    if arguments[0] == "reconstruct":
-        assert main(["sample", "--num", "1"]) == 0
-        arguments[1] = "samples.png"
-    assert main(arguments) == 0
-    assert (tmp_path / arguments[arguments.index("--out") + 1]).exists()
-
-
-@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("accelerate launch -m alitok_lite")])
-def test_readme_commands_for_several_processes(line):
-    """No option of ours is the beginning of one of the launcher's, which would take it for an ambiguous one."""
-    launcher = pytest.importorskip("accelerate.commands.launch").launch_command_parser()
-    parsed = launcher.parse_args(shlex.split(line)[2:])
-    assert (parsed.module, parsed.training_script) == (True, "alitok_lite")
-    _parser().parse_args(parsed.training_script_args)
-
-
-@pytest.mark.parametrize("code", re.findall(r"^```python\n(.*?)^```", README, re.M | re.S))
-def test_readme_python(code, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
-
-
-def test_readme_names_every_deviation():
-    tags = [tag for path in PACKAGE.rglob("*.py") for tag in re.findall(r"# differs: (.+)", path.read_text())]
-    section = README.split("## Deviations from the paper")[1].split("\n## ")[0]
-    assert len(tags) == len(re.findall(r"^- ", section, re.M))
-    for tag in tags:
-        assert tag in section, tag
-
-
-def test_readme_links_and_pictures_exist():
-    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
-    assert not re.search(r"!\[[^]]*\]\(https?:", README)
-
-
-def test_the_test_command_stands_in_the_readme_word_for_word():
-    assert 'pip install -e ".[test]" && pytest' in README.splitlines()
-    assert "pip install -e . && python app.py" in README.splitlines()
+def test_everything_goes_into_the_sdist():
+    """By the lines of MANIFEST.in; what setuptools adds itself is named here."""
+    if importlib.util.find_spec("setuptools") is None:  # to be imported before others import distutils
+        pytest.skip("no setuptools here")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("no git here")
+    program = [sys.executable, "-c", MISSING]
+    result = subprocess.run(program, cwd=ROOT, input=tracked.stdout, capture_output=True, text=True, timeout=120)
+    missing = {name for name in result.stdout.split() if not name.endswith("/judges.safetensors")}
+    added = {"README.md", "LICENSE", "pyproject.toml", "MANIFEST.in"}
+    assert missing == added | {".gitignore", ".pre-commit-config.yaml"}, result.stderr

@@ -7,6 +7,7 @@ from conftest import small_model
 from alitok_lite import scenes
 from alitok_lite.measure import evaluation, metrics
 from alitok_lite.measure.judge import Judge
+from alitok_lite.measure.repaint import repaint_share
 from alitok_lite.measure.sampling_loss import distances, sampling_loss
 
 
@@ -66,3 +67,17 @@ def test_a_perfect_decoder_still_costs_the_rounding_to_8_bits():
 def test_distances_at_several_numbers():
     a, b = torch.rand(40, 3).double(), torch.rand(40, 3).double()
     assert list(distances(a, b, (10, 20))) == ["10", "20", "infinite", "slope"]
+
+
+def test_evaluate_tells_how_much_patches_depend_on_later_tokens():
+    torch.manual_seed(0)
+    model = small_model((1, 2))
+    for parameter in model.tokenizer.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    pixels, labels = scenes.render([0, 5, 9] * 6, scenes.TEST_SEED, 32, "cpu"), torch.tensor([0, 1, 2] * 6)
+    found = evaluation.evaluate(model, Judge(3).eval(), [(pixels, labels)])
+    assert found["look_ahead_stage1"] == found["repainted_stage1"] == 0
+    assert found["look_ahead_stage2"] > 0.1 and found["repainted_stage2"] > 0.2
+    ids = model.tokenizer.encode(pixels)[torch.linspace(0, 17, 14).long()]
+    assert found["repainted_stage2"] == repaint_share(model.tokenizer, ids, 2)["repainted"]

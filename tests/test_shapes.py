@@ -11,8 +11,8 @@ from conftest import small_ar, small_model, small_tokenizer
 from torch import Tensor, nn
 
 CORE = ("layers", "quantizer", "tokenizer", "ar", "losses")
-MORE = (*CORE, "sampling", "metrics", "probe", "scan")
-FOLDERS = {"metrics": "measure", "probe": "measure", "scan": "data"}  # the others are in core
+MORE = (*CORE, "sampling", "metrics", "probe", "repaint", "scan")
+FOLDERS = {"metrics": "measure", "probe": "measure", "repaint": "measure", "scan": "data"}  # the others are in core
 MODULES = {name: importlib.import_module(f"alitok_lite.{FOLDERS.get(name, 'core')}.{name}") for name in MORE}
 CONFIG = small_tokenizer()
 AR_CONFIG = small_ar(CONFIG, width=8, classes=5)

@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 from .. import scenes
 from ..core.config import ARConfig, TokenizerConfig
+from ..machine import borrowed_gpu
 from ..model import AliTok
 from ..store.find import bundled, checkpoint_folder
-from ..store.folder import CheckpointError, read_config
+from ..store.folder import CheckpointError, part_path, read_config
 
 TURN_SECONDS = 30.0  # seconds that a step waits for its turn; only work that hangs keeps it waiting so long
 MAX_CLASS_TILES = 40  # a model with more classes has a list to search instead
+SMALL_BYTES = 200_000_000  # of weights; the bundled models have 30 million
 
 _loading = Lock()
 _running = Lock()  # one step of one model at a time, however many threads the server has
@@ -128,8 +130,19 @@ def check_model(name: str) -> Card:
 
 
 @cache
+def is_small(name: str) -> bool:
+    """Whether a model is quick enough on a CPU, so that no GPU needs to be borrowed for it."""
+    folder = Path(models()[name].source)
+    try:
+        config = read_config(folder)
+        return sum(part_path(folder, config, part).stat().st_size for part in config["files"]) < SMALL_BYTES
+    except (OSError, CheckpointError):  # it does not load either, and says so then
+        return True
+
+
+@cache
 def _load(name: str) -> AliTok:
-    return AliTok.from_pretrained(models()[name].source)
+    return AliTok.from_pretrained(models()[name].source, "cpu" if borrowed_gpu() and is_small(name) else "auto")
 
 
 def get_model(name: str) -> AliTok:

@@ -1,6 +1,6 @@
 """The page: Gradio's components and what their events do; what they show is made in the files beside it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,11 +15,7 @@ from . import predict as predictability
 from . import reconstruct as reconstruction
 from . import tour as route
 from .guard import limited, plain_errors
-
-try:  # lends a GPU per call on a ZeroGPU Space; must come before anything that touches CUDA
-    import spaces
-except ImportError:
-    spaces = None
+from .lending import on_gpu
 
 Image.MAX_IMAGE_PIXELS = images.MAX_PIXELS
 LAUNCH: dict[str, Any] = {
@@ -36,11 +32,6 @@ LAUNCH: dict[str, Any] = {
     "run_history": False,
     "enable_monitoring": False,
 }
-
-
-def on_gpu(function: Callable) -> Callable:
-    """Borrow a GPU for the function where the platform lends them."""
-    return spaces.GPU(duration=60)(function) if spaces else function
 
 
 # ---------------------------------------------------------------- what the events do

@@ -2,8 +2,9 @@
 
 A token costs one forward pass of one position. What bounds it from below is reading: all weights once a step, and of
 every row the keys and values of the positions so far. Written plainly it takes much longer, because a pass is well over
-a thousand small kernels and the CPU needs 5 microseconds or more to launch each. What is done about it (the README says
-what each brought, beside what one would predict; techniques.py measures that, and has the kernels in plain PyTorch):
+a thousand small kernels and the CPU needs 5 microseconds or more to launch each. What is done about it
+(results/bench/README.md says what each brought, beside what one would predict; techniques.py measures that, and has the
+kernels in plain PyTorch):
 
 1. A static cache. Keys and values have room for all positions from the start, and the position is a number in the GPU's
    memory. So every step is the same sequence of kernels on the same addresses, whatever the position.
@@ -31,7 +32,6 @@ Nothing here runs on a CPU, and nothing is imported from Triton before a GPU is 
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,6 +48,7 @@ from ..core.ar import ARModel
 from ..core.layers import Attention, SwiGLU
 from ..core.sampling import Sampling, Step, draw_codes, guidance_ramp, gumbel_noise
 from ..core.sampling import generate as generate_plainly
+from ..machine import borrowed_gpu
 
 MAX_ROWS = 1024  # of all recorded steps of a model; AliTok-B's caches then have 20 GB in half precision
 
@@ -239,7 +240,7 @@ def applies(ar: ARModel, rows: int) -> bool:
     if not ar.output.weight.is_cuda or ar.training or rows > MAX_ROWS or ar in _broken:
         return False
     # A GPU that a Space borrows is gone after the call; attention that is being recorded needs the plain path.
-    if "spaces" in sys.modules or any("attend" in vars(block.attention) for block in ar.blocks):
+    if borrowed_gpu() or any("attend" in vars(block.attention) for block in ar.blocks):
         return False
     try:
         _kernels()

@@ -30,10 +30,13 @@ from .metrics import (
     ssim,
     unigram_entropy,
 )
+from .probe import dependency_map, later_share
+from .repaint import repaint_share
 from .sampling_loss import sampling_loss
 
 Pictures = Iterable[tuple[Tensor, Tensor]]  # batches of pixels (B, 3, S, S) and labels (B,), all of them together N
 
+LOOKED_AT = 14  # pictures on which dependency on later tokens is measured; each is decoded for every token
 _KEYS = {"judge": "", "inception": "inception_"}  # extractors of features, and how the keys of their numbers begin
 
 
@@ -72,7 +75,8 @@ def evaluate(
     judge_real: share of the pictures that the judge puts into their class; judge_chance: share of the largest class.
     active_codes (codebook usage), unigram_entropy in nats and its exponential unigram_perplexity.
     Of each decoder, _stage1 causal and _stage2 bidirectional: psnr in dB, ssim, row_mse of the G rows of patches,
-    row_ratio of the first over the second, rfd.
+    row_ratio of the first over the second, rfd; on a few of them look_ahead, the share of a patch's dependency on later
+    tokens, and repainted, the share of patches that change visibly after their own token was told.
     With an AR model: nats, top1 and top5 per token, of all or with _prefix or _image of these tokens, and at the T
     _positions; bits_per_image. Of N samples with the labels of the pictures: judge_samples, gfd, and generation_gap,
     gfd minus the rfd of the decoder that draws. Two sets of real pictures have a distance too, which falls with N; gfd
@@ -92,10 +96,9 @@ def evaluate(
     labels = measured.labels
     results: dict[str, Any] = {"pictures": len(labels), "judge_real": _accuracy(judge, measured.real["judge"], labels)}
     results["judge_chance"] = float(labels.bincount().max() / len(labels))
-    results |= _codebook(measured.ids, model.tokenizer.config.codebook_size)
+    results |= _codebook(measured.ids, model.tokenizer.config.codebook_size) | _floor(extractors, measured, others)
     for stage in stages:
-        results |= _reconstructions(measured, stage)
-    results |= _floor(extractors, measured, others)
+        results |= _reconstructions(measured, stage) | _later_tokens(model.tokenizer, measured.ids, stage)
     if model.ar is not None:
         results |= _tokens(model.ar, measured) | _samples(model, judge, extractors, measured, seed)
         for key in (_KEYS[name] for name in extractors):
@@ -179,6 +182,16 @@ def _reconstructions(measured: _Measured, stage: int) -> dict[str, float | list[
     for name, real in measured.real.items():
         results[f"{_KEYS[name]}rfd_stage{stage}"] = frechet_distance(real, decoded.features[name])
     return results
+
+
+@torch.no_grad()
+def _later_tokens(tokenizer: Tokenizer, ids: Tensor, stage: int) -> dict[str, float]:
+    """How much patches depend on tokens after their own: on a few pictures, spread over all."""
+    chosen = torch.linspace(0, len(ids) - 1, min(LOOKED_AT, len(ids))).long()
+    some = ids[chosen].to(tokenizer.quantizer.codebook.device)
+    share = later_share(dependency_map(tokenizer, tokenizer.decode(some, stage), stage))  # of reconstructions
+    found = repaint_share(tokenizer, some, stage)
+    return {f"look_ahead_stage{stage}": float(share.mean()), f"repainted_stage{stage}": found["repainted"]}
 
 
 def _floor(extractors: dict[str, Features], measured: _Measured, others: Pictures | None) -> dict[str, float]:

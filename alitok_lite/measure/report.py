@@ -25,6 +25,8 @@ SECTIONS = (
             ("PSNR, dB", "psnr", ".1f"),
             ("SSIM", "ssim", ".3f"),
             ("error of row 0 over row 1", "row_ratio", ".2f"),
+            ("look-ahead share", "look_ahead", ".1%"),
+            ("patches repainted", "repainted", ".1%"),
             ("rFD (judge features)", "rfd", ".2f"),
             ("Inception rFID", "inception_rfd", ".2f"),
         ),

@@ -32,6 +32,7 @@ from ..measure.metrics import (
     unigram_entropy,
 )
 from ..measure.probe import dependency_map, later_share
+from ..measure.repaint import repaint_share
 from ..measure.sampling_loss import distances
 from ..train.run import train_part
 from ..train.settings import ABLATIONS, TrainSettings
@@ -229,7 +230,7 @@ def _tokens(tokenizer: Tokenizer, ids: Tensor, codes: int, seed: int) -> dict:
     changed = later_share(dependency_map(tokenizer, pictures, stage, "perturbation", seed))
     moved = later_share(dependency_map(tokenizer, pictures[:14], stage, "jacobian", seed))
     numbers |= {"look_ahead": float(changed.mean()), "look_ahead_jacobian": float(moved.mean())}
-    numbers |= measures.repaint_share(tokenizer, ids[:280], stage)
+    numbers |= repaint_share(tokenizer, ids[:280], stage)
     return numbers | {"survival": measures.survival(tokenizer, ids[:2000], stage)}
 
 

@@ -13,7 +13,6 @@ from .. import scenes
 from ..core.tokenizer import Tokenizer
 from ..data.augment import augment
 from ..measure.judge import Judge
-from ..measure.probe import keep_first, patch_change
 from ..train.settings import TrainSettings
 from .readers import descend
 
@@ -39,27 +38,6 @@ def survival(tokenizer: Tokenizer, ids: Tensor, stage: int, batch: int = 500) ->
     """The share of ids (N, T) that are the same after decoding and encoding again."""
     same = [(tokenizer.encode(tokenizer.decode(part, stage)) == part).double().mean(1) for part in ids.split(batch)]
     return float(torch.cat(same).mean())
-
-
-@torch.no_grad()
-def repaint_share(tokenizer: Tokenizer, ids: Tensor, stage: int, threshold: float = 0.02) -> dict[str, float]:
-    """How many patches change after their own token is known: decoded when only tokens up to their own are, and at
-    the end. ids (N, T).
-
-    `repainted` is the share of patches whose pixels, in [0, 1], change by more than the threshold in the mean;
-    `repaint_change` is the mean change. Tokens that are not known yet are the code nearest to the mean of the codebook.
-    Both are exactly 0 for a causal decoder. Shares of single pictures are in `repainted_pictures`, as mean and standard
-    deviation.
-    """
-    config, final = tokenizer.config, tokenizer.decode(ids, stage)
-    changes = []
-    for patch in range(config.grid**2):
-        early = tokenizer.decode(keep_first(tokenizer, ids, config.prefix_tokens + patch + 1), stage)
-        changes.append(patch_change(early, final, config.patch_size).flatten(1)[:, patch])
-    change = torch.stack(changes, 1)  # (N, G*G)
-    shares = (change > threshold).double().mean(1)
-    spread = float(shares.std()) if len(shares) > 1 else 0.0
-    return {"repainted": float(shares.mean()), "repaint_change": float(change.mean()), "repainted_spread": spread}
 
 
 class _Critic(nn.Module):
