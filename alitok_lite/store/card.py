@@ -109,4 +109,4 @@ def write_card(folder: Path, config: dict) -> None:
     if os.path.lexists(path) and not (path.is_file() and MARK in path.read_text(encoding="utf-8", errors="replace")):
         return
     text = card(config["tokenizer"], config["ar"], config["classes"], config["info"])
-    write_atomically(path, text.encode())
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))  # folders may have other names
