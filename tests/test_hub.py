@@ -305,7 +305,9 @@ def test_push_and_fetch(server, api):
     api.root = server.root
     model = small_model((2,))
     assert model.push_to_hub("me/pushed", torch.float32) == "https://hub/me/pushed"
-    assert api.calls == [("me/pushed", {"repo_type": "model", "private": True, "exist_ok": True})]  # private by default
+    assert api.calls == [
+        ("me/pushed", {"repo_type": "model", "private": True, "exist_ok": True, "space_sdk": None})
+    ]  # private by default
     fetched = AliTok.from_pretrained("me/pushed", "cpu")
     for a, b in zip(model.ar.parameters(), fetched.ar.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -34,6 +34,7 @@ def test_a_dry_run_shows_the_files_and_sends_nothing(api, capsys):  # noqa: F811
     assert shown[-1].startswith(f"{len(shown) - 1} files, ") and "nothing was sent" in shown[-1]
 
 
+@pytest.mark.slow
 def test_upload(api):  # noqa: F811
     assert space.upload("me/app", dry=False) == "https://hub/me/app"
     assert api.calls == [("me/app", {"repo_type": "space", "private": False, "exist_ok": True, "space_sdk": "gradio"})]
