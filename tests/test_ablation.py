@@ -36,6 +36,7 @@ def preset(monkeypatch):
     monkeypatch.setitem(ABLATIONS, "mini", settings)
 
 
+@pytest.mark.slow
 def test_every_row_trains_differs_in_one_thing_and_is_measured_alike(tmp_path, monkeypatch):
     study, seen = open_study(tmp_path, "mini"), []
     train_part = run.train_part

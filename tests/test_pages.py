@@ -102,6 +102,7 @@ def test_slow_blocks_too(path, tmp_path):
         "<!-- slow: waits -->\n```python\nimport alitok_lite.nothing\n```\n",
     ],
 )
+@pytest.mark.slow
 def test_a_broken_block_is_noticed(text, tmp_path):
     with pytest.raises(AssertionError):
         run(text, tmp_path, ["", "slow"])

@@ -55,6 +55,7 @@ assert page.predict("house")
 """
 
 
+@pytest.mark.slow
 def test_the_app_needs_nothing_but_what_a_space_installs(tmp_path):
     names = {re.match(r"[\w-]+", line)[0] for line in dependencies()}
     lacking = names - {re.match(r"[\w-]+", line)[0] for line in (ROOT / "requirements.txt").read_text().split()}
@@ -84,6 +85,7 @@ for line in parse_requirements(sys.argv[1], session=PipSession()):
 """
 
 
+@pytest.mark.slow
 def test_pip_accepts_what_conda_hands_to_it(tmp_path):
     """Conda writes the entries under `pip:` into a file of requirements beside environment.yml."""
     pytest.importorskip("pip")

@@ -151,6 +151,7 @@ exec(source.replace('ADDRESS = ""', f"ADDRESS = {address!r}"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["", "https://github.com/me/tok"])
 def test_a_notebook_alone_installs_the_package_or_says_what_to_do(tmp_path, address):
     shutil.copy(NOTEBOOKS[0], tmp_path / "alone.ipynb")
