@@ -23,8 +23,8 @@ def reconstruct(model_name: str, scene: str | None, upload: Upload) -> View:
     for stage, result in reversed(decoded.items()):
         slider = boards.compare(original, AliTok.to_pil(result)[0], ("original", DECODERS[stage].lower()))
         figures.append(boards.figure(slider, DECODERS[stage], f"{quality[stage]:.1f} dB PSNR"))
-    words = ids[0].tolist()
-    grid = boards.board(id_cells(words), config.grid, "The ids of the tokens", boards.Look(size=0.27))
+    tokens = ids[0].tolist()
+    grid = boards.board(id_cells(tokens), config.grid, "The ids of the tokens", boards.Look(size=0.27))
     figures.append(boards.figure(grid, "All that the decoders get", _of_which(config)))
     prefix = config.prefix_tokens
     rows = [words[i : i + config.grid] for i in range(prefix, config.tokens, config.grid)]

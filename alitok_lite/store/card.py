@@ -73,7 +73,7 @@ def _metadata(seen: list[Seen], draws: bool) -> str:
     from huggingface_hub import ModelCardData  # slow to import
 
     strictest = next((entry for entry in seen if entry.license != "mit"), seen[0])
-    data = ModelCardData(library_name="alitok_lite", tags=[*TAGS, *(["image-to-image"] * (not draws))])
+    data = ModelCardData(library_name="alitok_lite", tags=[*TAGS, *([] if draws else ["image-to-image"])])
     if draws:
         data.pipeline_tag = "unconditional-image-generation"
     if strictest.license:
@@ -90,7 +90,8 @@ def card(tokenizer: TokenizerConfig, ar: ARConfig | None, classes: list[str], in
         f"An AR model of {ar.depth} layers x {ar.width} samples them." if ar else "It is a tokenizer, without AR model."
     )
     sizes = {"size": tokenizer.image_size, "tokens": tokenizer.tokens, "prefix": tokenizer.prefix_tokens}
-    lines = [f"- {entry.data}: {entry.terms}" + f" ([terms]({entry.link}))" * bool(entry.link) for entry in seen]
+    links = [f" ([terms]({entry.link}))" if entry.link else "" for entry in seen]
+    lines = [f"- {entry.data}: {entry.terms}{link}" for entry, link in zip(seen, links, strict=True)]
     text = TEXT.format(
         mark=MARK,
         **sizes,
