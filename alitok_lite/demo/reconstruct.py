@@ -27,8 +27,8 @@ def reconstruct(model_name: str, scene: str | None, upload: Upload) -> View:
     grid = boards.board(id_cells(tokens), config.grid, "The ids of the tokens", boards.Look(size=0.27))
     figures.append(boards.figure(grid, "All that the decoders get", _of_which(config)))
     prefix = config.prefix_tokens
-    rows = [words[i : i + config.grid] for i in range(prefix, config.tokens, config.grid)]
-    numbers = {"prefix": words[:prefix], "grid": rows}
+    rows = [tokens[i : i + config.grid] for i in range(prefix, config.tokens, config.grid)]
+    numbers = {"prefix": tokens[:prefix], "grid": rows}
     numbers["psnr"] = {DECODERS[stage].split()[0].lower(): round(value, 2) for stage, value in quality.items()}
     lines = [f"decoded{stage} = model.tokenizer.decode(ids, stage={stage})" for stage in tokenizer.stages]
     lines += [f"print(metrics.psnr(decoded{stage}, pixels))" for stage in tokenizer.stages]
