@@ -48,7 +48,9 @@ def summarise(folder: str | Path) -> dict[str, dict]:
     return rows
 
 
-# Claims of the paper: text, number, the row where the number should be larger, and the row where it should be smaller.
+# Claims of the paper at equal codebooks: nats and gain also change with what the tokens say, so they are no evidence of
+# alignment (`verdict` compares at equal bits). Text, number, the row where the number should be larger, and the row
+# where it should be smaller.
 CLAIMS = (
     ("the causal decoder's tokens are easier to predict (nats per token)", "nats", "A", "B"),
     ("and more redundant (gain: unigram entropy minus nats)", "gain", "B", "A"),
@@ -62,8 +64,9 @@ CLAIMS = (
 def verdicts(rows: dict[str, dict]) -> list[dict]:
     """Each claim with the difference of the means and twice its standard deviation; `holds` when it exceeds that.
 
-    This compares single runs of the rows. `standard_errors` is the difference of the means in units of its standard
-    error, which more seeds make smaller. If a row has one seed only, there is no spread, and all three are None.
+    This compares single runs of the rows: a simple rule, not a test (`verdict` has intervals and permutation tests).
+    `standard_errors` is the difference of the means in units of its standard error, which more seeds make smaller. If a
+    row has one seed only, there is no spread, and all three are None.
     """
     found = []
     for text, key, larger, smaller in CLAIMS:
