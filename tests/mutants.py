@@ -506,7 +506,7 @@ OTHERS = [
         ("list(range(first, first + pictures))", "[first] * pictures", "a picture has its own seed"),
     ),
     *_of(
-        "__main__.py options.py measure/report.py",
+        "cli/measuring.py measure/report.py",
         "splits",
         ("in (source.test, source.train))", "in (source.train, source.test))", "unseen pictures are measured"),
     ),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import alitok_lite
-from alitok_lite.__main__ import _parser, main
+from alitok_lite.cli import main, parse
 from alitok_lite.model import AliTok
 from alitok_lite.store.find import CHECKPOINTS, bundled
 from alitok_lite.study.rows import ROWS
@@ -93,7 +93,7 @@ def test_readme_commands(line, tmp_path, monkeypatch):
     """Commands that take seconds are run; those that take minutes are parsed, against what exists."""
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(line)[3:]
-    parsed = _parser().parse_args(arguments)
+    parsed = parse(arguments)
     if arguments[0] == "train":
         assert parsed.part in SETTINGS[parsed.preset]
         return
@@ -121,7 +121,7 @@ def test_readme_commands_for_several_processes(line):
     launcher = pytest.importorskip("accelerate.commands.launch").launch_command_parser()
     parsed = launcher.parse_args(shlex.split(line)[2:])
     assert (parsed.module, parsed.training_script) == (True, "alitok_lite")
-    _parser().parse_args(parsed.training_script_args)
+    parse(parsed.training_script_args)
 
 
 @pytest.mark.parametrize("code", re.findall(r"^```python\n(.*?)^```", README, re.M | re.S))

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from .folder import CheckpointError
-
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
 
@@ -26,6 +24,7 @@ def checkpoint_folder(name: str | Path) -> Path:
         if str(name) and (folder / "config.json").is_file():
             return folder
     from . import hub  # needed only here, and slow to import
+    from .folder import CheckpointError
 
     if isinstance(name, str) and hub.is_id(name):
         return hub.download(name)

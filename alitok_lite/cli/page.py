@@ -1,0 +1,40 @@
+"""The page as a program: the command app, and what app.py shares with it."""
+
+import argparse
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+
+
+def own_cache() -> None:
+    """Give Gradio a folder of our own for its files, unless GRADIO_TEMP_DIR names one; before Gradio is imported.
+
+    Gradio's own has one name for all users of a machine, and belongs to the first of them.
+    """
+    if not os.environ.get("GRADIO_TEMP_DIR"):
+        os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="alitok_lite-")
+        atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+
+
+def check_page(program: str) -> None:
+    """Say on stderr which models are left out; ValueError without any, or without a folder to write in."""
+    from ..demo import components, models
+
+    components.check_cache()
+    models.models()
+    for line in models.LEFT_OUT:
+        print(f"{program}: {line}", file=sys.stderr)
+
+
+def app(args: argparse.Namespace) -> None:
+    """Serve the page until Ctrl-C."""
+    if args.port is not None and not 1 <= args.port <= 65535:
+        raise ValueError(f"--port is {args.port}; it must be a whole number from 1 to 65535")
+    own_cache()
+    from ..demo.page import LAUNCH, build
+
+    check_page("alitok_lite")
+    given = {"server_name": args.host, "server_port": args.port, "share": args.share, "inbrowser": args.browser}
+    build().launch(**LAUNCH | given)
