@@ -13,6 +13,7 @@ import time
 import urllib.request
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -456,6 +457,8 @@ USAGE = [
     (["sample", "sea"], "unrecognized arguments: sea"),
     (["--nonsense"], "the following arguments are required: COMMAND"),
     (["app", "--port", "65536"], "--port is 65536; it must be a whole number from 1 to 65535"),
+    (["app", "--host", "192.0.2.1"], "--host is '192.0.2.1', which is no address of this machine"),
+    (["app", "--host", "a..b"], "--host is 'a..b', which is no address of this machine"),
     (["verdict", "--out", "rate.jpg"], "--out is 'rate.jpg'; its name must end in .png"),
     (["verdict", "--study", "photos"], "invalid choice: 'photos'"),
 ]
@@ -566,23 +569,31 @@ def test_reconstruct_says_when_it_was_given_a_sheet(folder, tmp_path, capsys, mo
     assert main(["reconstruct", "small.png", *model]) == 0 and "is a sheet" not in capsys.readouterr().out
 
 
-class Page:
-    """What `build` makes, without a server."""
-
-    def launch(self, **given):
-        self.given = given
-
-
 def test_app_serves_the_page_as_asked_for(monkeypatch):
     page_of_gradio = pytest.importorskip("alitok_lite.demo.page")
-    page = Page()
-    monkeypatch.setattr(page_of_gradio, "build", lambda: page)
+    calls = []
+    monkeypatch.setattr(page_of_gradio, "build", lambda: SimpleNamespace(launch=lambda **given: calls.append(given)))
     assert main(["app"]) == 0
     plain = page_of_gradio.LAUNCH | {"server_name": None, "server_port": None, "share": False, "inbrowser": False}
-    assert page.given == plain
+    assert calls[-1] == plain
     assert main(["app", "--host", "0.0.0.0", "--port", "7000", "--share", "--browser"]) == 0
     changes = {"server_name": "0.0.0.0", "server_port": 7000, "share": True, "inbrowser": True}
-    assert page.given == plain | changes
+    assert calls[-1] == plain | changes
+
+
+def test_app_says_that_a_port_is_taken(monkeypatch, capsys):
+    page_of_gradio = pytest.importorskip("alitok_lite.demo.page")
+
+    def launch(**given):
+        raise OSError(words)
+
+    monkeypatch.setattr(page_of_gradio, "build", lambda: SimpleNamespace(launch=launch))
+    words = "Cannot find empty port in range: 7000-7000. You can specify a different port by `server_port`."
+    assert main(["app", "--port", "7000"]) == 2
+    assert capsys.readouterr().err == "alitok_lite: port 7000 is taken: give another one with --port\n"
+    words = "something else"
+    assert main(["app", "--port", "7000"]) == 2
+    assert capsys.readouterr().err == "alitok_lite: something else\n"
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import argparse
 import atexit
 import os
 import shutil
+import socket
 import sys
 import tempfile
 
@@ -28,13 +29,28 @@ def check_page(program: str) -> None:
         print(f"{program}: {line}", file=sys.stderr)
 
 
+def _check_host(host: str | None) -> None:
+    """Raise a ValueError unless one can listen there; Gradio would try a hundred ports first."""
+    try:
+        socket.create_server((host or "", 0), family=socket.AF_INET6 if ":" in (host or "") else socket.AF_INET).close()
+    except (OSError, UnicodeError):
+        raise ValueError(f"--host is {host!r}, which is no address of this machine; try 127.0.0.1 or 0.0.0.0") from None
+
+
 def app(args: argparse.Namespace) -> None:
     """Serve the page until Ctrl-C."""
     if args.port is not None and not 1 <= args.port <= 65535:
         raise ValueError(f"--port is {args.port}; it must be a whole number from 1 to 65535")
+    _check_host(args.host)
     own_cache()
     from ..demo.page import LAUNCH, build
 
     check_page("alitok_lite")
     given = {"server_name": args.host, "server_port": args.port, "share": args.share, "inbrowser": args.browser}
-    build().launch(**LAUNCH | given)
+    try:
+        build().launch(**LAUNCH | given)
+    except OSError as error:
+        if "empty port" not in str(error):
+            raise
+        port = args.port or os.environ.get("GRADIO_SERVER_PORT", "7860 to 7959")
+        raise ValueError(f"port {port} is taken: give another one with --port") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -204,6 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with lenient_console():
         try:
             args = parse(words)
+            import_module("..machine", __package__)  # torch: it takes seconds, in which Ctrl-C ends the program at once
             home = import_module(f".{COMMANDS[args.command].home}", __package__)
             imported()
             getattr(home, args.command)(args)
@@ -216,12 +218,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, RuntimeError, OverflowError) as error:
             status, text = 2, str(error)
         # Outside the clauses, which hold on to the progress bar: only now has it ended its line.
-        if status == 2 or _speaks():
+        if status == 2 or os.environ.get("RANK", "0") == "0":  # as machine.main_process, which needs torch
             print(f"alitok_lite: {text}", file=sys.stderr)
     return status
-
-
-def _speaks() -> bool:
-    from ..machine import main_process  # not above: it imports torch
-
-    return main_process()
