@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import NamedTuple, NoReturn
@@ -17,111 +17,84 @@ from . import options
 
 
 class Command(NamedTuple):
-    """A command; `home` is the file beside this one with a function of its name."""
+    """A command. `home` is the file beside this one with a function of its name; its options are in options.py."""
 
     name: str
     home: str
-    options: Callable[[argparse.ArgumentParser], None]
     text: str
     example: str  # what follows the name
 
 
+OFFICIAL = "official/alitok-b"
 GROUPS = {
-    "Use a model": (
-        Command(
-            "sample",
-            "use",
-            options.sample_options,
-            "Sample pictures of classes.",
-            "--classes lighthouse,house --num 8 --seed 0 --out samples.png",
-        ),
-        Command(
-            "reconstruct",
-            "use",
-            options.reconstruct_options,
-            "Encode a picture and decode its tokens.",
-            "picture.png --out pair.png",
-        ),
-        Command("app", "page", options.app_options, "Serve the page and print its address.", "--port 7860"),
-    ),
-    "Train": (
+    "Use a model": [
+        Command("sample", "use", "Sample pictures of classes.", "--classes lighthouse,house --num 8 --out samples.png"),
+        Command("reconstruct", "use", "Encode a picture and decode its tokens.", "picture.png --out pair.png"),
+        Command("app", "page", "Serve the page and print its address.", "--port 7860"),
+    ],
+    "Train": [
         Command(
             "train",
             "training",
-            options.train_options,
             "Train a tokenizer (stage 1), its bidirectional decoder (stage 2), or an AR model.",
             "tokenizer --preset tiny --data pictures --out runs/own",
         ),
         Command(
             "ablate",
             "training",
-            options.ablate_options,
             "Train tokenizers that differ in one thing, and compare them.",
             "--preset tiny --rows A,B --out runs/study",
         ),
         Command(
             "cost",
             "training",
-            options.cost_options,
             "Time and memory of a training step, with random pictures.",
             "tokenizer --preset scenes --batch 64",
         ),
-    ),
-    "Measure": (
+    ],
+    "Measure": [
         Command(
             "evaluate",
             "measuring",
-            options.evaluate_options,
             "Measure a checkpoint on unseen pictures, with a fresh judge.",
             "--model scenes --pictures 500 --json metrics.json",
         ),
         Command(
             "bench",
             "measuring",
-            options.bench_options,
             "Time sampling, plain and fast, beside what the hardware allows.",
             "--preset scenes --batch 1,8",
         ),
         Command(
             "verdict",
             "measuring",
-            options.verdict_options,
-            "Print what the study at equal bits found, with 95 %% confidence intervals.",
+            "Print what the study at equal bits found, with 95 % confidence intervals.",
             "--study natural --out rate.png",
         ),
-    ),
-    "Official weights": (
+    ],
+    "Official weights": [
         Command(
             "convert",
             "official",
-            options.convert_options,
             "Turn downloaded official weights into a checkpoint folder.",
-            "--tokenizer AliTok.pth --ar alitok_b.bin --out official/alitok-b",
+            f"--tokenizer AliTok.pth --ar alitok_b.bin --out {OFFICIAL}",
         ),
         Command(
             "fidsamples",
             "official",
-            options.fidsamples_options,
             "Sample an .npz of 50,000 pictures for an FID.",
-            "--model official/alitok-b --dtype bfloat16 --out samples.npz",
+            f"--model {OFFICIAL} --dtype bfloat16 --out samples.npz",
         ),
-    ),
-    "Share": (
-        Command(
-            "space",
-            "sharing",
-            options.space_options,
-            "Upload the app to a Space on the Hugging Face Hub.",
-            "owner/alitok-lite",
-        ),
+    ],
+    "Share": [
+        Command("space", "sharing", "Upload the app to a Space on the Hugging Face Hub.", "owner/alitok-lite"),
         Command(
             "publish",
             "sharing",
-            options.publish_options,
             "Write the repository's public address into README, notebooks, metadata and citation.",
             "owner/alitok_lite",
         ),
-    ),
+    ],
 }
 COMMANDS = {command.name: command for group in GROUPS.values() for command in group}
 
@@ -157,15 +130,11 @@ class _Root(_Parser):
     def format_help(self) -> str:
         lines = [self.format_usage(), self.description or ""]
         for title, group in GROUPS.items():
-            lines += ["", f"{title}:", *(f"  {command.name:13}{_plain(command.text)}" for command in group)]
+            lines += ["", f"{title}:", *(f"  {command.name:13}{command.text}" for command in group)]
             lines += [f"  {'':13}e.g. alitok {group[0].name} {group[0].example}"]
         lines += ["", "`alitok COMMAND --help` shows a command's options, their defaults and an example,"]
         lines += ["`alitok --version` the version. `python -m alitok_lite` does the same as `alitok`.", ""]
         return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    return text.replace("%%", "%")
 
 
 def _nearest(name: str, known: Sequence[str] | dict) -> str:
@@ -184,7 +153,7 @@ def parser() -> tuple[_Root, dict[str, _Parser]]:
         own = commands.add_parser(
             name, prog=f"alitok {name}", description=command.text, epilog=example, formatter_class=_Help
         )
-        command.options(own)
+        getattr(options, f"{name}_options")(own)
         parsers[name] = own
     return root, parsers
 
