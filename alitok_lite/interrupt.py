@@ -91,6 +91,8 @@ def imported() -> None:
 
 
 # `alitok` and `python -m alitok_lite` import torch for seconds, in which Ctrl-C would be answered by a long traceback.
-_PROGRAM = Path(*sys.argv[:1]).stem == "alitok" or (sys.argv[:1] == ["-m"] and "alitok_lite" in sys.orig_argv)
+_PROGRAM = Path(*sys.argv[:1]).name in ("alitok", "alitok.exe") or (
+    sys.argv[:1] == ["-m"] and "alitok_lite" in sys.orig_argv
+)
 if _PROGRAM and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _leave)
