@@ -516,6 +516,12 @@ def test_types_of_numbers_on_offer_are_those_of_the_package():
     assert tuple(DTYPES) == options.DTYPES
 
 
+def test_the_console_command_is_this_one():
+    pyproject = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    module, name = re.search(r'^alitok = "([\w.]+):(\w+)"$', pyproject.split("[project.scripts]")[1], re.M).groups()
+    assert getattr(import_module(module), name) is main
+
+
 def test_version(capsys):
     assert help_of(capsys, "--version") == f"alitok_lite {alitok_lite.__version__}\n"
 
