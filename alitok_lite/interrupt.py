@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,9 @@ def imported() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# `python -m alitok_lite` imports torch for seconds, in which Ctrl-C would be answered by a long traceback.
-_PROGRAM = sys.argv[:1] == ["-m"] and "alitok_lite" in sys.orig_argv
+# `alitok` and `python -m alitok_lite` import torch for seconds, in which Ctrl-C would be answered by a long traceback.
+_PROGRAM = Path(*sys.argv[:1]).name in ("alitok", "alitok.exe") or (
+    sys.argv[:1] == ["-m"] and "alitok_lite" in sys.orig_argv
+)
 if _PROGRAM and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _leave)

@@ -31,7 +31,7 @@ TRAINING = "train/run.py train/loop.py train/tasks.py train/state.py"
 
 
 LOSSES = _of(
-    "core/losses.py",
+    "core/losses.py core/config.py",
     "objective tokenizer train",
     ("weights.mse * F.mse", "F.mse", "weight of the squared error"),
     ("weights.l1 * F.l1", "F.l1", "weight of the absolute error"),
@@ -506,7 +506,7 @@ OTHERS = [
         ("list(range(first, first + pictures))", "[first] * pictures", "a picture has its own seed"),
     ),
     *_of(
-        "__main__.py options.py measure/report.py",
+        "cli/measuring.py measure/report.py",
         "splits",
         ("in (source.test, source.train))", "in (source.train, source.test))", "unseen pictures are measured"),
     ),

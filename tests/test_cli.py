@@ -4,8 +4,16 @@ import json
 import math
 import os
 import re
+import shlex
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,14 +23,17 @@ from PIL import Image
 from test_files import device
 
 import alitok_lite
-from alitok_lite import AliTok, scenes
+from alitok_lite import AliTok, scenes, viz
 from alitok_lite.__main__ import main
+from alitok_lite.cli import options, parse
+from alitok_lite.cli.program import COMMANDS
 from alitok_lite.core.ar import ARModel
 from alitok_lite.core.config import PRESETS
-from alitok_lite.data import PictureFolder
+from alitok_lite.data import PictureFolder, images
+from alitok_lite.machine import DTYPES
 from alitok_lite.measure import judge, report
 from alitok_lite.measure.metrics import nats_per_token
-from alitok_lite.study import bench
+from alitok_lite.study import bench, verdict
 from alitok_lite.train import SETTINGS
 
 
@@ -56,8 +67,7 @@ def test_sample_draws_many_in_parts(folder, tmp_path, monkeypatch, dtype):
     arguments = ["sample", "--model", str(folder), "--device", "cpu", "--num", "5", "--dtype", dtype, "--out", str(out)]
     assert main(arguments) == 0
     together = out.read_bytes()
-    monkeypatch.setattr("alitok_lite.__main__.AT_ONCE", 2)
-    monkeypatch.setattr("alitok_lite.options.AT_ONCE", 2)
+    monkeypatch.setattr("alitok_lite.cli.use.AT_ONCE", 2)
     assert main(arguments) == 0
     assert out.read_bytes() == together
 
@@ -436,24 +446,201 @@ def test_mistakes(folder, tmp_path, capsys, monkeypatch, arguments, words):
     assert sorted(tmp_path.rglob("*")) == before  # nothing half-written
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["train", "everything"], ["sample", "--seed", "x"]])
-def test_usage_mistakes(capsys, arguments):
+USAGE = [
+    (["nonsense"], "there is no command 'nonsense'; see `alitok --help`"),
+    (["smaple"], "there is no command 'smaple'; did you mean sample?; see `alitok --help`"),
+    (["sample", "--sede=3"], "there is no option --sede; did you mean --seed?; see `alitok sample --help`"),
+    (["train", "ar", "--ouy", "x"], "there is no option --ouy; did you mean --out?; see `alitok train --help`"),
+    (["train", "everything", "--out", "x"], "invalid choice: 'everything'"),
+    (["train", "ar"], "the following arguments are required: --out; see `alitok train --help`"),
+    (["sample", "--seed", "x"], "argument --seed: invalid int value: 'x'; see `alitok sample --help`"),
+    (["sample", "sea"], "unrecognized arguments: sea"),
+    (["--nonsense"], "the following arguments are required: COMMAND"),
+    (["app", "--port", "65536"], "--port is 65536; it must be a whole number from 1 to 65535"),
+    (["verdict", "--out", "rate.jpg"], "--out is 'rate.jpg'; its name must end in .png"),
+    (["verdict", "--study", "photos"], "invalid choice: 'photos'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), USAGE)
+def test_usage_mistakes(capsys, arguments, words):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("alitok_lite: ") and captured.err.count("\n") == 1 and captured.out == ""
+    assert words in captured.err
+
+
+def help_of(capsys, *arguments):
     with pytest.raises(SystemExit) as status:
         main(arguments)
-    assert status.value.code == 2
-    assert "Traceback" not in capsys.readouterr().err
+    assert status.value.code == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
 
 
-def test_help_lists_what_exists(capsys):
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    listed = re.search(r"\{([a-z,]+)\}", capsys.readouterr().out).group(1).split(",")
+def test_help_lists_what_exists_in_groups(capsys):
+    text = help_of(capsys, "--help")
+    assert help_of(capsys) == text
+    groups = re.findall(r"^(\S.*):\n((?:  .*\n)+)", text, re.M)
+    assert [title for title, _ in groups] == ["Use a model", "Train", "Measure", "Official weights", "Share"]
+    listed = re.findall(r"^  (\w+) ", text, re.M)
+    assert listed[:6] == ["sample", "reconstruct", "app", "train", "ablate", "cost"]
+    assert listed[6:] == ["evaluate", "bench", "verdict", "convert", "fidsamples", "space", "publish"]
     for command in listed:
-        with pytest.raises(SystemExit) as status:
-            main([command, "--help"])
-        assert status.value.code == 0
-    assert listed[:6] == ["sample", "reconstruct", "train", "evaluate", "ablate", "cost"]
-    assert {"convert", "fidsamples"} <= set(listed)
+        assert f"example:\n  alitok {command} " in help_of(capsys, command, "--help")
+
+
+def test_examples_of_the_help_are_right():
+    for name, command in COMMANDS.items():
+        assert parse([name, *shlex.split(command.example)]).command == name
+        assert COMMANDS[name].home in {"use", "page", "training", "measuring", "official", "sharing"}
+        assert callable(getattr(import_module(f"alitok_lite.cli.{command.home}"), name))
+
+
+def test_help_says_the_defaults(capsys):
+    text = help_of(capsys, "train", "--help")
+    for preset, parts in SETTINGS.items():
+        block = text[text.index("defaults of the presets") :]
+        block = block[re.search(rf"^  .*\b{preset}(,|$)", block, re.M).end() :]
+        for part, settings in parts.items():
+            numbers = (settings.steps, settings.batch, settings.lr, settings.save_every, settings.pictures)
+            line = next(line for line in block.splitlines() if line.split()[:1] == [part])
+            assert line.split()[1:] == [f"{number:,}" for number in numbers]
+    text = " ".join(help_of(capsys, "sample", "--help").split())
+    assert "picture i uses seed + i (default: 0)" in text and "(default: samples.png)" in text
+    assert "None" not in text and "False" not in text and "SUPPRESS" not in text
+
+
+def test_types_of_numbers_on_offer_are_those_of_the_package():
+    assert tuple(DTYPES) == options.DTYPES
+
+
+def test_the_console_command_is_this_one():
+    pyproject = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    module, name = re.search(r'^alitok = "([\w.]+):(\w+)"$', pyproject.split("[project.scripts]")[1], re.M).groups()
+    assert getattr(import_module(module), name) is main
+
+
+def test_version(capsys):
+    assert help_of(capsys, "--version") == f"alitok_lite {alitok_lite.__version__}\n"
+
+
+LIGHT = """
+import sys
+from alitok_lite.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+heavy = {"torch", "numpy", "gradio", "matplotlib", "scipy", "PIL"} & set(sys.modules)
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], [], ["smaple"]])
+def test_help_imports_nothing_heavy(arguments):
+    result = subprocess.run([sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("study", ["scenes", "natural"])
+def test_verdict_prints_the_contrasts_and_draws_them(study, tmp_path, capsys):
+    units = verdict.read_units(verdict.NATURAL if study == "natural" else verdict.RESULTS)
+    assert main(["verdict", "--study", study]) == 0
+    assert capsys.readouterr().out == verdict.table(units) + "\n"
+    out = tmp_path / "rate.png"
+    assert main(["verdict", "--study", study, "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{verdict.table(units)}\nchart in {out}\n"
+    joined = [verdict.TITLES[row] for row in verdict.LADDER]
+    assert out.read_bytes() == viz.to_png(viz.rate_charts(verdict.chart_points(units), joined=joined))
+
+
+def test_reconstruct_says_when_it_was_given_a_sheet(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = ["--model", str(folder), "--device", "cpu"]
+    for count, said in (("4", True), ("1", False)):
+        assert main(["sample", *model, "--num", count]) == 0
+        assert main(["reconstruct", "samples.png", *model]) == 0
+        text = capsys.readouterr().out
+        assert text.startswith(f"{count} picture{'s' * said} in samples.png\n")
+        assert ("Note: samples.png is a sheet of pictures" in text) is said
+    Image.new("RGB", (16, 16), images.PAPER).save("small.png")
+    for name, color, said in (("dark", "black", False), ("blank", images.PAPER, True)):
+        Image.new("RGB", (40, 40), color).save(f"{name}.png")
+        assert main(["reconstruct", f"{name}.png", *model]) == 0
+        assert ("is a sheet" in capsys.readouterr().out) is said
+    assert main(["reconstruct", "small.png", *model]) == 0 and "is a sheet" not in capsys.readouterr().out
+
+
+def test_app_serves_the_page_as_asked_for(monkeypatch):
+    page_of_gradio = pytest.importorskip("alitok_lite.demo.page")
+    calls = []
+    monkeypatch.setattr(page_of_gradio, "build", lambda: SimpleNamespace(launch=lambda **given: calls.append(given)))
+    assert main(["app"]) == 0
+    plain = page_of_gradio.LAUNCH | {"server_name": None, "server_port": None, "share": False, "inbrowser": False}
+    assert calls[-1] == plain
+    assert main(["app", "--host", "0.0.0.0", "--port", "7000", "--share", "--browser"]) == 0
+    changes = {"server_name": "0.0.0.0", "server_port": 7000, "share": True, "inbrowser": True}
+    assert calls[-1] == plain | changes
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b", "2001:db8::1"])
+def test_app_says_that_a_host_is_not_this_machine(monkeypatch, capsys, host):
+    page_of_gradio = pytest.importorskip("alitok_lite.demo.page")
+    monkeypatch.setattr(page_of_gradio, "build", lambda: pytest.fail("went on"))
+    assert main(["app", "--host", host]) == 2
+    said = f"alitok_lite: --host is {host!r}, which is no address of this machine; try 127.0.0.1 or 0.0.0.0\n"
+    assert capsys.readouterr().err == said
+
+
+def test_app_says_that_a_port_is_taken(monkeypatch, capsys):
+    page_of_gradio = pytest.importorskip("alitok_lite.demo.page")
+
+    def launch(**given):
+        raise OSError(words)
+
+    monkeypatch.setattr(page_of_gradio, "build", lambda: SimpleNamespace(launch=launch))
+    words = "Cannot find empty port in range: 7000-7000. You can specify a different port by `server_port`."
+    assert main(["app", "--port", "7000"]) == 2
+    assert capsys.readouterr().err == "alitok_lite: port 7000 is taken: give another one with --port\n"
+    words = "something else"
+    assert main(["app", "--port", "7000"]) == 2
+    assert capsys.readouterr().err == "alitok_lite: something else\n"
+
+
+@pytest.mark.slow
+def test_app_without_app_py(tmp_path):
+    """As from a wheel: the page answers, and Ctrl-C ends it without a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program = [sys.executable, "-m", "alitok_lite", "app", "--host", "127.0.0.1", "--port", str(port)]
+    environment = os.environ | {"PYTHONPATH": str(Path(alitok_lite.__file__).parents[1])}
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(program, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 100
+        while "Running on local URL" not in (tmp_path / "log").read_text() and time.monotonic() < end:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
+            assert b"gradio" in answer.read()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) in (0, 130) and "Traceback" not in (tmp_path / "log").read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_space_and_publish_reach_their_functions(monkeypatch, capsys):
+    stores = [pytest.importorskip(f"alitok_lite.store.{name}") for name in ("space", "publish")]
+    calls = []
+    monkeypatch.setattr(stores[0], "upload", lambda *given: calls.append(given) or "address" * (not given[1]))
+    monkeypatch.setattr(stores[1], "publish", lambda *given: calls.append(given) or [])
+    assert main(["space", "o/n"]) == main(["space", "o/n", "--upload", "--private"]) == main(["publish", "o/n"]) == 0
+    assert calls == [("o/n", True, False), ("o/n", False, True), ("o/n",)]
+    said = "`alitok space o/n --upload` uploads them\naddress\nevery file shows o/n already\n"
+    assert capsys.readouterr().out == said
 
 
 def test_presets_on_offer_are_those_with_settings():

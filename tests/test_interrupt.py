@@ -250,16 +250,20 @@ def run_until(arguments, ready, number, cwd, wait=0.0, timeout=120):
 
 
 EARLY = """
-import runpy, sys
-sys.argv = ["-m"]
-sys.orig_argv = ["python", "-m", "alitok_lite"]
+import sys
+sys.argv, sys.orig_argv = {argv}, {orig}
+from alitok_lite.cli import main
 print("ready", flush=True)
-import alitok_lite
+main(["sample"])
 """
 
 
-def test_during_the_imports(tmp_path):
-    status, text = run_until(["-c", EARLY], "ready", signal.SIGINT, tmp_path, 0.2)
+@pytest.mark.parametrize(
+    "names", [(["-m"], ["python", "-m", "alitok_lite"]), (["bin/alitok"], ["python", "bin/alitok"])]
+)
+def test_during_the_imports(tmp_path, names):
+    code = EARLY.format(argv=names[0], orig=names[1])
+    status, text = run_until(["-c", code], "ready", signal.SIGINT, tmp_path, 0.2)
     assert (status, text) == (130, "ready\nalitok_lite: stopped\n")
 
 

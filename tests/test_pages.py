@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
-from alitok_lite.__main__ import _parser
+from alitok_lite.cli import parse
 
 ROOT = Path(__file__).parents[1]
 PLACES = ("*.md", ".github/*.md", "notebooks/*.md", "alitok_lite/results/**/*.md", "alitok_lite/checkpoints/*/*.md")
@@ -137,7 +137,7 @@ def test_commands_are_ours(line):
         assert (parsed.module, parsed.training_script) == (True, "alitok_lite")
         arguments = ["python", "-m", "alitok_lite", *parsed.training_script_args]
     if arguments[3:] not in (["--help"], ["COMMAND"]):
-        _parser().parse_args(arguments[3:])
+        parse(arguments[3:])
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name)

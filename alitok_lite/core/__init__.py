@@ -4,10 +4,24 @@ config (sizes), layers (attention, rotary positions), quantizer, tokenizer, loss
 ar (the model of its tokens), sampling. Shapes stand beside the tensors, in the letters that config.py explains.
 """
 
-from .ar import ARModel
-from .config import PRESETS, ARConfig, Preset, TokenizerConfig
-from .layers import KVCache, causal_mask
-from .losses import LossWeights
-from .quantizer import VectorQuantizer
-from .sampling import Sampling, generate
-from .tokenizer import Decoder, Tokenizer
+from typing import TYPE_CHECKING
+
+from ..lazy import lazily
+
+if TYPE_CHECKING:
+    from .ar import ARModel
+    from .config import PRESETS, ARConfig, LossWeights, Preset, TokenizerConfig
+    from .layers import KVCache, causal_mask
+    from .quantizer import VectorQuantizer
+    from .sampling import Sampling, generate
+    from .tokenizer import Decoder, Tokenizer
+
+__getattr__ = lazily(
+    __name__,
+    ar="ARModel",
+    config="PRESETS ARConfig LossWeights Preset TokenizerConfig",
+    layers="KVCache causal_mask",
+    quantizer="VectorQuantizer",
+    sampling="Sampling generate",
+    tokenizer="Decoder Tokenizer",
+)

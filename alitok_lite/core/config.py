@@ -1,4 +1,4 @@
-"""Sizes of every part, and the named presets.
+"""Sizes of every part, the weights of the losses, and the named presets.
 
 Letters used in the whole package: B batch, S image side in pixels, p patch side, G = S / p patches per side,
 K = 1 + G prefix tokens (0 when off), T = K + G*G tokens, D width, H heads, V codebook size, C classes.
@@ -102,6 +102,20 @@ class ARConfig:
     def tokens(self) -> int:
         """T = K + G*G, tokens of a picture."""
         return self.prefix_tokens + self.grid**2
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weight of each term; 0 leaves the term out."""
+
+    mse: float = 1.0  # mean over pixels, as the paper's code
+    perceptual: float = 0.0  # ConvNeXt-Small logits, see train/perceptual.py
+    l1: float = 0.0  # differs: an L1 term, for presets without the perceptual term, whose weights are a download
+    aux: float = 0.66  # differs: fixed; the official 10 K / (G*G) is 0.66 at 16x16 and ruins small grids
+    vq: float = 1.0  # commitment and codebook loss, computed in quantizer.py
+    # differs: the weight of the hinge PatchGAN is the size of its gradient at the pixels, the other terms' being 1
+    adversarial: float = 0.0
+    adversarial_start: float = 0.5  # share of the training after which the critic joins
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The tokenizer's losses: pixels, the prefix's auxiliary target, and a patch critic late in training."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -9,21 +8,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .config import LossWeights
 from .tokenizer import TokenizerOutput
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weight of each term; 0 leaves the term out."""
-
-    mse: float = 1.0  # mean over pixels, as the paper's code
-    perceptual: float = 0.0  # ConvNeXt-Small logits, see train/perceptual.py
-    l1: float = 0.0  # differs: an L1 term, for presets without the perceptual term, whose weights are a download
-    aux: float = 0.66  # differs: fixed; the official 10 K / (G*G) is 0.66 at 16x16 and ruins small grids
-    vq: float = 1.0  # commitment and codebook loss, computed in quantizer.py
-    # differs: the weight of the hinge PatchGAN is the size of its gradient at the pixels, the other terms' being 1
-    adversarial: float = 0.0
-    adversarial_start: float = 0.5  # share of the training after which the critic joins
 
 
 def prefix_target(pixels: Tensor, patch: int) -> Tensor:

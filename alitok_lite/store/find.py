@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from .folder import CheckpointError
-
 CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
 
@@ -41,6 +39,7 @@ def checkpoint_folder(name: str | Path, access: Access | None = None) -> Path:
                 raise ValueError(f"{wish} is for a repository on the Hub; {str(name)!r} is a checkpoint on this disk")
             return folder
     from . import hub  # needed only here, and slow to import
+    from .folder import CheckpointError
 
     if isinstance(name, str) and hub.is_id(name):
         return hub.download(name, access)

@@ -180,10 +180,15 @@ TITLES = {
 
 
 def chart_points(units: dict[str, list[dict]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """What `viz.rate_charts` draws: axis label -> title of a row -> (bits, value) of each unit."""
+    """What `viz.rate_charts` draws: axis label -> title of a row -> (bits, value) of each unit.
+
+    A chart whose reader the study does not have is left out.
+    """
     charts: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for label, (endpoint, reader) in CHARTS.items():
         value, _ = ENDPOINTS[endpoint]
+        if any(reader not in unit["readers"] for found in units.values() for unit in found):
+            continue
         rows = {
             TITLES.get(row, row): units[row]
             for row in (*TITLES, *(r for r in units if r not in TITLES))

@@ -4,7 +4,7 @@ import math
 import operator
 from dataclasses import dataclass, field, replace
 
-from ..core.losses import LossWeights
+from ..core.config import LossWeights
 
 LEAST = {"steps": 1, "batch": 1, "accumulate": 1, "warmup": 0, "pictures": 1, "save_every": 1}  # of whole numbers
 MOST = 2**31 - 1  # of the same

@@ -1,0 +1,130 @@
+"""Commands that measure: evaluate, bench and verdict."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..core.config import PRESETS
+from ..files import check_output, write_atomically
+from ..machine import DTYPES
+from ..model import AliTok
+from .values import check_data, check_seed, store, whole
+
+if TYPE_CHECKING:
+    from ..data.sources import FolderSource, SceneSource
+    from ..measure.judge import Judge
+
+
+def _check_evaluate(args: argparse.Namespace) -> None:
+    """Raise a ValueError for an option that would fail late."""
+    check_data(args.data)
+    for name in ("pictures", "judge_steps"):
+        if getattr(args, name) < 2:
+            raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be 2 or more")
+    check_seed(args.seed)
+    for option, given in (("--json", args.json), ("--judge", args.judge)):
+        if given is not None:
+            check_output(option, given)
+    if args.judge is None:
+        return
+    kept = Path(args.judge)
+    if kept.exists() and not kept.is_file():
+        raise ValueError(f"--judge is {args.judge!r}; it must be a file, which can be read again")
+    if args.json is not None and Path(args.json).resolve() == kept.resolve():
+        raise ValueError(f"--json and --judge are both {args.json!r}; they must be two files")
+
+
+def _source(args: argparse.Namespace, model: AliTok) -> SceneSource | FolderSource:
+    """The judge's training pictures. ValueError unless they have the classes of the model."""
+    from ..data.sources import judge_source
+
+    source = judge_source(args.data, model.tokenizer.config.image_size, model.device)
+    if source.classes != model.classes:  # their order counts too
+        name = "scenes" if args.data == "scenes" else f"the folder {Path(args.data).resolve().name!r}"
+        different = sorted(set(source.classes) ^ set(model.classes))
+        why = f"only one of them has the class {different[0]!r}" if different else "their classes differ in order"
+        raise ValueError(f"{args.model} was not trained on {name} ({why}): give --data the pictures that it was")
+    return source
+
+
+def _judge(args: argparse.Namespace, source: SceneSource | FolderSource, device: torch.device) -> Judge:
+    from ..measure.judge import stored_judge, train_judge
+
+    if args.judge is not None:
+        return stored_judge(Path(args.judge), source.batch, source.classes, args.judge_steps, device)
+    return train_judge(source.batch, len(source.classes), args.judge_steps, device)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    from .. import __version__
+    from ..data.sources import unseen_scenes, whole_pictures
+    from ..measure import metrics, report
+    from ..measure.evaluation import evaluate
+
+    _check_evaluate(args)
+    model = AliTok.from_pretrained(args.model, args.device)
+    inception = metrics.inception_features(model.device) if args.inception else None
+    source = _source(args, model)
+    count = args.pictures if args.data == "scenes" else min(args.pictures, len(source.test))
+    if count < 2:
+        raise ValueError(f"the folder {Path(args.data).resolve().name!r} has {count} test picture; two are needed")
+    judge = _judge(args, source, model.device)
+    if args.data == "scenes":
+        size, seeds = model.tokenizer.config.image_size, (args.seed, (args.seed + 1) % 2**32)
+        unseen, others = (unseen_scenes(count, seed, size, model.device) for seed in seeds)
+        training = None
+    else:
+        unseen, training = (whole_pictures(split, count) for split in (source.test, source.train))
+        others = None
+    data = Path(args.data).resolve().name
+    results = {"model": args.model, "data": data, "seed": args.seed, "judge_steps": args.judge_steps}
+    results["frechet_features"] = "those of the judge; not Inception FID, except under names with inception"
+    results |= evaluate(model, judge, unseen, training, inception, args.seed, others)
+    results["warnings"] = report.warnings(results, model.tokenizer.config)
+    results["device"] = model.device.type
+    results["versions"] = {"alitok_lite": __version__, "torch": torch.__version__}
+    store(results, args.json)
+    print(report.table(results))
+
+
+def bench(args: argparse.Namespace) -> None:
+    from ..machine import choose_device
+    from ..study import techniques
+    from ..study.bench import bench, caching, table
+
+    batches = [whole("--batch", text) for text in args.batch.split(",")]
+    if 0 in batches or args.repeats < 1:
+        raise ValueError("--batch and --repeats must be 1 or more")
+    if args.json is not None:
+        check_output("--json", args.json)
+    check_data(args.data)
+    device = choose_device(args.device)
+    dtype = DTYPES[args.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
+    work = PRESETS[args.preset], batches, device, dtype, args.repeats
+    if args.techniques:
+        results = techniques.compare(*work)
+    else:
+        cached = {} if args.data is None else {"cached_per_second": caching(work[0], args.data, device, dtype)}
+        results = bench(*work) | cached
+    store({"preset": args.preset} | results, args.json)
+    print(techniques.table(results) if args.techniques else table(results))
+
+
+def verdict(args: argparse.Namespace) -> None:
+    """Print the contrasts of the study at equal bits, and draw its chart where a file is given."""
+    from .. import viz
+    from ..study.verdict import LADDER, NATURAL, RESULTS, TITLES, chart_points, read_units, table
+
+    if args.out is not None:
+        check_output("--out", args.out, ".png")
+    units = read_units(NATURAL if args.study == "natural" else RESULTS)
+    if args.out is not None:
+        chart = viz.rate_charts(chart_points(units), joined=[TITLES[row] for row in LADDER])
+        write_atomically(args.out, viz.to_png(chart))
+    print(table(units))
+    if args.out is not None:
+        print(f"chart in {args.out}")

@@ -1,0 +1,71 @@
+"""Commands that train: train, ablate and cost."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from ..files import check_folder
+from ..machine import say
+from .values import check_data, check_seed, sizes, whole
+
+
+def train(args: argparse.Namespace) -> None:
+    from ..train.run import train
+
+    names = ("steps", "batch", "accumulate", "lr", "seed", "pictures", "save_every")
+    overrides = {key: getattr(args, key) for key in names}
+    for key, value in overrides.items():
+        if value is not None and not (value > 0 or (key == "seed" and value == 0)):
+            raise ValueError(f"--{key.replace('_', '-')} is {value}; it must be above 0")
+    chosen = [(key, value) for key, value in overrides.items() if value is not None]
+    chosen += [("keep_best", True)] if args.keep_best else []
+    if args.pictures is not None and args.data != "scenes":
+        say("--pictures is for scenes: of a folder all pictures are used")
+    further = args.replace, args.device, args.workers
+    try:
+        train(args.part, args.preset, args.out, args.resume, chosen, args.data, *further)
+    except KeyboardInterrupt as stop:
+        saved, steps = getattr(stop, "saved", 0), getattr(stop, "steps", 1)
+        how = "the same command" if args.resume or not saved else "the same command with --resume"
+        more = "" if saved == steps else f"; {how} goes on from there" if saved else f"; {how} starts again"
+        raise KeyboardInterrupt(f"{stop or 'stopped before anything was saved'}{more}") from None
+
+
+def ablate(args: argparse.Namespace) -> None:
+    from ..study import ablation, claims
+    from ..study.rows import ROWS
+
+    rows = args.rows.split(",")
+    for row in rows:
+        if row not in ROWS:
+            raise ValueError(f"there is no row {row!r}; choose from {', '.join(ROWS)}")
+    seeds = [whole("--seeds", text) for text in args.seeds.split(",")]
+    for seed in seeds:
+        check_seed(seed, option="--seeds")
+    check_folder("--out", args.out)
+    check_data(args.data)
+    study = ablation.open_study(args.out, args.preset, args.data, sizes(args.set))
+    for seed in seeds:
+        for row in rows:
+            ablation.run_row(study, row, seed)
+    results = claims.write_summary(args.out)
+    print(claims.table(results["rows"]))
+    for entry in results["claims"]:
+        verdict = {True: "holds", False: "does not hold", None: "has no spread to compare with"}[entry["holds"]]
+        print(f"{entry['claim']}: {entry['difference']:.3f}, {verdict}")
+
+
+def cost(args: argparse.Namespace) -> None:
+    from ..core.config import PRESETS, resized
+    from ..study.costs import training_cost
+    from ..train.settings import SETTINGS
+
+    settings = SETTINGS[args.preset][args.part]
+    for option, value in (("--batch", args.batch), ("--steps", args.steps)):
+        if value is not None and value < 1:
+            raise ValueError(f"{option} is {value}; it must be 1 or more")
+    if args.batch is not None:
+        settings = replace(settings, batch=args.batch)
+    cost = training_cost(args.part, resized(PRESETS[args.preset], **sizes(args.set)), settings, args.steps)
+    print(", ".join(f"{key.replace('_', ' ')} {value:,.4g}" for key, value in cost.items()))
