@@ -18,9 +18,10 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6
 PANELS = {  # label of the axis -> columns and their names; what is no diagnosis is a term of the loss
     "PSNR (dB), unseen pictures": {"psnr": "PSNR"},
     "nats per token": {"test nats": "unseen pictures", "train nats": "training pictures"},
-    "share of the codes in use": {"codebook usage": "codebook usage"},
+    "codebook usage": {"codebook usage": "codebook usage"},
     "top-1 accuracy, unseen pictures": {"top1": "top-1"},
 }
+SHARES = ("codebook usage", "top-1 accuracy, unseen pictures")
 DIAGNOSES = {column for named in PANELS.values() for column in named} | {"kept step"}
 
 
@@ -38,17 +39,23 @@ def draw_curve(rows: Sequence[Mapping[str, str]], part: str, title: str, folder:
     if sum(row["part"] == part for row in rows) < LEAST:
         return
     from matplotlib.figure import Figure  # slow to import
+    from matplotlib.ticker import PercentFormatter
 
     terms = {key: found[key] for key in sorted(found.keys() - DIAGNOSES)}
     shown = [label for label, named in PANELS.items() if named.keys() & found.keys()]
     figure = Figure(figsize=(4.4 * (1 + len(shown)), 3.4), dpi=110)
     loss, *others = figure.subplots(1, 1 + len(shown), squeeze=False)[0]
     _lines(loss, {key: (key, terms[key]) for key in terms}, "loss and its terms" if len(terms) > 1 else "loss")
-    if all(value > 0 for _, values in terms.values() for value in values):
+    if len(terms) > 1 and all(value > 0 for _, values in terms.values() for value in values):
         loss.set_yscale("log")
+    last = max(steps[-1] for steps, _ in found.values())
     for ax, label in zip(others, shown, strict=True):
         named = PANELS[label]
         _lines(ax, {key: (named[key], found[key]) for key in named if key in found}, label)
+        ax.set_xlim(-0.03 * last, 1.03 * last)
+        if label in SHARES:
+            ax.set_ylim(bottom=0)
+            ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     if "kept step" in found and "nats per token" in shown:
         ax, step = others[shown.index("nats per token")], found["kept step"][1][-1]
         ax.axvline(step, color="#999999", linestyle=":", label=f"kept: step {step:,.0f}")

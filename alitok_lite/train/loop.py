@@ -157,10 +157,16 @@ class _Run:
             self.before = _sheet(self.task)
         return 0
 
-    def note(self, steps: int, numbers: dict[str, float]) -> None:
+    def note(self, steps: int, losses: dict[str, float], numbers: dict[str, float] | None = None) -> None:
         """Add a row to the log, which is written at the next save."""
         rate = learning_rate(self.settings, steps - 1)
-        self.log.add(self.task.name, steps, time.time() - self.began, rate, numbers)
+        self.log.add(
+            self.task.name,
+            steps,
+            time.time() - self.began,
+            rate,
+            {"loss": sum(losses.values())} | losses | (numbers or {}),
+        )
 
     def save(self, steps: int, losses: dict[str, float], planned: bool, estimate: Estimate) -> None:
         """Write checkpoint, log, state and, if the save was `planned` and not caused by a signal, the pictures.
@@ -177,7 +183,7 @@ class _Run:
         done = {"steps": steps, "seconds": round(time.time() - self.began), "settings": asdict(self.settings)}
         done |= {"from": task.start} if task.start else {}
         self.numbers = _save_checkpoint(task, weights, self.folder, done, losses, planned)
-        self.note(steps, losses | self.numbers)
+        self.note(steps, losses, self.numbers)
         self.log.write()
         save_state(self.path, steps, self.modules, self.optimizers, self.settings, weights.history, task.origin)
         task.saved = steps

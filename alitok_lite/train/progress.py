@@ -59,8 +59,9 @@ class Estimate:
             self.first = self.clock()
 
     def saved(self, seconds: float) -> None:
-        """A save took so long."""
+        """A save took so long; what it prints says how much time is left."""
         self.saving.append(seconds)
+        self.told = True
 
     @property
     def per_step(self) -> float:
@@ -89,7 +90,7 @@ class Estimate:
         self.told = True
         count, saves = self.steps - self.start, self.saves_left
         which = f"the other {count:,} steps" if self.start else f"{count:,} steps"
-        also = "" if self.saving else f", and in addition the time of {saves:,} save{'s' * (saves > 1)}"
+        also = f", and in addition the time of {saves:,} save{'s' if saves > 1 else ''}"
         whole = self.left + self.clock() - self.began
         return f"{which} will take about {duration(whole)} ({self.per_step:.2g} s a step){also}"
 

@@ -30,7 +30,7 @@ from .loop import fit
 from .perceptual import PerceptualLoss
 from .progress import next_steps
 from .settings import SETTINGS, TrainSettings, shortened
-from .start import begin, begun_with, gentle
+from .start import begin, begun_with, gentle, opened
 from .state import NAMES, State, described, held_parts, unfinished
 from .tasks import ARTask, Task, TokenizerTask
 
@@ -316,14 +316,15 @@ def _task(
 ) -> Task:
     """The task of a part around its model and its pictures."""
     device = accelerator.device
+    given = opened(kind, start, sizes, device) if start and state is None else None
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
     size = sizes.tokenizer.image_size
     source = open_source(data, size, settings, device, workers) if isinstance(data, str) else data
     if settings.scan != "raster":
         source = ScannedSource(source, settings.scan, sizes.tokenizer.patch_size)
-    if start and state is None:
+    if start and given:
         torch.manual_seed(settings.seed)
-        model = begin(kind, start, sizes, folder, source, device)
+        model = begin(kind, given, start, folder, source)
     else:
         model = _build(kind, sizes, folder, source, settings.seed, device)
     if state and kind == "tokenizer":

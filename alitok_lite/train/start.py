@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,38 +46,51 @@ def gentle(settings: TrainSettings, given: Collection[str]) -> TrainSettings:
     return dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
 
 
-def begin(kind: str, start: str, sizes: Preset, folder: Path, source: Source, device: torch.device) -> AliTok:
-    """The model to train: its new part, and a RUN that is still empty, get the weights of the checkpoint `start`.
+def opened(kind: str, start: str, sizes: Preset, device: torch.device) -> AliTok:
+    """The checkpoint `start`.
 
-    Raises CheckpointError when the checkpoint lacks the part or has other sizes than the preset.
+    Raises CheckpointError where there is none, and when it lacks the part or has other sizes than the preset.
     """
     given = AliTok.from_pretrained(start, device)
     _check_sizes(given, start, kind, sizes)
+    if kind == "decoder" and (given.tokenizer.decoder2 is None or not sizes.tokenizer.aligned):
+        raise CheckpointError(f"{start} has no second decoder to begin with")
+    if kind == "ar" and given.ar is None:
+        raise CheckpointError(f"{start} has no AR model to begin with")
+    if kind == "tokenizer" and sizes.tokenizer.aligned and given.tokenizer.decoder1 is None:
+        raise CheckpointError(f"{start} has no causal decoder, with which its tokenizer was trained")
+    return given
+
+
+def begin(kind: str, given: AliTok, start: str, folder: Path, source: Source) -> AliTok:
+    """The model to train: its new part, and a RUN that is still empty, get the weights of a checkpoint.
+
+    `given` is the checkpoint, as `opened` returns it, and `start` its name. Raises CheckpointError when the RUN does
+    not fit the checkpoint or the pictures.
+    """
+    if kind == "tokenizer":
+        return _tokenizer(given, start, source)
     fresh = not (folder / "config.json").is_file()
-    model = _whole_tokenizer(given, start, source.classes) if fresh else AliTok.from_pretrained(folder, device)
+    model = _whole_tokenizer(given, start, source.classes) if fresh else AliTok.from_pretrained(folder, given.device)
+    if model.tokenizer.config != given.tokenizer.config:
+        raise CheckpointError(f"the tokenizers of {folder} and {start} have different sizes")
+    if model.classes != source.classes:
+        raise CheckpointError(f"{folder} was trained on other pictures: their classes differ")
     if not fresh and encoder_sha256(model) != encoder_sha256(given):
         say(f"the tokenizer in {folder} is not that of {start}: the {NAMES[kind]} has to get used to its codes")
-    if kind == "tokenizer":
-        return _tokenizer(given, start, sizes, source)
-    if kind == "decoder":
-        if given.tokenizer.decoder2 is None:
-            raise CheckpointError(f"{start} has no second decoder to begin with")
-        model.tokenizer.decoder2 = given.tokenizer.decoder2
-    elif given.ar is None:
-        raise CheckpointError(f"{start} has no AR model to begin with")
-    else:
-        model.ar = _with_classes(given.ar, given.classes, source.classes).to(device)
-    model.tokenizer.requires_grad_(False)
-    if kind == "decoder" and model.tokenizer.decoder2 is not None:
-        model.tokenizer.decoder2.requires_grad_(True)
+    model.tokenizer.requires_grad_(False)  # only the part added below is trained
+    if kind == "decoder" and given.tokenizer.decoder2 is not None:
+        model.tokenizer.decoder2 = given.tokenizer.decoder2.requires_grad_(True)
+    elif given.ar is not None:
+        model.ar = _with_classes(given.ar, given.classes, source.classes).to(given.device)
     return model
 
 
 def _check_sizes(given: AliTok, start: str, kind: str, sizes: Preset) -> None:
     """Raise CheckpointError, in one sentence, unless a checkpoint has the sizes of the preset."""
-    pairs = [(given.tokenizer.config, sizes.tokenizer)]
+    pairs: list[tuple[Any, Any]] = [(given.tokenizer.config, sizes.tokenizer)]
     if kind == "ar" and given.ar is not None:
-        pairs.append((dataclasses.replace(given.ar.config, classes=0), dataclasses.replace(sizes.ar, classes=0)))
+        pairs.append((dataclasses.replace(given.ar.config, classes=1), dataclasses.replace(sizes.ar, classes=1)))
     for own, wanted in pairs:
         names = [
             field.name for field in dataclasses.fields(own) if getattr(own, field.name) != getattr(wanted, field.name)
@@ -100,12 +114,10 @@ def _whole_tokenizer(given: AliTok, start: str, classes: list[str]) -> AliTok:
     return AliTok(given.tokenizer, None, classes, given.sampling, info).to(given.device)
 
 
-def _tokenizer(given: AliTok, start: str, sizes: Preset, source: Source) -> AliTok:
+def _tokenizer(given: AliTok, start: str, source: Source) -> AliTok:
     """A tokenizer to be trained further, without the parts that will no longer fit it."""
     tokenizer = given.tokenizer
-    if sizes.tokenizer.aligned:
-        if tokenizer.decoder1 is None:
-            raise CheckpointError(f"{start} has no causal decoder, with which its tokenizer was trained")
+    if tokenizer.config.aligned:
         left = [
             name for name, part in (("second decoder", tokenizer.decoder2), ("AR model", given.ar)) if part is not None
         ]
