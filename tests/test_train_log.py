@@ -186,8 +186,8 @@ def test_saves_are_sentences_and_the_next_command_works(tmp_path, capsys):
 
 
 def test_next_command_names_the_pictures(tmp_path):
-    lines = next_steps("tokenizer", "mini", tmp_path, "my pictures", ["tokenizer"], False)
-    command = f"train ar --preset mini --data 'my pictures' --out {tmp_path} --keep-best"
+    lines = next_steps("tokenizer", tmp_path, ["--data", "my pictures", "--from", "x"], ["tokenizer"], False)
+    command = "train ar --data 'my pictures' --from x --keep-best"
     assert lines[1:] == [f"next: python -m alitok_lite {command}"]
 
 
@@ -217,7 +217,8 @@ def test_training_starts_and_ends_its_tracker(tmp_path, monkeypatch):
     tracker = SimpleNamespace(finish=lambda: calls.append("finish"))
     monkeypatch.setattr("accelerate.utils.is_tensorboard_available", lambda: True)
     monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda log_with, *_: [log_with] if log_with else [])
-    monkeypatch.setattr(Accelerator, "init_trackers", lambda self, name, config: self.trackers.append(tracker))
+    begin = lambda self, name, config: calls.append(name) or self.trackers.append(tracker)  # noqa: E731
+    monkeypatch.setattr(Accelerator, "init_trackers", begin)
     monkeypatch.setattr(Accelerator, "log", lambda self, numbers, step: calls.append(step))
     train.train("tokenizer", "mini", tmp_path, log="tensorboard")
-    assert calls == [1, 2, 3, 4, "finish"]
+    assert calls == ["tokenizer", 1, 2, 3, 4, "finish"]

@@ -106,6 +106,21 @@ def _later(task: Task, settings: TrainSettings, step: int) -> str:
     return f"; steps take longer from step {first:,} on, when the critic joins" if critic else ""
 
 
+def _tracker(part: str, settings: TrainSettings, accelerator: Accelerator) -> Callable[..., None]:
+    """A function that gives numbers to the tracker, which begins at its first call."""
+
+    def track(numbers: dict[str, float], step: int) -> None:
+        if not accelerator.trackers:
+            plain = {
+                key: value if isinstance(value, int | float | str) else str(value)
+                for key, value in vars(settings).items()
+            }
+            accelerator.init_trackers(part, plain)
+        accelerator.log(numbers, step=step)
+
+    return track
+
+
 class _Run:
     """The RUN folder while a task fills it.
 
@@ -124,12 +139,7 @@ class _Run:
     ) -> None:
         self.task, self.settings, self.folder = task, settings, folder
         self.name = NAMES.get(task.name, task.name)
-        track = None
-        if accelerator.log_with:
-            accelerator.init_trackers(
-                task.name, asdict(settings) | {"losses": str(settings.losses), "betas": str(settings.betas)}
-            )
-            track = accelerator.log
+        track = _tracker(task.name, settings, accelerator) if accelerator.log_with else None
         self.log = Log(folder, track)
         self.before: Image.Image | None = None  # the sheet of a part that began with a checkpoint, at step 0
         self.weights, self.optimizers = weights, optimizers

@@ -95,18 +95,20 @@ class Estimate:
         return f"{which} will take about {duration(whole)} ({self.per_step:.2g} s a step){also}"
 
 
-def next_steps(kind: str, preset: str, folder: Path, data: str, held: list[str], two_stages: bool) -> list[str]:
-    """Lines that say where to look after a part, and the next command. `held` are the parts that the RUN holds."""
+def next_steps(kind: str, folder: Path, options: list[str], held: list[str], two_stages: bool) -> list[str]:
+    """Lines that say where to look after a part, and the next command, with the same options.
+
+    `held` are the parts that the RUN holds; a tokenizer of two stages may get a second decoder.
+    """
     lines = [f"look at {folder / 'sheets'}, at {folder / f'curve-{kind}.png'} and at {folder / 'log.csv'}"]
-    common = ["--preset", preset, *(["--data", data] if data != "scenes" else []), "--out", str(folder)]
     if "ar" in held:
         command = ["sample", "--model", str(folder)]
     else:
         # Few pictures are soon overfitted.
-        command = ["train", "ar", *common, *(["--keep-best"] if data != "scenes" else [])]
+        command = ["train", "ar", *options, *(["--keep-best"] if "--data" in options else [])]
     lines.append(f"next: {_shell(command)}")
     if kind == "tokenizer" and two_stages and "decoder" not in held:
-        lines.append(f"or, for better pictures of the same tokens, first: {_shell(['train', 'decoder', *common])}")
+        lines.append(f"or, for better pictures of the same tokens, first: {_shell(['train', 'decoder', *options])}")
     return lines
 
 

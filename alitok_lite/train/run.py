@@ -190,7 +190,9 @@ def train(
     if settings.warmup != wished.warmup:
         say(f"warm-up is shortened from {wished.warmup:,} to {settings.warmup:,} steps, a tenth of the training")
     model = train_part(kind, PRESETS[preset], settings, folder, resume, data, replace, device, workers, start, log)
-    for line in next_steps(kind, preset, folder, data, held_parts(folder), PRESETS[preset].tokenizer.aligned):
+    common = ["--preset", preset, *(["--data", data] if data != "scenes" else []), "--out", str(folder)]
+    common += ["--from", start] if start else []
+    for line in next_steps(kind, folder, common, held_parts(folder), PRESETS[preset].tokenizer.aligned):
         say(line)
     return model
 

@@ -110,6 +110,9 @@ def _whole_tokenizer(given: AliTok, start: str, classes: list[str]) -> AliTok:
     kept = {part: records.get(part, {}) | {"from": start} for part in ("tokenizer", "decoder")}
     if given.tokenizer.decoder2 is None or not given.tokenizer.config.aligned:
         del kept["decoder"]
+    with torch.no_grad():
+        for value in given.tokenizer.parameters():
+            value.copy_(value.half())  # a RUN holds half precision, and the ids must be those of what it holds
     info = {"training": kept}
     return AliTok(given.tokenizer, None, classes, given.sampling, info).to(given.device)
 
