@@ -8,16 +8,18 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 from test_train import preset, run, trained  # noqa: F401
 
 from alitok_lite import train
 from alitok_lite.__main__ import main
 from alitok_lite.core.losses import LossWeights
+from alitok_lite.data.images import PAPER
 from alitok_lite.train import loop
 from alitok_lite.train.curve import draw_curve
 from alitok_lite.train.log import FIXED, Log, read_log, series
-from alitok_lite.train.progress import Estimate, duration, next_steps, sentence
+from alitok_lite.train.progress import Estimate, duration, next_steps, sentence, thread_hint
 from alitok_lite.train.settings import SETTINGS, TrainSettings, learning_rate
 
 SETTINGS_OF_THREE = TrainSettings(steps=10, save_every=4)
@@ -158,6 +160,32 @@ def test_words():
     )
     assert sentence({"psnr": 18.2, "codebook usage": 0.931}) == "PSNR 18.20 dB, codebook usage 93.1 %"
     assert [duration(s) for s in (0.1, 50, 1500, 12_600, 181_440)] == ["1 s", "50 s", "25 min", "3.5 h", "2.1 days"]
+
+
+def test_sheet_has_reconstructions_below_their_originals():
+    for count, size in ((2, (2, 2)), (17, (16, 4))):
+        rows = [torch.full((count, 3, 8, 8), value) for value in (0.0, 1.0)]
+        sheet = loop._sheet(SimpleNamespace(sheet=lambda rows=rows: rows))
+        columns, lines = size
+        assert sheet.size == (columns * 16 + 8, lines * 16 + 8)  # 8 pixels each, and 8 between them
+        colours = [[sheet.getpixel((16 * x + 12, 16 * y + 12)) for x in range(columns)] for y in range(lines)]
+        paper = [PAPER] * (-count % columns)
+        for y, line in enumerate(colours):
+            own = [(255 * (y % 2),) * 3] * columns
+            assert line == (own if y < lines - 2 or not paper else own[: columns - len(paper)] + paper)
+
+
+@pytest.mark.parametrize(
+    ("load", "threads", "set_already", "said"),
+    [(3.0, 2, False, True), (2.0, 2, False, False), (3.0, 1, False, False), (3.0, 2, True, False)],
+)
+def test_busy_machine_is_said(monkeypatch, load, threads, set_already, said):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0, 0), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if set_already:
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert ("load 3.0 on 2 CPUs" in thread_hint(threads)) == said
 
 
 def test_critic_that_joins_later_is_said():

@@ -298,9 +298,11 @@ def _save_sheet(task: Task, folder: Path, step: int) -> None:
 def _sheet(task: Task) -> Image.Image:
     """Rows of pictures, originals above reconstructions."""
     rows = task.sheet()
-    columns = 12 if len(rows) == 1 else 16
-    pictures: list = []
+    columns = 12 if len(rows) == 1 else min(16, len(rows[0]))
+    pictures: list[Image.Image] = []
     for i in range(0, len(rows[0]), columns):
         for row in rows:
-            pictures += AliTok.to_pil(row[i : i + columns])
+            some = AliTok.to_pil(row[i : i + columns])
+            blank = Image.new("RGB", some[0].size, images.PAPER)
+            pictures += some + [blank] * (columns - len(some))
     return images.sheet(pictures, columns)

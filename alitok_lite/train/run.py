@@ -28,7 +28,7 @@ from ..store.folder import CheckpointError, read_config
 from .log import check_tracker
 from .loop import fit
 from .perceptual import PerceptualLoss
-from .progress import next_steps
+from .progress import next_steps, thread_hint
 from .settings import SETTINGS, TrainSettings, shortened
 from .start import begin, begun_with, gentle, opened
 from .state import NAMES, State, described, held_parts, unfinished
@@ -221,6 +221,8 @@ def train_part(
             _check(kind, settings, folder, accelerator.num_processes, start)
             state = State(folder / "state" / f"{kind}.safetensors") if resume else None
             settings = _schedule(settings, state)
+            if accelerator.device.type == "cpu" and (words := thread_hint(torch.get_num_threads())):
+                say(words)
             if state and state.step == settings.steps:
                 say(f"{folder}: all {state.step:,} steps of the {NAMES[kind]} are done; for more, give more steps")
                 return AliTok.from_pretrained(folder, accelerator.device)
