@@ -214,7 +214,7 @@ def test_saves_are_sentences_and_the_next_command_works(tmp_path, capsys):
 
 
 def test_next_command_names_the_pictures(tmp_path):
-    lines = next_steps("tokenizer", tmp_path, ["--data", "my pictures", "--from", "x"], ["tokenizer"], False)
+    lines = next_steps("tokenizer", tmp_path, ["--data", "my pictures"], {"ar": ["--from", "x"]}, ["tokenizer"], False)
     command = "train ar --data 'my pictures' --from x --keep-best"
     assert lines[1:] == [f"next: python -m alitok_lite {command}"]
 

@@ -75,6 +75,7 @@ def test_tokenizer_goes_on_from_its_weights_and_no_code_is_dead(given, pictures,
     assert torch.equal(model.tokenizer.quantizer.codebook, before.quantizer.codebook)
     said = capsys.readouterr().out
     assert "the second decoder and AR model of" in said and "left out" in said
+    assert said.count(f"--from {given}") == 2  # in the commands that are proposed
     assert (tmp_path / "run" / "sheets" / "tokenizer-000000.png").exists()
 
 
@@ -114,6 +115,12 @@ def test_resuming_needs_no_checkpoint_and_ends_in_the_same_weights(given, pictur
     again = AliTok.from_pretrained(tmp_path / "run", "cpu")
     assert again.info["training"]["ar"]["from"] == given and again.info["training"]["ar"]["steps"] == 6
     assert whole.ar.config == again.ar.config
+
+
+def test_parts_of_a_checkpoint():
+    parts = ("tokenizer", "decoder", "ar")
+    assert [start.holds("scenes-noprefix", part) for part in parts] == [True, False, True]
+    assert all(start.holds("scenes", part) for part in parts) and not start.holds("owner/name", "ar")
 
 
 def test_gentle_settings(capsys):

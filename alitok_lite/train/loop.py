@@ -111,11 +111,9 @@ def _tracker(part: str, settings: TrainSettings, accelerator: Accelerator) -> Ca
 
     def track(numbers: dict[str, float], step: int) -> None:
         if not accelerator.trackers:
-            plain = {
-                key: value if isinstance(value, int | float | str) else str(value)
-                for key, value in vars(settings).items()
-            }
-            accelerator.init_trackers(part, plain)
+            # Text where a tracker takes numbers and text only.
+            texts = {key: str(value) for key, value in vars(settings).items() if key in ("losses", "betas")}
+            accelerator.init_trackers(part, vars(settings) | texts)
         accelerator.log(numbers, step=step)
 
     return track
@@ -169,17 +167,12 @@ class _Run:
 
     def note(self, steps: int, losses: dict[str, float], numbers: dict[str, float] | None = None) -> None:
         """Add a row to the log, which is written at the next save."""
-        rate = learning_rate(self.settings, steps - 1)
-        self.log.add(
-            self.task.name,
-            steps,
-            time.time() - self.began,
-            rate,
-            {"loss": sum(losses.values())} | losses | (numbers or {}),
-        )
+        rate, seconds = learning_rate(self.settings, steps - 1), time.time() - self.began
+        measured = {"loss": sum(losses.values())} | losses | (numbers or {})
+        self.log.add(self.task.name, steps, seconds, rate, measured)
 
     def save(self, steps: int, losses: dict[str, float], planned: bool, estimate: Estimate) -> None:
-        """Write checkpoint, log, state and, if the save was `planned` and not caused by a signal, the pictures.
+        """Write checkpoint, log, state, curve and, if the save was `planned` and not caused by a signal, the sheet.
 
         The state comes last, so that a run killed in between repeats the steps and writes the same again. State,
         pictures and log of replaced parts are removed first: a state would otherwise outlive its part.
@@ -200,7 +193,7 @@ class _Run:
         if planned:
             with weights.swapped(weights.saved):
                 _save_sheet(task, self.folder, steps)
-            self._save_others()
+        self._save_others()
         estimate.saved(time.monotonic() - began)
         left = f"; about {duration(estimate.left)} left" if steps < self.settings.steps else ""
         said = sentence(self.numbers | {"loss": sum(losses.values())})
@@ -212,6 +205,7 @@ class _Run:
         """Draw the curve anew; write the sheet of step 0 once."""
         draw_curve(self.log.rows, self.task.name, f"{self.folder.name}: {self.name}", self.folder)
         if self.before is not None:
+            (self.folder / "sheets").mkdir(exist_ok=True)
             images.save_png(self.before, sheet_path(self.folder, self.task.name, 0), {})
             self.before = None
 

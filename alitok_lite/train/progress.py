@@ -112,20 +112,24 @@ def thread_hint(threads: int) -> str:
     )
 
 
-def next_steps(kind: str, folder: Path, options: list[str], held: list[str], two_stages: bool) -> list[str]:
+def next_steps(
+    kind: str, folder: Path, options: list[str], also: Mapping[str, list[str]], held: list[str], two_stages: bool
+) -> list[str]:
     """Lines that say where to look after a part, and the next command, with the same options.
 
-    `held` are the parts that the RUN holds; a tokenizer of two stages may get a second decoder.
+    `also` are further options for a part. `held` are the parts that the RUN holds; a tokenizer of two stages may get a second decoder.
     """
     lines = [f"look at {folder / 'sheets'}, at {folder / f'curve-{kind}.png'} and at {folder / 'log.csv'}"]
     if "ar" in held:
         command = ["sample", "--model", str(folder)]
     else:
         # Few pictures are soon overfitted.
-        command = ["train", "ar", *options, *(["--keep-best"] if "--data" in options else [])]
+        command = ["train", "ar", *options, *also["ar"], *(["--keep-best"] if "--data" in options else [])]
     lines.append(f"next: {_shell(command)}")
     if kind == "tokenizer" and two_stages and "decoder" not in held:
-        lines.append(f"or, for better pictures of the same tokens, first: {_shell(['train', 'decoder', *options])}")
+        lines.append(
+            f"or, for better pictures of the same tokens, first: {_shell(['train', 'decoder', *options, *also['decoder']])}"
+        )
     return lines
 
 

@@ -30,7 +30,7 @@ from .loop import fit
 from .perceptual import PerceptualLoss
 from .progress import next_steps, thread_hint
 from .settings import SETTINGS, TrainSettings, shortened
-from .start import begin, begun_with, gentle, opened
+from .start import begin, begun_with, gentle, holds, opened
 from .state import NAMES, State, described, held_parts, unfinished
 from .tasks import ARTask, Task, TokenizerTask
 
@@ -182,17 +182,15 @@ def train(
         start = begun_with(folder, kind)
     settings = dataclasses.replace(SETTINGS[preset][kind], **changes)
     settings = wished = gentle(settings, changes) if start else settings
-    if start or changes.keys() & {
-        "steps",
-        "warmup",
-    }:  # a preset's own schedule stays, the paper's long warm-ups among them
+    # A preset's own schedule stays, the paper's long warm-ups among them.
+    if start or changes.keys() & {"steps", "warmup"}:
         settings = shortened(wished)
     if settings.warmup != wished.warmup:
         say(f"warm-up is shortened from {wished.warmup:,} to {settings.warmup:,} steps, a tenth of the training")
     model = train_part(kind, PRESETS[preset], settings, folder, resume, data, replace, device, workers, start, log)
     common = ["--preset", preset, *(["--data", data] if data != "scenes" else []), "--out", str(folder)]
-    common += ["--from", start] if start else []
-    for line in next_steps(kind, folder, common, held_parts(folder), PRESETS[preset].tokenizer.aligned):
+    also = {part: ["--from", start] if start and holds(start, part) else [] for part in NAMES}
+    for line in next_steps(kind, folder, common, also, held_parts(folder), PRESETS[preset].tokenizer.aligned):
         say(line)
     return model
 

@@ -14,6 +14,7 @@ from ..core.config import PRESETS, Preset
 from ..data.sources import Source
 from ..machine import say
 from ..model import AliTok
+from ..store.find import CHECKPOINTS
 from ..store.folder import CheckpointError, read_config
 from .settings import TrainSettings
 from .state import NAMES, encoder_sha256
@@ -30,6 +31,15 @@ def begun_with(folder: Path, kind: str) -> str | None:
     except (KeyError, TypeError):
         return None
     return start if isinstance(start, str) else None
+
+
+def holds(start: str, kind: str) -> bool:
+    """Whether a checkpoint on this machine has a part; False where it is not, or no longer, here."""
+    places = [Path(start), CHECKPOINTS / start]
+    folder = next((place for place in places if (place / "config.json").is_file()), None)
+    return (
+        folder is not None and {"decoder": "decoder2", "ar": "ar"}.get(kind, "encoder") in read_config(folder)["files"]
+    )
 
 
 def gentle(settings: TrainSettings, given: Collection[str]) -> TrainSettings:
