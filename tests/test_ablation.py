@@ -121,7 +121,7 @@ def test_every_part_of_a_study_is_announced(tmp_path, monkeypatch, capsys):
         return real(kind, *rest)
 
     monkeypatch.setattr(ablation, "train_part", slow)
-    ablation.run_rows(study, ["A", "F"], [0])
+    ablation.run_rows(study, ["A", "D", "F"], [0])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("row ")]
     assert [line for line in lines if "parts" in line] == [
         "row A, seed 0, tokenizer: 1 of 5 parts, about 39 s left, and in addition the time to paint, save and measure",

@@ -117,7 +117,8 @@ def next_steps(
 ) -> list[str]:
     """Lines that say where to look after a part, and the next command, with the same options.
 
-    `also` are further options for a part. `held` are the parts that the RUN holds; a tokenizer of two stages may get a second decoder.
+    `also` are further options for a part, `held` the parts that the RUN holds. A tokenizer of two stages may get a
+    second decoder.
     """
     lines = [f"look at {folder / 'sheets'}, at {folder / f'curve-{kind}.png'} and at {folder / 'log.csv'}"]
     if "ar" in held:
@@ -127,9 +128,8 @@ def next_steps(
         command = ["train", "ar", *options, *also["ar"], *(["--keep-best"] if "--data" in options else [])]
     lines.append(f"next: {_shell(command)}")
     if kind == "tokenizer" and two_stages and "decoder" not in held:
-        lines.append(
-            f"or, for better pictures of the same tokens, first: {_shell(['train', 'decoder', *options, *also['decoder']])}"
-        )
+        command = ["train", "decoder", *options, *also["decoder"]]
+        lines.append(f"or, for better pictures of the same tokens, first: {_shell(command)}")
     return lines
 
 
