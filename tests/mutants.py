@@ -470,6 +470,41 @@ SETTINGS = _of(
     ("1_280_000 // 2048", "1_280_000 // 256", "steps of the paper"),
 )
 
+SAID = [
+    *_of(
+        "train/log.py train/curve.py train/progress.py",
+        "train_log",
+        ("<= steps]", "< steps]", "a resumed log keeps the row it goes on from"),
+        ('row["part"] != part or', 'row["part"] == part or', "rows of other parts stay"),
+        ("self.unsent = []\n\n\n", "pass\n\n\n", "a tracker gets a row once"),
+        ("self.path.rename(kept)", "pass", "a foreign file stays"),
+        ("sum(self.saving)) / (count - 1)", "0) / (count - 1)", "saves are no steps"),
+        ("+ one * self.saves_left", "", "saves take time"),
+        ("step > self.done for", "step >= self.done for", "saves to come"),
+        ("self.told = True\n        count", "count", "said once"),
+        ("for row in rows) < LEAST", "for row in rows) < 0", "no curve of a point"),
+    ),
+    *_of(
+        "train/start.py",
+        "train_start",
+        ("known[:first], known[-1]", "known[:first], known[0]", "the null class stays"),
+        ("known[first + old.index(name)]", "known[first + row]", "a class keeps its own embedding"),
+        ("usage.fill_(1 /", "usage.fill_(0 /", "no code is dead at first"),
+        ("value.copy_(value.half())", "pass", "ids are those of what the RUN holds"),
+        ("settings.lr / GENTLE", "settings.lr", "fine-tuning has a lower learning rate"),
+        ("settings.steps // GENTLE", "settings.steps", "fine-tuning is shorter"),
+        ("tokenizer.decoder2 = None", "pass", "a decoder of other tokens goes"),
+        ("decoder2.requires_grad_(True)", "decoder2", "the second decoder is trained"),
+    ),
+    *_of(
+        "study/ablation.py",
+        "ablation",
+        ("spent / self.behind if self.behind", "1.0 if self.behind", "the estimate follows what parts took"),
+        ("if entry not in self.left and", "if", "a part is counted once"),
+        ("self.left.remove((name, seed, kind))", "pass", "parts that are done are not ahead"),
+    ),
+]
+
 OTHERS = [
     *_of(
         "core/config.py",
@@ -524,5 +559,5 @@ OTHERS = [
 
 MUTANTS: list[Mutant] = [
     *(LOSSES + PERCEPTUAL + TOKENIZER_TASK + AR_TASK + FIT + BUILD + SOURCES + SAMPLING + LAYERS),
-    *(QUANTIZER + TOKENIZER + PROBE + AR + METRICS + DATA + ABLATION + WEIGHTS + SETTINGS + OTHERS),
+    *(QUANTIZER + TOKENIZER + PROBE + AR + METRICS + DATA + ABLATION + WEIGHTS + SETTINGS + SAID + OTHERS),
 ]

@@ -108,6 +108,35 @@ def test_finished_rows_are_read_and_unfinished_ones_go_on(tmp_path, monkeypatch)
     assert [(args[0], args[4]) for args in calls] == [("ar", True)]  # it resumes
 
 
+def test_every_part_of_a_study_is_announced(tmp_path, monkeypatch, capsys):
+    """Row F needs D's parts; what is finished does not count; the estimate follows the time that parts take."""
+    study, now = open_study(tmp_path, "mini"), [0.0]
+    cost = {"tokenizer": 2.0, "decoder": 1.0, "ar": 4.0}  # seconds a step, of 3
+    monkeypatch.setattr(ablation, "training_cost", lambda kind, *_: {"seconds": cost[kind]})
+    monkeypatch.setattr(ablation.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(ablation, "_measure", lambda *_: {})
+    real = ablation.train_part
+
+    def slow(kind, *rest):
+        now[0] += 3 * 2 * cost[kind]  # with saves and the like, twice as long as its steps
+        return real(kind, *rest)
+
+    monkeypatch.setattr(ablation, "train_part", slow)
+    ablation.run_rows(study, ["A", "D", "F"], [0])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("row ")]
+    assert [line for line in lines if "parts" in line] == [
+        "row A, seed 0, tokenizer: 1 of 5 parts, about 39 s left, and in addition the time to paint, save and measure",
+        "row A, seed 0, AR model: 2 of 5 parts, about 66 s left",
+        "row D, seed 0, tokenizer: 3 of 5 parts, about 42 s left",
+        "row D, seed 0, AR model: 4 of 5 parts, about 30 s left",
+        "row F, seed 0, second decoder: 5 of 5 parts, about 6 s left",
+    ]
+    assert [line for line in lines if "measuring" in line] == [f"row {row}, seed 0: measuring" for row in "ADF"]
+    (tmp_path / "A-0.json").unlink()
+    ablation.run_rows(study, ["A", "F", "B"], [0])
+    assert "row B, seed 0, tokenizer: 1 of 2 parts" in capsys.readouterr().out
+
+
 def test_seeds_differ(tmp_path):
     study = open_study(tmp_path, "mini")
     weights = []

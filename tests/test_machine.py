@@ -118,7 +118,7 @@ def test_device_and_workers_reach_the_training(monkeypatch, tmp_path, capsys):
     command = ["train", "ar", "--preset", "tiny", "--out", str(tmp_path)]
     assert main([*command, "--device", "cpu", "--workers", "0", "--replace"]) == 0
     assert main([*command, "--data", "pictures", "--pictures", "5"]) == 0
-    assert [args[6:] for args in calls] == [(True, "cpu", 0), (False, "auto", None)]
+    assert [args[6:9] for args in calls] == [(True, "cpu", 0), (False, "auto", None)]
     assert "--pictures is for scenes: of a folder all pictures are used" in capsys.readouterr().out
 
 

@@ -411,7 +411,7 @@ def test_overfitting_shows_and_the_kept_weights_are_from_before_it(tmp_path, cap
     assert (first, last) == (20, 80)
     assert train_nats < test_nats - 0.1
     assert info["test nats"] == min(row[2] for row in info["history"]) < test_nats - 0.05
-    assert f"'kept step': {info['step']}" in capsys.readouterr().out
+    assert f"kept: the weights of step {info['step']}" in capsys.readouterr().out
     source = SceneSource(32, SETTINGS["mini-plain"]["ar"], torch.device("cpu"))
     pixels, labels = source.unseen(512)
     nats = nats_per_token(model.ar, model.tokenizer.encode(pixels), labels)[0]

@@ -66,6 +66,10 @@ def train_options(parser: argparse.ArgumentParser) -> None:
     text = "train anew what the RUN holds already, or a tokenizer that its other parts were trained on; says what goes"
     parser.add_argument("--replace", action="store_true", help=text)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    text = "begin with this checkpoint's weights: a bundled name, a folder, or the Hub's owner/name"
+    parser.add_argument("--from", dest="start", metavar="CHECKPOINT", help=text)
+    text = "send the numbers of log.csv to a tracker too"
+    parser.add_argument("--log", choices=("tensorboard", "wandb"), help=text)
     text = "processes that read the pictures of a folder; 0: none but this one (default: one for each CPU, at most 16)"
     parser.add_argument("--workers", type=int, help=text)
     for name, kind, text in (

@@ -22,7 +22,7 @@ def train(args: argparse.Namespace) -> None:
     chosen += [("keep_best", True)] if args.keep_best else []
     if args.pictures is not None and args.data != "scenes":
         say("--pictures is for scenes: of a folder all pictures are used")
-    further = args.replace, args.device, args.workers
+    further = args.replace, args.device, args.workers, args.start, args.log
     try:
         train(args.part, args.preset, args.out, args.resume, chosen, args.data, *further)
     except KeyboardInterrupt as stop:
@@ -46,9 +46,7 @@ def ablate(args: argparse.Namespace) -> None:
     check_folder("--out", args.out)
     check_data(args.data)
     study = ablation.open_study(args.out, args.preset, args.data, sizes(args.set))
-    for seed in seeds:
-        for row in rows:
-            ablation.run_row(study, row, seed)
+    ablation.run_rows(study, rows, seeds)
     results = claims.write_summary(args.out)
     print(claims.table(results["rows"]))
     for entry in results["claims"]:

@@ -7,21 +7,11 @@ ar (the model of its tokens), sampling. Shapes stand beside the tensors, in the 
 from typing import TYPE_CHECKING
 
 from ..lazy import lazily
+from .config import PRESETS, ARConfig, LossWeights, Preset, TokenizerConfig
 
 if TYPE_CHECKING:
     from .ar import ARModel
-    from .config import PRESETS, ARConfig, LossWeights, Preset, TokenizerConfig
-    from .layers import KVCache, causal_mask
-    from .quantizer import VectorQuantizer
     from .sampling import Sampling, generate
     from .tokenizer import Decoder, Tokenizer
 
-__getattr__ = lazily(
-    __name__,
-    ar="ARModel",
-    config="PRESETS ARConfig LossWeights Preset TokenizerConfig",
-    layers="KVCache causal_mask",
-    quantizer="VectorQuantizer",
-    sampling="Sampling generate",
-    tokenizer="Decoder Tokenizer",
-)
+__getattr__ = lazily(__name__, ar="ARModel", sampling="Sampling generate", tokenizer="Decoder Tokenizer")

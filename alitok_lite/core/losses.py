@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils.parametrize import register_parametrization
 
 from .config import LossWeights
 from .tokenizer import TokenizerOutput
@@ -77,11 +77,6 @@ class SpectralNorm(nn.Module):
         return weight / torch.dot(self._u.clone(), torch.mv(matrix, self._v.clone()))
 
 
-def _normed(layer: nn.Conv2d) -> nn.Module:
-    """The layer with a spectral norm of 1."""
-    return parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight))
-
-
 class PatchCritic(nn.Module):
     """PatchGAN: scores overlapping patches of a picture as real (high) or decoded (low), with spectral norm.
 
@@ -90,11 +85,12 @@ class PatchCritic(nn.Module):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
-        widths = [3, width, 2 * width, 4 * width]
         layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:], strict=False):
-            layers += [_normed(nn.Conv2d(a, b, 4, 2, 1)), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, _normed(nn.Conv2d(widths[-1], 1, 3, 1, 1)))
+        first = (3, width, 4, 2, 1), (width, 2 * width, 4, 2, 1), (2 * width, 4 * width, 4, 2, 1)
+        for sizes in (*first, (4 * width, 1, 3, 1, 1)):  # channels in and out, kernel, stride, padding
+            conv = nn.Conv2d(*sizes)
+            layers += [register_parametrization(conv, "weight", SpectralNorm(conv.weight)), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.layers(2 * pixels - 1)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -23,12 +24,16 @@ from ..core.config import PRESETS, ARConfig, Preset, resized
 from ..data.scan import scanned, unscanned
 from ..data.sources import FolderSource, judge_source, open_source, unseen_scenes, whole_pictures
 from ..files import write_atomically
+from ..machine import say
 from ..measure.evaluation import evaluate
 from ..measure.judge import Judge, stored_judge
 from ..model import AliTok
+from ..train.progress import duration
 from ..train.run import train_part
 from ..train.settings import ABLATIONS, AblationSettings, TrainSettings
+from ..train.state import NAMES
 from ..train.tasks import cached_ids
+from .costs import training_cost
 from .lookahead import nats_given_others, train_masked
 from .rows import ROWS, Row
 
@@ -68,25 +73,109 @@ def open_study(
     return Study(Path(folder), sizes, ABLATIONS[preset], data)
 
 
-def run_row(study: Study, name: str, seed: int) -> dict:
+def run_rows(study: Study, rows: Sequence[str], seeds: Sequence[int]) -> None:
+    """Train and measure rows with seeds; says before each part which it is and how long all of them will take."""
+    progress = Progress(study, rows, seeds)
+    progress.measure()
+    for seed in seeds:
+        for row in rows:
+            run_row(study, row, seed, progress)
+
+
+class Progress:
+    """Which part of a study is trained, how many are left, and about how long they will take.
+
+    left:    (row, seed, part) of every training that is still to come, in order.
+    seconds: what a training of a part should take, as far as it is known.
+    """
+
+    def __init__(self, study: Study, rows: Sequence[str], seeds: Sequence[int]) -> None:
+        self.study, self.left, self.began = study, [], time.monotonic()
+        self.seconds: dict[str, float] = {}
+        self.behind = 0.0  # what the parts done should have taken
+        for seed in seeds:
+            for row in rows:
+                self._plan(row, seed)
+        self.total = len(self.left)
+
+    def _plan(self, name: str, seed: int) -> None:
+        row, run = ROWS[name], self.study.folder / f"{name}-{seed}"
+        if (self.study.folder / f"{name}-{seed}.json").exists():
+            return
+        if row.over is not None:
+            self._plan(row.over, seed)
+        for kind in ("tokenizer", "ar") if row.over is None else ("decoder",):
+            entry = (name, seed, kind)
+            if entry not in self.left and not _finished(run, kind, getattr(self.study.settings, kind)):
+                self.left.append(entry)
+
+    def measure(self) -> None:
+        """Time a few steps of each kind of part, on a CPU; on a GPU they would first be compiled, for a minute."""
+        if torch.cuda.is_available():
+            return
+        for name, _, kind in self.left:
+            if kind not in self.seconds:
+                settings: TrainSettings = getattr(self.study.settings, kind)
+                sizes = resized(self.study.preset, **ROWS[name].changes)
+                self.seconds[kind] = training_cost(kind, sizes, settings, 2)["seconds"] * settings.steps
+        self.began = time.monotonic()
+
+    def begins(self, name: str, seed: int, kind: str) -> None:
+        """Say that a part begins."""
+        if (name, seed, kind) not in self.left:
+            return
+        spent, count = time.monotonic() - self.began, self.total - len(self.left)
+        # What was done took longer than its steps: painting, saving and measuring come on top of them.
+        slower = spent / self.behind if self.behind else 1.0
+        ahead = [self.seconds.get(part) for *_, part in self.left]
+        words = f"row {name}, seed {seed}, {NAMES[kind]}: {count + 1} of {self.total} parts"
+        if count and not self.seconds:  # on a GPU: as long as those before, on average
+            words += f", about {duration(spent / count * len(self.left))} left"
+        elif known := [seconds for seconds in ahead if seconds is not None]:
+            also = "" if count else ", and in addition the time to paint, save and measure"
+            words += f", about {duration(slower * sum(known))} left{also}"
+        say(words)
+
+    def ends(self, name: str, seed: int, kind: str) -> None:
+        """A part is done."""
+        if (name, seed, kind) in self.left:
+            self.left.remove((name, seed, kind))
+            self.behind += self.seconds.get(kind, 0.0)
+
+
+def run_row(study: Study, name: str, seed: int, progress: Progress | None = None) -> dict:
     """Train and measure one row with one seed, or read what an earlier call measured."""
+    progress = progress or Progress(study, [name], [seed])
     path = study.folder / f"{name}-{seed}.json"
     if path.exists():
         return json.loads(path.read_text())
     row, run = ROWS[name], study.folder / f"{name}-{seed}"
     sizes = resized(study.preset, **row.changes)
     if row.over is None:
-        _train(study, "tokenizer", sizes, run, seed, row)
-        _train(study, "ar", sizes, run, seed, row)
+        for kind in ("tokenizer", "ar"):
+            progress.begins(name, seed, kind)
+            _train(study, kind, sizes, run, seed, row)
+            progress.ends(name, seed, kind)
     else:
-        run_row(study, row.over, seed)
+        run_row(study, row.over, seed, progress)
         if not (run / "config.json").exists():
             ignore = shutil.ignore_patterns("state", "sheets")
             shutil.copytree(study.folder / f"{row.over}-{seed}", run, ignore=ignore, dirs_exist_ok=True)
+        progress.begins(name, seed, "decoder")
         _train(study, "decoder", sizes, run, seed, row)
+        progress.ends(name, seed, "decoder")
+    say(f"row {name}, seed {seed}: measuring")
     result = {"row": name, "title": row.title, "seed": seed} | _measure(study, run, name, seed)
     write_atomically(path, (json.dumps(result, indent=1) + "\n").encode())
     return result
+
+
+def _finished(run: Path, kind: str, settings: TrainSettings) -> bool:
+    """Whether a RUN holds a part with all its steps."""
+    if not (run / "config.json").exists():
+        return False
+    done = json.loads((run / "config.json").read_text())["info"]["training"]
+    return done.get(kind, {}).get("steps") == settings.steps
 
 
 def _train(study: Study, kind: str, sizes: Preset, run: Path, seed: int, row: Row) -> None:
@@ -94,10 +183,8 @@ def _train(study: Study, kind: str, sizes: Preset, run: Path, seed: int, row: Ro
     settings: TrainSettings = replace(getattr(study.settings, kind), seed=seed, scan=row.scan)
     if not row.aux and kind == "tokenizer":
         settings = replace(settings, losses=replace(settings.losses, aux=0.0))
-    if (run / "config.json").exists():
-        done = json.loads((run / "config.json").read_text())["info"]["training"]
-        if done.get(kind, {}).get("steps") == settings.steps:
-            return
+    if _finished(run, kind, settings):
+        return
     train_part(kind, sizes, settings, run, (run / "state" / f"{kind}.safetensors").exists(), study.data)
 
 

@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
 from ..data import images
 from ..interrupt import Stop, on_signals
+from ..machine import say
 from ..model import AliTok
 from .average import Weights
+from .curve import draw_curve
+from .log import Log
+from .progress import Estimate, duration, sentence
 from .settings import TrainSettings, learning_rate
-from .state import State, forget, save_state
+from .state import NAMES, State, forget, save_state
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -54,13 +59,14 @@ def fit(task: Task, settings: TrainSettings, folder: Path, resume: State | None,
 
     optimizers = optimizers_of(task, settings, fused=accelerator.device.type == "cuda")
     weights = Weights(task.network, settings.ema, settings.keep_best, task.copied)
-    run = _Run(task, settings, folder, weights, optimizers)
-    start = run.restore(resume) if resume else 0
+    run = _Run(task, settings, folder, weights, optimizers, accelerator)
+    start = run.restore(resume) if resume else run.begin()
     network, optimizer = accelerator.prepare(task.network, optimizers["optimizer"])
     task.network.train()
     steps = settings.steps
     main = accelerator.is_main_process
     stop = Stop(accelerator)
+    estimate, every = Estimate(start, settings), _refresh(settings)
     with (
         on_signals(stop.ask),
         tqdm(range(start, steps), initial=start, total=steps, unit="step", disable=not main) as bar,
@@ -70,27 +76,70 @@ def fit(task: Task, settings: TrainSettings, folder: Path, resume: State | None,
             weights.update_average()
             planned = step + 1 == steps or (step + 1) % settings.save_every == 0
             stopped = stop.agreed(step)
-            if planned or stopped or step % 50 == 0:
+            if planned or stopped or step % every == 0:
                 losses = _means(terms, step, accelerator)
                 bar.set_postfix({key: f"{value:.4f}" for key, value in losses.items()} | run.numbers)
+                if not (planned or stopped):
+                    run.note(step + 1, losses)
+            estimate.stepped(step + 1)
             if planned or stopped:
                 if main:
-                    run.save(step + 1, losses, planned, bar.write)
+                    run.save(step + 1, losses, planned, estimate)
                 accelerator.wait_for_everyone()
+            if words := estimate.first_words():
+                say(f"{run.name}: {words}{_later(task, settings, step)}")
             if stopped or (stop.asked and stop.alone and planned):  # the second: asked for during the save
                 raise KeyboardInterrupt
     weights.finish(broadcast)
     accelerator.unwrap_model(network, keep_fp32_wrapper=False)
 
 
+def _refresh(settings: TrainSettings) -> int:
+    """After so many steps the numbers of the progress bar are new, and the log gets a row."""
+    return min(50, max(1, settings.steps // 100))
+
+
+def _later(task: Task, settings: TrainSettings, step: int) -> str:
+    """A word about steps that take longer than those so far."""
+    first = math.ceil(settings.losses.adversarial_start * settings.steps)
+    critic = settings.losses.adversarial and task.name != "ar" and step < first < settings.steps
+    return f"; steps take longer from step {first:,} on, when the critic joins" if critic else ""
+
+
+def _tracker(part: str, settings: TrainSettings, accelerator: Accelerator) -> Callable[..., None]:
+    """A function that gives numbers to the tracker, which begins at its first call."""
+
+    def track(numbers: dict[str, float], step: int) -> None:
+        if not accelerator.trackers:
+            # Text where a tracker takes numbers and text only.
+            texts = {key: str(value) for key, value in vars(settings).items() if key in ("losses", "betas")}
+            accelerator.init_trackers(part, vars(settings) | texts)
+        accelerator.log(numbers, step=step)
+
+    return track
+
+
 class _Run:
     """The RUN folder while a task fills it.
 
     numbers: what was measured at the last save.
+    name:    of the part, in words.
     """
 
-    def __init__(self, task: Task, settings: TrainSettings, folder: Path, weights: Weights, optimizers: dict) -> None:
+    def __init__(
+        self,
+        task: Task,
+        settings: TrainSettings,
+        folder: Path,
+        weights: Weights,
+        optimizers: dict,
+        accelerator: Accelerator,
+    ) -> None:
         self.task, self.settings, self.folder = task, settings, folder
+        self.name = NAMES.get(task.name, task.name)
+        track = _tracker(task.name, settings, accelerator) if accelerator.log_with else None
+        self.log = Log(folder, track)
+        self.before: Image.Image | None = None  # the sheet of a part that began with a checkpoint, at step 0
         self.weights, self.optimizers = weights, optimizers
         self.modules = {"network": task.network, **task.extra, **weights.modules}
         self.path = folder / "state" / f"{task.name}.safetensors"
@@ -102,28 +151,63 @@ class _Run:
         state.fill(self.modules, self.optimizers)
         self.weights.history = state.history
         self.task.saved = state.step
+        self.log.cut(self.task.name, state.step)
         self.began -= self.task.model.info.get("training", {}).get(self.task.name, {}).get("seconds", 0)
         return state.step
 
-    def save(self, steps: int, losses: dict[str, float], planned: bool, write: Callable[[str], object]) -> None:
-        """Write checkpoint, state and, if the save was `planned` and not caused by a signal, the sample sheet.
+    def begin(self) -> int:
+        """Measure a part that begins with a checkpoint before its first step; returns 0, the number of steps done."""
+        self.log.cut(self.task.name)
+        if self.task.start:
+            self.numbers = {key: round(value, 3) for key, value in self.task.diagnose().items()}
+            self.log.add(self.task.name, 0, 0.0, 0.0, self.numbers)
+            say(f"{self.name} before training: {sentence(self.numbers)}")
+            self.before = _sheet(self.task)
+        return 0
 
-        The checkpoint comes before the state, so that a run killed in between repeats the steps and writes the same
-        again. State and sheets of replaced parts are removed first: a state would otherwise outlive its part.
+    def note(self, steps: int, losses: dict[str, float], numbers: dict[str, float] | None = None) -> None:
+        """Add a row to the log, which is written at the next save."""
+        rate, seconds = learning_rate(self.settings, steps - 1), time.time() - self.began
+        measured = {"loss": sum(losses.values())} | losses | (numbers or {})
+        self.log.add(self.task.name, steps, seconds, rate, measured)
+
+    def save(self, steps: int, losses: dict[str, float], planned: bool, estimate: Estimate) -> None:
+        """Write checkpoint, log, state, curve and, if the save was `planned` and not caused by a signal, the sheet.
+
+        The state comes last, so that a run killed in between repeats the steps and writes the same again. State,
+        pictures and log of replaced parts are removed first: a state would otherwise outlive its part.
         """
-        task, weights = self.task, self.weights
+        task, weights, began = self.task, self.weights, time.monotonic()
         forget(self.folder, task.replaced)
+        for part in task.replaced:
+            if part != task.name:
+                self.log.cut(part)
         task.replaced = ()
         done = {"steps": steps, "seconds": round(time.time() - self.began), "settings": asdict(self.settings)}
+        done |= {"from": task.start} if task.start else {}
         self.numbers = _save_checkpoint(task, weights, self.folder, done, losses, planned)
+        self.note(steps, losses, self.numbers)
+        self.log.write()
         save_state(self.path, steps, self.modules, self.optimizers, self.settings, weights.history, task.origin)
         task.saved = steps
-        write(f"{task.name} step {steps}: {self.numbers}")
-        if task.caution():
-            write(task.caution())
         if planned:
             with weights.swapped(weights.saved):
                 _save_sheet(task, self.folder, steps)
+        self._save_others()
+        estimate.saved(time.monotonic() - began)
+        left = f"; about {duration(estimate.left)} left" if steps < self.settings.steps else ""
+        said = sentence(self.numbers | {"loss": sum(losses.values())})
+        say(f"{self.name} step {steps}: {said}{left}")
+        if task.caution():
+            say(task.caution())
+
+    def _save_others(self) -> None:
+        """Draw the curve anew; write the sheet of step 0 once."""
+        draw_curve(self.log.rows, self.task.name, f"{self.folder.name}: {self.name}", self.folder)
+        if self.before is not None:
+            (self.folder / "sheets").mkdir(exist_ok=True)
+            images.save_png(self.before, sheet_path(self.folder, self.task.name, 0), {})
+            self.before = None
 
 
 def _step(
@@ -194,13 +278,25 @@ def _save_checkpoint(
     return numbers
 
 
+def sheet_path(folder: Path, part: str, step: int) -> Path:
+    """Where the sheet of a part is, after so many steps."""
+    return folder / "sheets" / f"{part}-{step:06d}.png"
+
+
 def _save_sheet(task: Task, folder: Path, step: int) -> None:
-    """Write sheets/NAME-STEP.png: rows of pictures, originals above reconstructions."""
+    """Write the sheet of a step."""
+    (folder / "sheets").mkdir(exist_ok=True)
+    images.save_png(_sheet(task), sheet_path(folder, task.name, step), {})
+
+
+def _sheet(task: Task) -> Image.Image:
+    """Rows of pictures, originals above reconstructions."""
     rows = task.sheet()
-    columns = 12 if len(rows) == 1 else 16
-    pictures: list = []
+    columns = 12 if len(rows) == 1 else min(16, len(rows[0]))
+    pictures: list[Image.Image] = []
     for i in range(0, len(rows[0]), columns):
         for row in rows:
-            pictures += AliTok.to_pil(row[i : i + columns])
-    (folder / "sheets").mkdir(exist_ok=True)
-    images.save_png(images.sheet(pictures, columns), folder / "sheets" / f"{task.name}-{step:06d}.png", {})
+            some = AliTok.to_pil(row[i : i + columns])
+            blank = Image.new("RGB", some[0].size, images.PAPER)
+            pictures += some + [blank] * (columns - len(some))
+    return images.sheet(pictures, columns)

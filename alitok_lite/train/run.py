@@ -1,6 +1,7 @@
 """Training through `accelerate`, on one device or several: tokenizer (stage 1), decoder (stage 2), AR model.
 
-A RUN folder is a checkpoint (`AliTok.from_pretrained(RUN)`) plus `state/` for resuming and `sheets/` of pictures.
+A RUN folder is a checkpoint (`AliTok.from_pretrained(RUN)`) plus `state/` for resuming, `sheets/` of pictures, log.csv
+with what was measured, and curve-PART.png, which shows it.
 A training that would replace a part of the RUN, or make it useless, needs `replace`.
 """
 
@@ -24,9 +25,12 @@ from ..interrupt import Stopped, on_signals
 from ..machine import choose_device, say
 from ..model import AliTok
 from ..store.folder import CheckpointError, read_config
+from .log import check_tracker
 from .loop import fit
 from .perceptual import PerceptualLoss
+from .progress import next_steps, thread_hint
 from .settings import SETTINGS, TrainSettings, shortened
+from .start import begin, begun_with, gentle, holds, opened
 from .state import NAMES, State, described, held_parts, unfinished
 from .tasks import ARTask, Task, TokenizerTask
 
@@ -96,10 +100,10 @@ def second_decoder(tokenizer: Tokenizer) -> Decoder:
     return decoder
 
 
-def accelerator_front(device: str = "auto") -> Accelerator:
+def accelerator_front(device: str = "auto", **further: object) -> Accelerator:
     """Accelerate's front end; on a GPU bf16 and compiled, for one part. ValueError without the package or the device.
 
-    "auto" is accelerate's own choice: CUDA, else Apple's MPS, else the CPU.
+    "auto" is accelerate's own choice: CUDA, else Apple's MPS, else the CPU. `further` are arguments of `Accelerator`.
     """
     try:
         from accelerate import Accelerator
@@ -113,9 +117,9 @@ def accelerator_front(device: str = "auto") -> Accelerator:
     if before and before.get("num_processes") == 1 and before.get("_cpu") != (cpu or _asked_for_cpu()):
         AcceleratorState._reset_state(reset_partial_state=True)
     if cpu or not torch.cuda.is_available():
-        accelerator = Accelerator(cpu=cpu, mixed_precision="no")
+        accelerator = Accelerator(cpu=cpu, mixed_precision="no", **further)
     else:
-        accelerator = _on_cuda(Accelerator, TorchDynamoPlugin, chosen)
+        accelerator = _on_cuda(Accelerator, TorchDynamoPlugin, chosen, further)
     if chosen is not None and accelerator.device.type != chosen.type:
         raise ValueError(f"device is {device!r}, but accelerate trains on {accelerator.device.type!r} here")
     return accelerator
@@ -126,7 +130,7 @@ def _asked_for_cpu() -> bool:
     return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on", "y", "t")
 
 
-def _on_cuda(front: type[Accelerator], plugin: type, device: torch.device | None) -> Accelerator:
+def _on_cuda(front: type[Accelerator], plugin: type, device: torch.device | None, further: dict) -> Accelerator:
     from torch._inductor import config
 
     # With padded strides (torch 2.11) the fused attention of a model that has 7 heads and 21 tokens gets wrong queries
@@ -137,7 +141,7 @@ def _on_cuda(front: type[Accelerator], plugin: type, device: torch.device | None
     torch.compiler.reset()
     if device is not None and device.index is not None:
         torch.cuda.set_device(device)
-    return front(mixed_precision="bf16", dynamo_plugin=plugin(backend="inductor", mode=COMPILE_MODE))
+    return front(mixed_precision="bf16", dynamo_plugin=plugin(backend="inductor", mode=COMPILE_MODE), **further)
 
 
 def train(
@@ -150,6 +154,8 @@ def train(
     replace: bool = False,
     device: str = "auto",
     workers: int | None = None,
+    start: str | None = None,
+    log: str | None = None,
 ) -> AliTok:
     """Train 'tokenizer', 'decoder' or 'ar' of a preset in the RUN folder `out`; returns the model.
 
@@ -158,6 +164,8 @@ def train(
     most a tenth of them. Decoder and AR model continue the RUN that `train tokenizer` made. A part that the RUN holds
     is trained again from the start only with `replace`; so is a tokenizer on which other parts were trained. `resume`
     continues where the RUN stopped, or after its end with more steps. `device` is "auto", "cpu", "cuda" or "mps".
+    `start` is a checkpoint whose weights the part begins with (see start.py); learning rate and steps are then a tenth
+    of the preset's, unless `overrides` name them. `log` is "tensorboard" or "wandb", which gets the numbers of log.csv.
     Raises CheckpointError or ValueError, in one sentence, for a user's mistake, and KeyboardInterrupt at Ctrl-C, once
     the current step is saved.
     """
@@ -169,12 +177,22 @@ def train(
     fields = {field.name for field in dataclasses.fields(TrainSettings)}
     if unknown := sorted(changes.keys() - fields):
         raise ValueError(f"there is no setting {unknown[0]!r}; choose from {', '.join(sorted(fields))}")
-    settings = wished = dataclasses.replace(SETTINGS[preset][kind], **changes)
-    if changes.keys() & {"steps", "warmup"}:  # a preset's own schedule stays, the paper's long warm-ups among them
+    folder = Path(out)
+    if resume and start is None:
+        start = begun_with(folder, kind)
+    settings = dataclasses.replace(SETTINGS[preset][kind], **changes)
+    settings = wished = gentle(settings, changes) if start else settings
+    # A preset's own schedule stays, the paper's long warm-ups among them.
+    if start or changes.keys() & {"steps", "warmup"}:
         settings = shortened(wished)
     if settings.warmup != wished.warmup:
         say(f"warm-up is shortened from {wished.warmup:,} to {settings.warmup:,} steps, a tenth of the training")
-    return train_part(kind, PRESETS[preset], settings, out, resume, data, replace, device, workers)
+    model = train_part(kind, PRESETS[preset], settings, folder, resume, data, replace, device, workers, start, log)
+    common = ["--preset", preset, *(["--data", data] if data != "scenes" else []), "--out", str(folder)]
+    also = {part: ["--from", start] if start and holds(start, part) else [] for part in NAMES}
+    for line in next_steps(kind, folder, common, also, held_parts(folder), PRESETS[preset].tokenizer.aligned):
+        say(line)
+    return model
 
 
 def train_part(
@@ -187,6 +205,8 @@ def train_part(
     replace: bool = False,
     device: str = "auto",
     workers: int | None = None,
+    start: str | None = None,
+    log: str | None = None,
 ) -> AliTok:
     """`train` with given sizes and settings; their warm-up is not shortened. `data` may be a source itself."""
     folder = Path(out)
@@ -194,24 +214,31 @@ def train_part(
     state: State | None = None
     with on_signals(signal.default_int_handler):
         try:
-            accelerator = accelerator_front(device)
-            _check(kind, settings, folder, accelerator.num_processes)
+            check_tracker(log)
+            accelerator = accelerator_front(device, log_with=log, project_dir=folder / "tensorboard")
+            _check(kind, settings, folder, accelerator.num_processes, start)
             state = State(folder / "state" / f"{kind}.safetensors") if resume else None
             settings = _schedule(settings, state)
+            if accelerator.device.type == "cpu" and (words := thread_hint(torch.get_num_threads())):
+                say(words)
             if state and state.step == settings.steps:
                 say(f"{folder}: all {state.step:,} steps of the {NAMES[kind]} are done; for more, give more steps")
                 return AliTok.from_pretrained(folder, accelerator.device)
             lost = _parts_to_replace(kind, folder, resume, replace)
             _announce(settings, state)
-            task = _task(kind, sizes, settings, folder, accelerator, data, workers, state, lost)
-            fit(task, settings, folder, state, accelerator)
+            task = _task(kind, sizes, settings, folder, accelerator, data, workers, state, lost, start)
+            try:
+                fit(task, settings, folder, state, accelerator)
+            finally:
+                for tracker in accelerator.trackers:
+                    tracker.finish()
         except KeyboardInterrupt:
             saved = max(task.saved if task else 0, state.step if state else 0)
             raise Stopped(folder, saved, settings.steps) from None
     return task.model.to(accelerator.device).eval()
 
 
-def _check(kind: str, settings: TrainSettings, folder: Path, processes: int) -> None:
+def _check(kind: str, settings: TrainSettings, folder: Path, processes: int, start: str | None) -> None:
     """Raise ValueError for mistakes that would otherwise show only after a while."""
     if settings.batch % (processes * settings.accumulate):
         parts = f"{processes} x {settings.accumulate}"
@@ -223,7 +250,7 @@ def _check(kind: str, settings: TrainSettings, folder: Path, processes: int) -> 
             if not place.is_dir():
                 raise ValueError(f"{place} is a file; --out must be a folder, which may be new")
             break
-    if kind != "tokenizer" and not (folder / "config.json").is_file():
+    if kind != "tokenizer" and start is None and not (folder / "config.json").is_file():
         raise CheckpointError(f"no checkpoint in {folder}: `train tokenizer` must make it first")
 
 
@@ -267,7 +294,7 @@ def _parts_to_replace(kind: str, folder: Path, resume: bool, replace: bool) -> t
             f" {NAMES[kind]} with --resume, or give --replace, which removes the {described(lost)}"
         )
     if lost:
-        say(f"{folder}: the {described(lost)} will be removed at the first save, with states and sheets")
+        say(f"{folder}: the {described(lost)} will be removed at the first save, with states, sheets, curves and log")
     steps = unfinished(folder)
     if steps and kind != "tokenizer":
         say(
@@ -287,15 +314,21 @@ def _task(
     workers: int | None,
     state: State | None,
     lost: tuple[str, ...],
+    start: str | None,
 ) -> Task:
     """The task of a part around its model and its pictures."""
     device = accelerator.device
+    given = opened(kind, start, sizes, device) if start and state is None else None
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
     size = sizes.tokenizer.image_size
     source = open_source(data, size, settings, device, workers) if isinstance(data, str) else data
     if settings.scan != "raster":
         source = ScannedSource(source, settings.scan, sizes.tokenizer.patch_size)
-    model = _build(kind, sizes, folder, source, settings.seed, device)
+    if start and given:
+        torch.manual_seed(settings.seed)
+        model = begin(kind, given, start, folder, source)
+    else:
+        model = _build(kind, sizes, folder, source, settings.seed, device)
     if state and kind == "tokenizer":
         _keep_records(model, folder, sizes, source, lost)
     if accelerator.is_main_process:
@@ -307,5 +340,5 @@ def _task(
         task = TokenizerTask(kind, model, settings, accelerator, source, perceptual)
     if state:
         state.check_origin(task.origin)
-    task.replaced = lost
+    task.replaced, task.start = lost, start
     return task

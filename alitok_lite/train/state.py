@@ -18,6 +18,7 @@ from ..files import write_atomically
 from ..machine import say
 from ..model import AliTok
 from ..store.folder import CheckpointError, read_config
+from .curve import curve_path
 from .settings import TrainSettings
 
 NAMES = {"tokenizer": "tokenizer", "decoder": "second decoder", "ar": "AR model"}
@@ -226,7 +227,8 @@ def described(parts: Sequence[str]) -> str:
 
 
 def forget(folder: Path, parts: Sequence[str]) -> None:
-    """Remove states and sheets of parts that are replaced."""
+    """Remove states, sheets and curves of parts that are replaced."""
     for part in parts:
-        for path in (folder / "state" / f"{part}.safetensors", *(folder / "sheets").glob(f"{part}-*.png")):
+        state, sheets = folder / "state" / f"{part}.safetensors", (folder / "sheets").glob(f"{part}-*.png")
+        for path in (state, curve_path(folder, part), *sheets):
             path.unlink(missing_ok=True)

@@ -41,6 +41,7 @@ class Task:
     extra:            modules trained beside the network by the task itself, and their `extra_optimizers`.
     replaced:         parts of the RUN that are removed when this one is first saved.
     saved:            steps that the RUN holds.
+    start:            the checkpoint that it began with; None for random weights.
     """
 
     def __init__(self, name: str, model: AliTok, network: nn.Module, origin: dict[str, str]) -> None:
@@ -50,6 +51,7 @@ class Task:
         self.extra_optimizers: dict[str, Optimizer] = {}
         self.replaced: tuple[str, ...] = ()
         self.saved = 0
+        self.start: str | None = None
 
     def batch(self, step: int) -> Batch:
         """What a step learns from, the same in all processes."""
