@@ -169,14 +169,8 @@ def train(
     Raises CheckpointError or ValueError, in one sentence, for a user's mistake, and KeyboardInterrupt at Ctrl-C, once
     the current step is saved.
     """
-    if preset not in SETTINGS:
-        raise ValueError(f"there is no preset {preset!r}; choose one of {', '.join(SETTINGS)}")
-    if kind not in NAMES:
-        raise ValueError(f"there is no part {kind!r} to train; choose one of {', '.join(NAMES)}")
     changes: dict[str, Any] = dict(overrides)
-    fields = {field.name for field in dataclasses.fields(TrainSettings)}
-    if unknown := sorted(changes.keys() - fields):
-        raise ValueError(f"there is no setting {unknown[0]!r}; choose from {', '.join(sorted(fields))}")
+    _known(kind, preset, changes)
     folder = Path(out)
     if resume and start is None:
         start = begun_with(folder, kind)
@@ -193,6 +187,17 @@ def train(
     for line in next_steps(kind, folder, common, also, held_parts(folder), PRESETS[preset].tokenizer.aligned):
         say(line)
     return model
+
+
+def _known(kind: str, preset: str, changes: Iterable[str]) -> None:
+    """Raise ValueError for a part, a preset or a setting that does not exist."""
+    if preset not in SETTINGS:
+        raise ValueError(f"there is no preset {preset!r}; choose one of {', '.join(SETTINGS)}")
+    if kind not in NAMES:
+        raise ValueError(f"there is no part {kind!r} to train; choose one of {', '.join(NAMES)}")
+    fields = {field.name for field in dataclasses.fields(TrainSettings)}
+    if unknown := sorted(set(changes) - fields):
+        raise ValueError(f"there is no setting {unknown[0]!r}; choose from {', '.join(sorted(fields))}")
 
 
 def train_part(
