@@ -172,6 +172,7 @@ def test_what_is_no_file(client, value):
         assert error(post(client, name, json.dumps(data))) == FOREIGN_FILE
 
 
+@pytest.mark.slow
 def test_no_other_argument_is_taken_for_a_file(client, bad_paths, web, capfd):
     """Gradio looks for files, here and elsewhere, in the arguments of every component."""
     for name, endpoint in listed(client).items():
@@ -258,6 +259,7 @@ def events(app, client: Client) -> list[tuple[int, list]]:
     ]
 
 
+@pytest.mark.slow
 def test_wrong_arguments_get_a_sentence(app, client, capfd, caplog):
     """Each argument of each event, those of the page included: an answer or one sentence, and no traceback."""
     checked = 0
@@ -382,6 +384,7 @@ def test_a_stuck_call_is_given_up(client, stuck, monkeypatch):
     wait_for(lambda: threading.active_count() <= before + 1)  # what was left behind has ended too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [0, 2])
 def test_a_stuck_drawing_is_given_up(client, stuck, monkeypatch, frames):
     closed, real = threading.Event(), drawing.draw
@@ -409,6 +412,7 @@ def test_a_stuck_drawing_is_given_up(client, stuck, monkeypatch, frames):
     assert closed.wait(20)  # it is not drawn to its end
 
 
+@pytest.mark.slow
 def test_an_endless_drawing_is_given_up(client, monkeypatch):
     """Each frame comes in time, but they do not come to an end."""
     monkeypatch.setattr(guard, "LIMITS", {"draw": Limit(60, 0.5)})
@@ -432,6 +436,7 @@ def test_an_endless_drawing_is_given_up(client, monkeypatch):
     assert len(drawn) <= count + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lock", ["_running", "_loading"])
 def test_a_lock_that_is_never_freed_is_told(client, monkeypatch, lock):
     """Whatever keeps a model for good: each visitor gets a sentence, and those who need no model are served."""
@@ -445,6 +450,7 @@ def test_a_lock_that_is_never_freed_is_told(client, monkeypatch, lock):
         assert error(post(client, name, json.dumps(arguments(endpoint)))) is None
 
 
+@pytest.mark.slow
 def test_a_stuck_call_that_holds_the_model_does_not_hold_the_others(client, stuck, monkeypatch):
     monkeypatch.setattr(models, "TURN_SECONDS", 0.1)
     real = metrics.psnr
@@ -473,6 +479,7 @@ def join(client: Client, name: str, data: list, session: str) -> None:
     assert httpx.post(f"{client.src.rstrip('/')}/gradio_api/queue/join", json=body).status_code == 200
 
 
+@pytest.mark.slow
 def test_visitors_that_are_forgotten_do_not_stop_the_queue(app, client, monkeypatch, caplog):
     """Gradio remembers the last 2,000; the place of another one may still be in the queue."""
     go, begun, real = threading.Event(), threading.Event(), reconstruct.reconstruct
@@ -507,6 +514,7 @@ def test_a_call_that_is_cancelled_before_it_begins_gives_its_place_back(client, 
     assert client.submit("sea", api_name="/predict").result(timeout=30)
 
 
+@pytest.mark.slow
 def test_a_queue_that_fails_starts_again(app, client, monkeypatch, caplog):
     real, failed = queueing.Queue.get_events, []
 

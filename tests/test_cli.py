@@ -121,6 +121,7 @@ def test_evaluate_writes_the_numbers(scenes_model, tmp_path, capsys):
     assert "FID" not in table
 
 
+@pytest.mark.slow
 def test_evaluate_gives_the_same_numbers_twice(scenes_model, tmp_path):
     arguments = ["evaluate", "--model", scenes_model, "--device", "cpu", "--pictures", "20", "--judge-steps", "2"]
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
@@ -130,6 +131,7 @@ def test_evaluate_gives_the_same_numbers_twice(scenes_model, tmp_path):
     assert a["psnr_stage1"] != c["psnr_stage1"]
 
 
+@pytest.mark.slow
 def test_evaluate_keeps_the_judge_for_the_next_call(scenes_model, tmp_path, monkeypatch):
     arguments = ["evaluate", "--model", scenes_model, "--device", "cpu", "--pictures", "20", "--judge-steps", "2"]
     for name in "ab":
@@ -647,6 +649,7 @@ def test_presets_on_offer_are_those_with_settings():
     assert set(PRESETS) == set(SETTINGS)
 
 
+@pytest.mark.slow
 def test_as_a_program():
     program = [sys.executable, "-m", "alitok_lite", "sample", "--model", "nonsense"]
     result = subprocess.run(program, capture_output=True, text=True, timeout=120)

@@ -58,6 +58,7 @@ def test_small_models_stay_on_the_cpu(page):
     assert page.asked == [] and set(page.devices) == {"cpu"}
 
 
+@pytest.mark.slow
 def test_large_models_ask_for_what_the_call_takes(page, monkeypatch):
     monkeypatch.setattr(models, "SMALL_BYTES", 0)
     for slow in (False, True):

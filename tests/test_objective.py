@@ -13,6 +13,7 @@ from torch import nn
 from alitok_lite.core.losses import (
     LossWeights,
     PatchCritic,
+    SpectralNorm,
     adversarial_loss,
     critic_loss,
     prefix_target,
@@ -387,3 +388,18 @@ def test_codebook_follows_the_latents_of_all_processes():
     dead = quantizer.codebook[share == 0]
     assert len(dead) > 8 and (torch.cdist(dead, z).amin(1) < 0.01).all()  # each has moved to some latent
     assert (torch.cdist(dead, z[len(z) // 2 :]).amin(1) < 0.01).any()  # of the other process, too
+
+
+def test_spectral_norm_divides_by_the_largest_singular_value():
+    torch.manual_seed(0)
+    rotation = torch.linalg.qr(torch.randn(6, 6))[0]
+    weight = (rotation * torch.tensor([3.0, 1.0, 0.5, 0.2, 0.1, 0.1])) @ torch.linalg.qr(torch.randn(6, 6))[0]
+    norm = SpectralNorm(weight)
+    assert torch.allclose(norm(weight), weight / 3, rtol=1e-3)
+    before = norm._u.clone()
+    assert torch.equal(norm.eval()(weight), norm(weight)) and torch.equal(norm._u, before)
+    other = weight.flip(0) * 2
+    norm.train()
+    for _ in range(30):  # it follows a weight that changes
+        found = norm(other)
+    assert torch.allclose(found, other / 6, rtol=1e-3)

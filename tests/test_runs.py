@@ -101,6 +101,7 @@ def expected(parts, stopped, part, mode):
     return lost if replace or not lost else "refused"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize(("parts", "stopped"), STATES, ids=["+".join(p) + " stopped" * s or "empty" for p, s in STATES])
