@@ -124,7 +124,7 @@ def install():
 
     machine.choose_device = model.choose_device = lambda device: torch.device("apple:0" if device == "auto" else device)
 
-    def accelerator(device="auto"):
+    def accelerator(device="auto", **tracking):
         from accelerate import Accelerator
 
         made = Accelerator(cpu=True, mixed_precision="no")

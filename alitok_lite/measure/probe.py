@@ -277,9 +277,10 @@ def replace_tokens(ids: Tensor, positions: int | Sequence[int], codes: int | Ten
     wrong = [p for p in places if not 0 <= p < ids.shape[1]]
     if wrong:
         raise ValueError(f"no token {wrong[0]}; a picture has tokens 0 to {ids.shape[1] - 1}")
-    changed, codes = ids.clone(), torch.as_tensor(codes, device=ids.device)
-    changed[:, places] = codes[:, None] if codes.ndim == 1 and len(places) == 1 else codes
-    return changed
+    index = torch.tensor(places, dtype=torch.long, device=ids.device).expand(len(ids), -1)  # (B, n)
+    codes = (codes if isinstance(codes, Tensor) else torch.tensor(codes)).to(ids.device, ids.dtype)
+    codes = codes[:, None] if codes.ndim == 1 and len(places) == 1 else codes
+    return ids.scatter(1, index, codes.expand(len(ids), len(places)))
 
 
 def swap_prefix(ids: Tensor, prefix_tokens: int) -> Tensor:

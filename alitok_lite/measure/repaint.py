@@ -60,6 +60,6 @@ def repaint_share(tokenizer: Tokenizer, ids: Tensor, stage: int | None = None, b
     """
     parts = (changes(told(tokenizer, part, stage), tokenizer.config.patch_size)[:, -1] for part in ids.split(batch))
     change = torch.cat(list(parts))  # (N, G*G)
-    shares = (change > VISIBLE).double().mean(1)
+    shares = (change > VISIBLE).float().mean(1)  # Apple GPUs have no float64
     spread = float(shares.std()) if len(shares) > 1 else 0.0
     return {"repainted": float(shares.mean()), "repaint_change": float(change.mean()), "repainted_spread": spread}
