@@ -168,9 +168,9 @@ def test_force_download_fetches_everything_again(server):
 
 
 def test_cache_dir_and_token(server, tmp_path):
-    AliTok.from_pretrained("me/small", "cpu", cache_dir=tmp_path / "mine", token="hf_secret")
+    AliTok.from_pretrained("me/small", "cpu", cache_dir=tmp_path / "mine", token="some-token")
     assert (tmp_path / "mine" / "models--me--small").is_dir() and not (tmp_path / "cache").exists()
-    assert {token for *_, token in server.requests} == {"Bearer hf_secret"}
+    assert {token for *_, token in server.requests} == {"Bearer some-token"}
 
 
 def test_what_a_broken_off_download_left_out_is_fetched_later(server):

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import permutation_test as scipy_permutation
 from scipy.stats import ttest_ind
 
+from alitok_lite import viz
 from alitok_lite.study import verdict
 
 A, B = [5.1, 5.4, 5.2, 5.6, 5.3], [4.6, 4.9, 4.7, 5.2]
@@ -102,3 +103,12 @@ def test_the_page_of_the_study_says_what_the_files_say():
         for reader in readers:
             interval = verdict.contrast(units, "sampling loss", reader).interval
             assert f"| {interval.low:.{digits}f} to {interval.high:.{digits}f} |" in page
+
+
+def test_every_row_of_the_study_is_drawn():
+    """Also where there are more rows than colours."""
+    points = verdict.chart_points(verdict.read_units())
+    figure = viz.rate_charts(points)
+    for ax, rows in zip(figure.axes, points.values(), strict=True):
+        drawn = {line.get_label(): (line.get_color(), line.get_marker()) for line in ax.lines}
+        assert set(drawn) == set(rows) and len(rows) > 6 and len(set(drawn.values())) == len(rows)

@@ -174,8 +174,8 @@ TITLES = {
     "causal-encoder": "conventional, causal encoder, 4,096",
     "B1024": "causal decoder, 1,024",
     "B": "causal decoder, 4,096",
-    "C": "and prefix tokens, 4,096",
-    "D": "and auxiliary loss, 4,096",
+    "C": "causal and prefix tokens, 4,096",
+    "D": "C and auxiliary loss, 4,096",
 }
 
 

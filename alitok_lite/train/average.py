@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Weights:
-    """A network's live weights and, if asked for, their moving average and the best so far.
+    """A network's live weights and, if wished, their moving average and the best so far.
 
     `ema` is the decay of the average (0: none); `copied` names parameters that are copied to it instead of averaged.
 

@@ -190,9 +190,10 @@ def rate_charts(
     figure = new_figure(4.4 * len(charts), 3.8, title)
     axes = figure.subplots(1, len(charts), squeeze=False)[0]
     for ax, (label, rows) in zip(axes, charts.items(), strict=True):
-        for color, (name, points) in zip(SERIES, rows.items(), strict=False):
+        for number, (name, points) in enumerate(rows.items()):
             x, y = zip(*points, strict=True)
-            ax.plot(x, y, "o", color=color, markersize=5, alpha=0.8, label=name)
+            turn, color = divmod(number, len(SERIES))  # more rows than colours get another shape
+            ax.plot(x, y, "os^"[turn % 3], color=SERIES[color], markersize=5, alpha=0.8, label=name)
         line = [np.mean(rows[name], axis=0) for name in joined if name in rows]
         if line:
             ax.plot(*zip(*line, strict=True), color=INK, linewidth=0.8, alpha=0.5, zorder=0)
