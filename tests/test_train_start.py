@@ -146,3 +146,24 @@ def test_what_does_not_fit_is_one_sentence_before_pictures_are_read(given, tmp_p
         assert main(["train", part, "--preset", preset_name, "--out", str(out), "--from", name]) == 2
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1 and not out.exists()
+
+
+def test_terms_of_what_the_checkpoint_has_seen_go_on(given, pictures, tmp_path):
+    """Fine-tuned weights stay under the terms of the first pictures, and the card names both."""
+    model = AliTok.from_pretrained(given, "cpu")
+    terms = {"data": "photographs", "license": "other", "terms": "for research", "link": "https://example.org/terms"}
+    model.info["seen"] = [terms]
+    model.save_pretrained(given)
+    out = tmp_path / "run"
+    for kind in ("tokenizer", "decoder", "ar"):  # the last two begin anew, in the RUN of the first
+        begun = given if kind == "tokenizer" else None
+        train.train(kind, "mini", out, data=pictures, start=begun, overrides=[("steps", 1)])
+    seen = AliTok.from_pretrained(out, "cpu").info["seen"]
+    assert [entry["data"] for entry in seen] == ["photographs", "a folder of pictures"] and seen[0] == terms
+    text = (out / "README.md").read_text()
+    assert "license: other" in text and "license_link: https://example.org/terms" in text
+    assert "photographs: for research" in text and "a folder of pictures: " in text
+    train.train("tokenizer", "mini", out, data=pictures, overrides=[("steps", 1)], replace=True)
+    assert [entry["data"] for entry in AliTok.from_pretrained(out, "cpu").info["seen"]] == ["a folder of pictures"]
+    train.train("tokenizer", "mini", tmp_path / "painted", overrides=[("steps", 1)])
+    assert "license: mit" in (tmp_path / "painted" / "README.md").read_text()

@@ -49,6 +49,7 @@ class Seen(NamedTuple):
 
 SCENES = Seen("painted scenes", "mit", "MIT; no picture from anywhere else")
 OFFICIAL = Seen("ImageNet, by the authors of AliTok", "", "the official weights state no licence: do not publish them")
+OWN = Seen("a folder of pictures", "", "those of these pictures, which are not recorded here")
 UNKNOWN = Seen("pictures that are not recorded", "", "those of the pictures that it was trained on")
 
 
@@ -60,6 +61,12 @@ def seen_in(info: dict | None, classes: list[str]) -> list[Seen]:
     if any("official weights" in str(info.get(part)) for part in ("tokenizer", "ar")):
         return [OFFICIAL]
     return [SCENES if classes == list(scenes.CLASSES) else UNKNOWN]
+
+
+def with_seen(info: dict, *entries: Seen) -> None:
+    """Add what a model has seen to its `info["seen"]`, each once."""
+    found = info.setdefault("seen", [])
+    found += [entry._asdict() for entry in dict.fromkeys(entries) if entry._asdict() not in found]
 
 
 def seen_by(name: str | Path) -> list[Seen]:

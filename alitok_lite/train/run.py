@@ -24,6 +24,7 @@ from ..data.sources import ScannedSource, Source, open_source
 from ..interrupt import Stopped, on_signals
 from ..machine import choose_device, say
 from ..model import AliTok
+from ..store.card import OWN, SCENES, seen_in, with_seen
 from ..store.folder import CheckpointError, read_config
 from .log import check_tracker
 from .loop import fit
@@ -336,6 +337,9 @@ def _task(
         model = _build(kind, sizes, folder, source, settings.seed, device)
     if state and kind == "tokenizer":
         _keep_records(model, folder, sizes, source, lost)
+    if isinstance(data, str):
+        before = seen_in(given.info, given.classes) if given else []
+        with_seen(model.info, *before, SCENES if data == "scenes" else OWN)
     if accelerator.is_main_process:
         for half_written in (*folder.glob(".*.tmp"), *folder.glob("state/.*.tmp")):  # a killed run leaves them
             half_written.unlink()
