@@ -216,7 +216,17 @@ def test_saves_are_sentences_and_the_next_command_works(tmp_path, capsys):
 def test_next_command_names_the_pictures(tmp_path):
     lines = next_steps("tokenizer", tmp_path, ["--data", "my pictures"], {"ar": ["--from", "x"]}, ["tokenizer"], False)
     command = "train ar --data 'my pictures' --from x --keep-best"
-    assert lines[1:] == [f"next: python -m alitok_lite {command}"]
+    assert lines == [f"next: python -m alitok_lite {command}"]
+
+
+def test_only_what_is_there_is_named(tmp_path, capsys):
+    """A training of a few steps has no curve."""
+    for steps, curve in ((1, ""), (12, f", {tmp_path / '12' / 'curve-tokenizer.png'}")):
+        out = tmp_path / str(steps)
+        train.train("tokenizer", "mini", out, overrides=[("steps", steps)])
+        wanted = f"look at {out / 'sheets'}{curve} and {out / 'log.csv'}\n"
+        assert wanted in capsys.readouterr().out
+        assert (out / "curve-tokenizer.png").exists() == bool(curve)
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb"])

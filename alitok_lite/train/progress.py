@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from .curve import curve_path
 from .settings import TrainSettings
 
 FIRST = 5.0  # seconds until a training says how long it will take
@@ -120,7 +121,8 @@ def next_steps(
     `also` are further options for a part, `held` the parts that the RUN holds. A tokenizer of two stages may get a
     second decoder.
     """
-    lines = [f"look at {folder / 'sheets'}, at {folder / f'curve-{kind}.png'} and at {folder / 'log.csv'}"]
+    there = [str(path) for path in (folder / "sheets", curve_path(folder, kind), folder / "log.csv") if path.exists()]
+    lines = [f"look at {', '.join(there[:-1])} and {there[-1]}"] if len(there) > 1 else []  # few rows have no curve
     if "ar" in held:
         command = ["sample", "--model", str(folder)]
     else:
