@@ -401,16 +401,21 @@ def test_best_weights_are_kept(run, monkeypatch, ema):
 
 
 def test_overfitting_shows_and_the_kept_weights_are_from_before_it(tmp_path, capsys):
-    random_ids = small_model((1,))  # unlike those of a tokenizer that has hardly learned, they differ
-    random_ids.ar, random_ids.classes = None, list(scenes.CLASSES)
-    random_ids.save_pretrained(tmp_path)
     fast = [("steps", 80), ("save_every", 20), ("lr", 3e-2), ("final_lr", 3e-2), ("keep_best", True)]
-    model = train.train("ar", "mini-plain", tmp_path, overrides=fast)
-    info = model.info["training"]["ar"]
-    (first, *_), (last, train_nats, test_nats) = info["history"][0], info["history"][-1]
-    assert (first, last) == (20, 80)
-    assert train_nats < test_nats - 0.1
-    assert info["test nats"] == min(row[2] for row in info["history"]) < test_nats - 0.05
+    for seed in range(5):  # by chance, and by torch's version, a training may be at its best in the end
+        random_ids = small_model((1,))  # unlike those of a tokenizer that has hardly learned, they differ
+        random_ids.ar, random_ids.classes = None, list(scenes.CLASSES)
+        random_ids.save_pretrained(tmp_path / str(seed))
+        model = train.train("ar", "mini-plain", tmp_path / str(seed), overrides=[*fast, ("seed", seed)])
+        info = model.info["training"]["ar"]
+        (first, *_), (last, train_nats, test_nats) = info["history"][0], info["history"][-1]
+        assert (first, last) == (20, 80)
+        assert train_nats < test_nats - 0.1
+        assert info["test nats"] == min(row[2] for row in info["history"])
+        if info["test nats"] < test_nats - 0.05:
+            break
+    else:
+        pytest.fail("none of five trainings got worse after its best")
     assert f"kept: the weights of step {info['step']}" in capsys.readouterr().out
     source = SceneSource(32, SETTINGS["mini-plain"]["ar"], torch.device("cpu"))
     pixels, labels = source.unseen(512)
