@@ -21,6 +21,9 @@ from alitok_lite.core.config import Preset
 from alitok_lite.store import official
 from alitok_lite.store.folder import CheckpointError, save_part
 
+if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < (2, 10):
+    pytest.skip("conversion needs torch 2.10 or newer", allow_module_level=True)
+
 SMALL = TokenizerConfig(
     codebook_size=128,
     code_dim=8,

@@ -159,23 +159,21 @@ def test_vq_loss_by_hand():
     assert to_codes.flatten().tolist() == pytest.approx([2 * -0.1 / 2, 2 * 0.4 / 2])
 
 
-def test_online_clustering_by_hand():
-    """Two steps of usage p and codes (1 - a) e + a z, a = exp(-10 V p / 0.01 - 0.001), z the latent nearest to e."""
+def test_online_clustering_by_hand(monkeypatch):
+    """Two steps of usage p and codes (1 - a) e + a z, a = exp(-10 V p / 0.01 - 0.001), z a random latent."""
     quantizer = VectorQuantizer(2, 1)
     quantizer.codebook.data = torch.tensor([[0.0], [1.0]])
     usage, codes = [0.0, 0.0], [0.0, 1.0]
-    for latents, counts, nearest in (
-        ([0.2, 0.8, 0.95, 0.9], [1, 3], [0.2, 0.95]),
-        ([0.1, 0.1, 0.1, 0.3], [4, 0], None),
-    ):
+    for latents, counts, drawn in (([0.2, 0.8, 0.95, 0.9], [1, 3], [0, 2]), ([0.1, 0.1, 0.1, 0.3], [4, 0], [3, 1])):
         z = torch.tensor(latents).view(1, 4, 1)
         ids = quantizer(z)[1]
         assert torch.bincount(ids.flatten(), minlength=2).tolist() == counts
-        quantizer.revive(z, ids)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "randint", lambda count, shape, drawn=drawn, **_: torch.tensor(drawn))
+            quantizer.revive(z, ids)
         usage = [0.99 * p + 0.01 * count / 4 for p, count in zip(usage, counts, strict=True)]
-        nearest = nearest or [min(latents, key=lambda z, e=e: abs(z - e)) for e in codes]
         shares = [math.exp(-10 * 2 * p / 0.01 - 1e-3) for p in usage]
-        codes = [(1 - a) * e + a * z for a, e, z in zip(shares, codes, nearest, strict=True)]
+        codes = [(1 - a) * e + a * latents[i] for a, e, i in zip(shares, codes, drawn, strict=True)]
         assert quantizer.usage.tolist() == pytest.approx(usage)
         assert quantizer.codebook.flatten().tolist() == pytest.approx(codes, abs=1e-6)
 
