@@ -1,7 +1,7 @@
 """EfficientNet-Lite: small classifiers of ImageNet under Apache 2.0, whose features judge pictures and train decoders.
 
 Lite2 serves the perceptual term of the tokenizer's loss (train/perceptual.py), Lite0 measures (measure/lite0.py): the
-network that measures is never the one that trained. Source: github.com/tensorflow/tpu, models/official/efficientnet/lite.
+network that measures is never the one that trained.
 """
 
 import os

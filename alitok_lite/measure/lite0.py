@@ -24,7 +24,7 @@ def lite0_features(device: torch.device) -> Features:
 
 
 class Probe(nn.Module):
-    """A linear classifier of features, fitted to labels: logistic regression on standardised features.
+    """A linear classifier of features: logistic regression on standardised ones, fitted to its end when it is made.
 
     Shape: Probe((6, 5), (6,), 3)((2, 5)) -> (2, 3)
     """
@@ -32,33 +32,34 @@ class Probe(nn.Module):
     mean: Tensor  # (D,)
     std: Tensor  # (D,)
 
-    def __init__(self, features: Tensor, labels: Tensor, classes: int, decay: float = 1e-3, rounds: int = 60) -> None:
-        """features (N, D), labels (N,) in 0..classes-1; `decay` weighs the squared weights, `rounds` of L-BFGS."""
+    def __init__(self, features: Tensor, labels: Tensor, classes: int, decay: float = 1e-3) -> None:
+        """features (N, D), labels (N,) in 0..classes-1; `decay` weighs the sum of the squared weights."""
         super().__init__()
-        self.register_buffer("mean", features.mean(0))
-        self.register_buffer("std", features.std(0).clamp_min(1e-6))
-        self.linear = nn.Linear(features.shape[1], classes, device=features.device)
-        for parameter in self.linear.parameters():
-            nn.init.zeros_(parameter)
-        inputs = self._standardised(features)
-        optimizer = torch.optim.LBFGS(self.linear.parameters(), max_iter=rounds, line_search_fn="strong_wolfe")
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(self.linear(inputs), labels) + decay * self.linear.weight.square().sum()
-            loss.backward()
-            return loss
-
         with torch.inference_mode(False), torch.enable_grad():
-            optimizer.step(closure)
+            features, labels = features.clone(), labels.clone()  # those of an inference mode cannot be learned from
+            self.register_buffer("mean", features.mean(0))
+            self.register_buffer("std", features.std(0).clamp_min(1e-6))
+            self.linear = nn.Linear(features.shape[1], classes, device=features.device)
+            self._fit(features, labels, decay)
         self.requires_grad_(False)
 
-    def _standardised(self, features: Tensor) -> Tensor:
-        return (features - self.mean) / self.std
+    def _fit(self, features: Tensor, labels: Tensor, decay: float) -> None:
+        """L-BFGS from zero: the loss is convex, so there is one best place, whatever the seed."""
+        for parameter in self.linear.parameters():
+            nn.init.zeros_(parameter)
+        optimizer = torch.optim.LBFGS(self.linear.parameters(), max_iter=60, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            value = F.cross_entropy(self(features), labels) + decay * self.linear.weight.square().sum()
+            value.backward()
+            return value
+
+        optimizer.step(loss)
 
     def forward(self, features: Tensor) -> Tensor:
         """features (B, D) -> scores (B, classes)"""
-        return self.linear(self._standardised(features))
+        return self.linear((features - self.mean) / self.std)
 
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Share of the pictures that are put into their class."""

@@ -1,7 +1,7 @@
 """The perceptual terms: to a classifier of photographs, a picture and its reconstruction should look the same.
 
-`PerceptualLoss` compares ConvNeXt-Small's logits, as the paper does; `FeatureLoss` compares what EfficientNet-Lite2 sees
-at several depths, which also serves small pictures.
+`PerceptualLoss` compares ConvNeXt-Small's logits, as the paper does; `FeatureLoss` compares what EfficientNet-Lite2
+sees at several depths, which serves small pictures too.
 """
 
 import os
