@@ -96,7 +96,7 @@ def test_missing_file_is_one_sentence(timm, tmp_path, monkeypatch, number):
 
 def test_missing_package_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    assert "pip install timm torchvision" in sentence(2)
+    assert "needs timm" in sentence(2) and "pip install 'alitok_lite[train]'" in sentence(2)
 
 
 def test_torchvision_of_another_torch_is_one_sentence(tmp_path, monkeypatch):

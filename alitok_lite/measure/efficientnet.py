@@ -46,7 +46,7 @@ def efficientnet_lite(number: int, **options: Any) -> nn.Module:
     except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision made for another torch
         raise ValueError(
             f"EfficientNet-Lite{number} needs timm and a torchvision that fits torch {torch.__version__}:"
-            f" pip install timm torchvision ({error})"
+            f" pip install 'alitok_lite[train]' ({error})"
         ) from error
     network = timm.create_model(name, pretrained=False, **options)
     path = _file(number, f"timm/{name}.in1k")

@@ -4,12 +4,20 @@
 equally many pictures.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
+from ..data.sources import slices
+from ..model import AliTok
 from .efficientnet import efficientnet_lite, prepared
-from .metrics import Features
+from .metrics import Features, affordable, frechet_distance
+
+Pictures = Iterable[tuple[Tensor, Tensor]]  # batches of pixels (B, 3, S, S) and labels (B,)
 
 
 def lite0_features(device: torch.device) -> Features:
@@ -64,3 +72,39 @@ class Probe(nn.Module):
     def accuracy(self, features: Tensor, labels: Tensor) -> float:
         """Share of the pictures that are put into their class."""
         return float((self(features).argmax(1) == labels).double().mean())
+
+
+@torch.inference_mode()
+def lite0_numbers(
+    model: AliTok, extract: Features, unseen: Pictures, training: Pictures, seed: int = 0
+) -> dict[str, float]:
+    """How unseen photographs, their reconstructions, and samples with their labels look to Lite0.
+
+    lite0_distance_real, _stage1, _stage2, _samples: Frechet distance in the features `extract` to the training
+    photographs; lite0_right_real and so on: share that a `Probe` fitted to these puts into their class.
+    Raises ValueError for fewer than two pictures and for a model whose outputs are not finite numbers.
+    """
+    found: dict[str, list[Tensor]] = defaultdict(list)
+    names: dict[str, list[Tensor]] = defaultdict(list)
+    for pixels, labels in tqdm(training, desc="Lite0: training pictures", unit="batch"):
+        found["training"].append(extract(pixels))
+        names["training"].append(labels)
+    for pixels, labels in tqdm(unseen, desc="Lite0: unseen pictures", unit="batch"):
+        found["real"].append(extract(pixels))
+        names["real"].append(labels)
+        ids = model.tokenizer.encode(pixels)
+        for stage in model.tokenizer.stages:
+            found[f"stage{stage}"].append(extract(model.tokenizer.decode(ids, stage)))
+    labels = torch.cat(names["real"])
+    if model.ar is not None:
+        first = seed * 1_000_003 % 2**31  # the samples that `evaluate` draws
+        for rows in tqdm(list(slices(len(labels), affordable(model.ar))), desc="Lite0: drawing", unit="batch"):
+            found["samples"].append(extract(model.sample(labels[rows].tolist(), seed=first + rows.start)))
+    known = torch.cat(found.pop("training"))
+    probe = Probe(known, torch.cat(names["training"]), len(model.classes))
+    results: dict[str, float] = {"lite0_training_pictures": len(known)}
+    for name, parts in found.items():
+        features = torch.cat(parts)
+        results[f"lite0_distance_{name}"] = frechet_distance(features, known)
+        results[f"lite0_right_{name}"] = probe.accuracy(features, labels)
+    return results
