@@ -242,7 +242,7 @@ def test_evaluate_with_lite0_measures_what_it_sees(pictures, tmp_path, capsys, m
     shown = {"real": pixels, "samples": drawn} | {f"stage{i}": model.tokenizer.decode(ids, i) for i in (1, 2)}
     for name, some in shown.items():
         assert results[f"lite0_right_{name}"] == pytest.approx(probe.accuracy(extract(some), labels))
-        assert results[f"lite0_distance_{name}"] == pytest.approx(frechet_distance(extract(some), known), rel=1e-3)
+        assert results[f"lite0_distance_{name}"] == pytest.approx(frechet_distance(extract(some), known), rel=1e-5)
 
 
 def test_classes_mean_the_same_to_all_commands(tmp_path, capsys):

@@ -129,6 +129,23 @@ def test_what_is_no_such_weights_is_one_sentence(timm, tmp_path, monkeypatch, fe
         assert f"{file} does not hold the weights" in sentence(2, features_only=features_only), file
 
 
+class Code:
+    """Makes a file when a pickle that holds it is read."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_a_pickle_runs_no_code(timm, tmp_path, monkeypatch):
+    torch.save(tensors() | {"conv_stem.weight": Code(tmp_path / "made")}, tmp_path / "weights.pth")
+    monkeypatch.setenv("ALITOK_LITE0", str(tmp_path / "weights.pth"))
+    assert "does not hold the weights" in sentence(0)
+    assert not (tmp_path / "made").exists()
+
+
 # ---------------------------------------------------------------- the term of the loss
 
 
