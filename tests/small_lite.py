@@ -48,7 +48,7 @@ class Block(nn.Sequential):
 class TinyLite(nn.Module):
     """timm's EfficientNet, so far as the package knows it."""
 
-    def __init__(self, features_only: bool = False) -> None:
+    def __init__(self, features_only: bool = False, classes: int = 5) -> None:
         super().__init__()
         widening = ["conv_pw", "conv_dw", "conv_pwl"]
         self.conv_stem, self.bn1 = nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
@@ -57,11 +57,7 @@ class TinyLite(nn.Module):
         self.features_only = features_only
         if not features_only:
             self.conv_head, self.bn2 = nn.Conv2d(8, 12, 1, bias=False), nn.BatchNorm2d(12)
-            self.classifier: nn.Module = nn.Linear(12, 5)
-
-    def reset_classifier(self, classes: int) -> None:
-        assert classes == 0
-        self.classifier = nn.Identity()
+            self.classifier = nn.Linear(12, classes) if classes else nn.Identity()
 
     def forward(self, pixels: Tensor) -> Tensor | list[Tensor]:
         self.seen, x, depths = pixels, self.bn1(self.conv_stem(pixels)), []
@@ -75,10 +71,10 @@ def stand_in() -> SimpleNamespace:
     """In place of the module timm; remembers which networks were asked for."""
     asked = []
 
-    def create_model(name: str, pretrained: bool = True, features_only: bool = False) -> TinyLite:
+    def create_model(name: str, pretrained: bool = True, features_only: bool = False, num_classes: int = 5) -> TinyLite:
         assert not pretrained
         asked.append(name)
-        return TinyLite(features_only)
+        return TinyLite(features_only, num_classes)
 
     return SimpleNamespace(create_model=create_model, asked=asked)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..machine import resize
 
 SIDE = 160  # smaller pictures are enlarged to so many pixels
-HEAD = ("conv_head.", "bn2.", "classifier.")  # behind the features of several depths
+HEAD = ("conv_head.", "bn2.", "classifier.")  # left out of a network that gives features
 
 # Names of layers in efficientnet_pytorch, whose files carry the same weights, and in timm: outside of the blocks, in a
 # block that widens first, and in one that does not.

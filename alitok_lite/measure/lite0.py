@@ -25,9 +25,7 @@ def lite0_features(device: torch.device) -> Features:
 
     Raises ValueError, in one sentence that says what to do, where timm or the weights are missing.
     """
-    network = efficientnet_lite(0)
-    network.reset_classifier(0)
-    network = network.to(device)
+    network = efficientnet_lite(0, num_classes=0).to(device)
     return lambda pixels: network(prepared(pixels.clamp(0, 1))).float()
 
 
