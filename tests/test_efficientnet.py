@@ -108,15 +108,17 @@ def test_torchvision_of_another_torch_is_one_sentence(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("features_only", [False, True])
 def test_what_is_no_such_weights_is_one_sentence(timm, tmp_path, monkeypatch, features_only):
-    """Damaged, empty, another shape, a tensor too few or too many, an unknown name, no tensors, code in a pickle."""
+    """Damaged, empty, another shape, a tensor too few or too many, unknown names, no tensors, a function."""
     path, other = tmp_path / "weights.safetensors", tmp_path / "weights.pth"
     good = tensors()
     few = {key: value for key, value in good.items() if key != "blocks.1.1.conv_pwl.weight"}
     strange = {"_blocks.0._x.weight": good["bn1.bias"]}
-    for number, content in enumerate((few, good | {"blocks.9.weight": torch.ones(1)}, strange)):
+    larger = {"_blocks.9._bn1.bias": good["bn1.bias"]}
+    contents = few, good | {"blocks.9.weight": torch.ones(1)}, strange, larger
+    for number, content in enumerate(contents):
         torch.save(content, tmp_path / f"{number}.pth")
     save_weights(path, **{"bn1.bias": torch.ones(9)})
-    files = [path, *(tmp_path / f"{number}.pth" for number in range(3))]
+    files = [path, *(tmp_path / f"{number}.pth" for number in range(len(contents)))]
     for number, content in enumerate((b"", b"damaged", path.read_bytes()[:100])):
         for suffix in (".pth", ".safetensors"):
             files.append(tmp_path / f"bytes{number}{suffix}")
@@ -127,6 +129,9 @@ def test_what_is_no_such_weights_is_one_sentence(timm, tmp_path, monkeypatch, fe
     for file in files:
         monkeypatch.setenv("ALITOK_LITE2", str(file))
         assert f"{file} does not hold the weights" in sentence(2, features_only=features_only), file
+    for file, words in ((path, "size mismatch for bn1.bias"), (files[1], "blocks.1.1.conv_pwl.weight is missing")):
+        monkeypatch.setenv("ALITOK_LITE2", str(file))
+        assert words in sentence(2)
 
 
 class Code:

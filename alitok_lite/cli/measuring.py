@@ -85,7 +85,7 @@ def evaluate(args: argparse.Namespace) -> None:
         others = None
     data = Path(args.data).resolve().name
     results = {"model": args.model, "data": data, "seed": args.seed, "judge_steps": args.judge_steps}
-    results["frechet_features"] = "those of the judge; not Inception FID, except under names with inception"
+    results["frechet_features"] = "those of the judge; not Inception FID, except under names with inception or lite0"
     results |= evaluate(model, judge, unseen, training, inception, args.seed, others)
     if eye is not None:
         half = len(source.train) // 2  # of the training photographs, as many of each class

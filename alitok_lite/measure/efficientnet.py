@@ -31,6 +31,7 @@ _WIDENING = {
     "_bn2": "bn3",
 }
 _PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+_FAULTS = (OSError, EOFError, ValueError, RuntimeError, LookupError, AttributeError, SafetensorError)  # of a wrong file
 
 
 def efficientnet_lite(number: int, **options: Any) -> nn.Module:
@@ -54,10 +55,12 @@ def efficientnet_lite(number: int, **options: Any) -> nn.Module:
         given = _read(path)
         places = [f"blocks.{i}.{j}" for i, stage in enumerate(network.blocks) for j in range(len(stage))]
         missing, unknown = network.load_state_dict(timm_names(given, places), strict=False)
-        if missing or any(not key.startswith(HEAD) for key in unknown):
-            raise ValueError(f"it lacks {missing[:1]}, and {unknown[:1]} are too many")
-    except (OSError, EOFError, ValueError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or ["it is empty"])[0]
+        wrong = [*missing, *(key for key in unknown if not key.startswith(HEAD))]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is missing there, or does not belong there")
+    except (*_FAULTS, pickle.UnpicklingError) as error:
+        lines = [line.strip() for line in str(error).splitlines()] or ["it is empty"]
+        reason = lines[1] if lines[0].startswith("Error(s) in loading") else lines[0]  # torch's heading says nothing
         raise ValueError(f"{path} does not hold the weights of EfficientNet-Lite{number}: {reason}") from error
     return network.eval().requires_grad_(False)
 
@@ -92,7 +95,7 @@ def timm_names(tensors: dict[str, Tensor], places: list[str]) -> dict[str, Tenso
     """Tensors under the names of timm, from those of efficientnet_pytorch or already timm's.
 
     places: timm's names of the blocks, "blocks.0.0" and so on, which the other one numbers from 0.
-    Raises KeyError for an unknown name.
+    Raises LookupError for an unknown name or block.
     """
     if "conv_stem.weight" in tensors:
         return tensors
