@@ -93,7 +93,7 @@ LITE = _of(
     ("weights_only=True", "weights_only=False", "a pickle runs no code"),
     ("[*missing, *(", "[*(", "no tensor is missing"),
     ("if not key.startswith(HEAD)", "if False", "no tensor is left over"),
-    ("RuntimeError, LookupError,", "RuntimeError, KeyError,", "weights of a larger network are named"),
+    ("if int(block) >= len(places)", "if False", "weights of a larger network are named"),
     ("lines[1] if lines[0].startswith", "lines[0] if lines[0].startswith", "what does not fit is named"),
     ("network.eval().requires_grad_(False)", "network.requires_grad_(False)", "running means, not those of the batch"),
     ("network.eval().requires_grad_(False)", "network.eval()", "the network is frozen"),

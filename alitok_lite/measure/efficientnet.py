@@ -31,7 +31,7 @@ _WIDENING = {
     "_bn2": "bn3",
 }
 _PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_FAULTS = (OSError, EOFError, ValueError, RuntimeError, LookupError, AttributeError, SafetensorError)  # of a wrong file
+_FAULTS = (OSError, EOFError, ValueError, RuntimeError, KeyError, AttributeError, SafetensorError)  # of a wrong file
 
 
 def efficientnet_lite(number: int, **options: Any) -> nn.Module:
@@ -95,7 +95,7 @@ def timm_names(tensors: dict[str, Tensor], places: list[str]) -> dict[str, Tenso
     """Tensors under the names of timm, from those of efficientnet_pytorch or already timm's.
 
     places: timm's names of the blocks, "blocks.0.0" and so on, which the other one numbers from 0.
-    Raises LookupError for an unknown name or block.
+    Raises KeyError for an unknown layer, and ValueError for a block too many.
     """
     if "conv_stem.weight" in tensors:
         return tensors
@@ -104,6 +104,8 @@ def timm_names(tensors: dict[str, Tensor], places: list[str]) -> dict[str, Tenso
         layer, rest = key.rsplit(".", 1)
         if layer.startswith("_blocks."):
             _, block, layer = layer.split(".")
+            if int(block) >= len(places):
+                raise ValueError(f"it has a block {block}, where the network's last is {len(places) - 1}")
             names = _WIDENING if f"_blocks.{block}._expand_conv.weight" in tensors else _PLAIN
             renamed[f"{places[int(block)]}.{names[layer]}.{rest}"] = value
         else:
