@@ -77,6 +77,38 @@ PERCEPTUAL = _of(
     ("self.logits(pixels)", "self.logits(1 - pixels)", "the original is the target"),
 )
 
+LITE = _of(
+    "train/perceptual.py measure/efficientnet.py measure/lite0.py",
+    "efficientnet cli",
+    ("F.normalize(depth.float(), dim=1)", "depth.float()", "features are of unit length"),
+    ("F.normalize(depth.float(), dim=1)", "F.normalize(depth.float(), dim=2)", "along the channels"),
+    ("self.features(decoded), wanted", "[f.detach() for f in self.features(decoded)], wanted", "the gradient"),
+    ("wanted = self.features(pixels)", "wanted = self.features(1 - pixels)", "the original is the target"),
+    (".square().sum(1).mean()", ".square().mean()", "summed over channels"),
+    ("for mine, theirs in pairs]).sum()", "for mine, theirs in pairs])[0]", "summed over depths"),
+    ("max(SIDE, pixels.shape[-1])", "SIDE", "large pictures keep their size"),
+    ("SIDE = 160", "SIDE = 80", "small pictures are enlarged"),
+    ("return 2 * large - 1", "return large", "pictures are standardised as the network expects"),
+    ("pretrained=False", "pretrained=True", "nothing is downloaded"),
+    ("weights_only=True", "weights_only=False", "a pickle runs no code"),
+    ("[*missing, *(", "[*(", "no tensor is missing"),
+    ("if not key.startswith(HEAD)", "if False", "no tensor is left over"),
+    ("if int(block) >= len(places)", "if False", "weights of a larger network are named"),
+    ("lines[1] if lines[0].startswith", "lines[0] if lines[0].startswith", "what does not fit is named"),
+    ("network.eval().requires_grad_(False)", "network.requires_grad_(False)", "running means, not those of the batch"),
+    ("network.eval().requires_grad_(False)", "network.eval()", "the network is frozen"),
+    ('"_depthwise_conv": "conv_dw",\n    "_bn1": "bn2"', '"_depthwise_conv": "conv_dw",\n    "_bn1": "bn3"', "names"),
+    ('"_project_conv": "conv_pw", "_bn2"', '"_project_conv": "conv_dw", "_bn2"', "names"),
+    ("efficientnet_lite(0, ", "efficientnet_lite(2, ", "the network that measures never trains"),
+    ("(0, num_classes=0)", "(0)", "features, not classes"),
+    ("pixels.clamp(0, 1)", "pixels", "values are held in [0, 1]"),
+    ("(features - self.mean) / self.std", "features - self.mean", "features are standardised for the probe"),
+    (".clamp_min(1e-6)", "", "a feature that never changes is no division by 0"),
+    ("inference_mode(False)", "inference_mode()", "a probe can be fitted wherever it is made"),
+    ("seed * 1_000_003 % 2**31  # the", "seed  # the", "the samples that `evaluate` draws"),
+    ("frechet_distance(features, known)", "frechet_distance(features, features)", "distance to the training pictures"),
+)
+
 TOKENIZER_TASK = _of(
     TRAINING,
     "objective splits train_settings train perceptual",
@@ -98,6 +130,10 @@ TOKENIZER_TASK = _of(
     ('terms["gan"] = adversarial_loss(', 'terms["gan"] = -adversarial_loss(', "the decoder raises the critic's scores"),
     ("weights.perceptual * self.perceptual(", "self.perceptual(", "weight of the perceptual term"),
     ("self.perceptual(output.pixels, pixels)", "self.perceptual(pixels, output.pixels)", "the target has no gradient"),
+    ("weights.features * self.features(", "self.features(", "weight of the features term"),
+    ("self.features(output.pixels, pixels)", "self.features(pixels, output.pixels)", "the target has no gradient"),
+    ("step >= weights.features_start", "step > weights.features_start", "the first step of the features term"),
+    ("weights.features_start * self.settings.steps", "weights.features_start", "the features term joins later"),
     ("if self.quantized:", "if False:", "the codebook follows the latents"),
     ("            self.quantized = []", "            pass", "latents of earlier steps are forgotten"),
     ("            self._train_critic(self.critic)", "            pass", "the critic learns"),
@@ -561,6 +597,6 @@ OTHERS = [
 ]
 
 MUTANTS: list[Mutant] = [
-    *(LOSSES + PERCEPTUAL + TOKENIZER_TASK + AR_TASK + FIT + BUILD + SOURCES + SAMPLING + LAYERS),
+    *(LOSSES + PERCEPTUAL + LITE + TOKENIZER_TASK + AR_TASK + FIT + BUILD + SOURCES + SAMPLING + LAYERS),
     *(QUANTIZER + TOKENIZER + PROBE + AR + METRICS + DATA + ABLATION + WEIGHTS + SETTINGS + SAID + OTHERS),
 ]

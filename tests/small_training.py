@@ -37,12 +37,14 @@ class Grey:
     unseen = batch
 
 
-def tokenizer_task(losses: LossWeights, name: str = "tokenizer", perceptual=None, source=None, **settings):
+def tokenizer_task(
+    losses: LossWeights, name: str = "tokenizer", perceptual=None, source=None, features=None, **settings
+):
     """A task for stage 1 ("tokenizer") or stage 2 ("decoder") of a small model."""
     known = {"steps": 4, "batch": 4, "lr": 0.02, "losses": losses}
     model = small_model((1, 2) if name == "decoder" else (1,))
     settings, source = TrainSettings(**known | settings), source or Grey()
-    return tasks.TokenizerTask(name, model, settings, run.accelerator_front(), source, perceptual)
+    return tasks.TokenizerTask(name, model, settings, run.accelerator_front(), source, perceptual, features)
 
 
 class Numbered:

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import small_lite
 import torch
 from conftest import CLASSES, small_ar, small_model
 from PIL import Image
@@ -32,7 +33,8 @@ from alitok_lite.core.config import PRESETS
 from alitok_lite.data import PictureFolder, images
 from alitok_lite.machine import DTYPES
 from alitok_lite.measure import judge, report
-from alitok_lite.measure.metrics import nats_per_token
+from alitok_lite.measure.lite0 import Probe, lite0_features
+from alitok_lite.measure.metrics import frechet_distance, nats_per_token
 from alitok_lite.study import bench, verdict
 from alitok_lite.train import SETTINGS
 
@@ -208,6 +210,39 @@ def test_evaluate_says_at_once_what_inception_lacks(scenes_model, capsys, monkey
     captured = capsys.readouterr()
     assert captured.err.startswith("alitok_lite: Inception FID needs torch-fidelity")
     assert captured.err.count("\n") == 1
+
+
+def test_evaluate_says_at_once_what_lite0_lacks(pictures, tmp_path, capsys, monkeypatch):
+    arguments = [*save_small_model(tmp_path / "model", sorted(CLASSES)), "--judge-steps", "2", "--lite0"]
+    assert main(arguments) == 2
+    assert "--lite0 names photographs, not scenes" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert main([*arguments, "--data", str(pictures)]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("alitok_lite: EfficientNet-Lite0 needs timm") and captured.err.count("\n") == 1
+
+
+def test_evaluate_with_lite0_measures_what_it_sees(pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", small_lite.stand_in())
+    small_lite.save_weights(tmp_path / "lite0.pth", old=True)
+    monkeypatch.setenv("ALITOK_LITE0", str(tmp_path / "lite0.pth"))
+    arguments = [*save_small_model(tmp_path / "model", sorted(CLASSES)), "--judge-steps", "2", "--data", str(pictures)]
+    assert main([*arguments, "--lite0", "--json", str(tmp_path / "m.json")]) == 0
+    results = json.loads((tmp_path / "m.json").read_text())
+    assert results["lite0_training_pictures"] == 7  # half of them
+    assert results["lite0_right_real"] > 0.8 > results["lite0_right_stage1"]  # the small model's pictures are noise
+    text = capsys.readouterr().out
+    assert "Lite0 distance to training" in text and "named right by a Lite0 probe" in text
+    model, extract = AliTok.from_pretrained(tmp_path / "model", "cpu"), lite0_features(torch.device("cpu"))
+    train, test = (PictureFolder(pictures, 32, split, workers=0) for split in ("train", "test"))
+    known, labels = extract(train.whole(torch.linspace(0, 14, 7).long())), test.labels
+    pixels = test.whole(slice(None))
+    ids, probe = model.tokenizer.encode(pixels), Probe(known, train.labels[torch.linspace(0, 14, 7).long()], 3)
+    drawn = model.sample(labels.tolist(), seed=12345 * 1_000_003 % 2**31)
+    shown = {"real": pixels, "samples": drawn} | {f"stage{i}": model.tokenizer.decode(ids, i) for i in (1, 2)}
+    for name, some in shown.items():
+        assert results[f"lite0_right_{name}"] == pytest.approx(probe.accuracy(extract(some), labels))
+        assert results[f"lite0_distance_{name}"] == pytest.approx(frechet_distance(extract(some), known), rel=1e-5)
 
 
 def test_classes_mean_the_same_to_all_commands(tmp_path, capsys):

@@ -23,7 +23,7 @@ from alitok_lite.core.tokenizer import TokenizerOutput
 from alitok_lite.train import run, tasks
 from alitok_lite.train.settings import TrainSettings
 
-OFF = LossWeights(mse=0, perceptual=0, l1=0, aux=0, vq=0, adversarial=0)
+OFF = LossWeights(mse=0, perceptual=0, features=0, l1=0, aux=0, vq=0, adversarial=0)
 # One picture of 2 x 2 pixels, the same in each channel, patches of one pixel: G = 2, K = 3.
 PIXELS = torch.tensor([[0.2, 0.4], [0.5, 0.6]]).expand(1, 3, 2, 2)
 ERRORS = torch.tensor([[0.1, -0.2], [0.3, 0.0]])
@@ -36,6 +36,7 @@ BY_HAND = {
     "aux": (0.01 + 0.04 + 0.16) / 3,
     "vq": 0.8,
     "perceptual": 0.7,  # what `Classifier` below returns for any two pictures
+    "features": 0.4,  # what a second one does
 }
 
 
@@ -46,22 +47,27 @@ def output() -> TokenizerOutput:
 
 
 class Classifier(nn.Module):
-    """In place of the perceptual network: 0.7 for any two pictures, which it remembers."""
+    """In place of a perceptual network: one value for any two pictures, which it remembers."""
+
+    def __init__(self, value=0.7):
+        super().__init__()
+        self.value = value
 
     def forward(self, decoded, pixels):
         self.seen = decoded, pixels
-        return 0.7 + 0 * decoded.sum()
+        return self.value + 0 * decoded.sum()
 
 
 def terms_of(weights: LossWeights, step: int = 0) -> dict[str, float]:
     """The terms that a training step reports for the known reconstruction."""
-    task = tokenizer_task(weights, perceptual=Classifier())
+    task = tokenizer_task(weights, perceptual=Classifier(), features=Classifier(0.4))
     loss, terms = task.loss(lambda pixels, stage: output(), (PIXELS,), step)
     assert loss.item() == pytest.approx(sum(value.item() for value in terms.values()), rel=1e-6)
     return {key: value.item() for key, value in terms.items()}
 
 
-OTHERS = {"adversarial", "adversarial_start"}  # test_adversarial_term_by_hand, test_critic_joins_at_the_right_step
+# test_adversarial_term_by_hand, test_critic_joins_at_the_right_step, test_features_join_at_the_right_step
+OTHERS = {"adversarial", "adversarial_start", "features_start"}
 
 
 def test_every_weight_is_tested():
@@ -79,7 +85,7 @@ def test_term_is_its_weight_times_the_value_by_hand(name, weight):
 
 @pytest.mark.parametrize("name", sorted(BY_HAND))
 def test_weight_zero_removes_a_term(name):
-    everything = LossWeights(mse=1, perceptual=1, l1=1, aux=1, vq=1)
+    everything = LossWeights(mse=1, perceptual=1, features=1, l1=1, aux=1, vq=1)
     terms = terms_of(replace(everything, **{name: 0}))
     assert terms.pop(name, 0) == 0
     assert terms == pytest.approx({key: BY_HAND[key] for key in BY_HAND.keys() - {name}}, rel=1e-5)
@@ -115,6 +121,24 @@ def test_perceptual_term_compares_the_reconstruction_with_its_picture(stage):
     decoded, wanted = classifier.seen
     assert terms["perceptual"].item() == pytest.approx(0.35)
     assert wanted is pixels and decoded.requires_grad and decoded.shape == pixels.shape
+
+
+@pytest.mark.parametrize("stage", ["tokenizer", "decoder"])
+def test_features_term_compares_the_reconstruction_with_its_picture(stage):
+    network = Classifier(0.4)
+    task = tokenizer_task(LossWeights(features=0.5), stage, features=network)
+    (pixels,) = task.batch(0)
+    _, terms = task.loss(task.network, (pixels,), 0)
+    decoded, wanted = network.seen
+    assert terms["features"].item() == pytest.approx(0.2)
+    assert wanted is pixels and decoded.requires_grad and decoded.shape == pixels.shape
+
+
+@pytest.mark.parametrize(("start", "first"), [(0.0, 0), (0.5, 2), (0.6, 3), (1.0, 4)])
+def test_features_join_at_the_right_step(start, first):
+    task = tokenizer_task(LossWeights(features=1.0, features_start=start), features=Classifier())
+    joined = ["features" in task.loss(task.network, task.batch(step), step)[1] for step in range(4)]
+    assert joined == [step >= first for step in range(4)]
 
 
 # ---------------------------------------------------------------- the adversarial term

@@ -193,6 +193,11 @@ def test_critic_that_joins_later_is_said():
     settings, task = TrainSettings(steps=1000, losses=losses), SimpleNamespace(name="tokenizer")
     assert loop._later(task, settings, 3) == "; steps take longer from step 800 on, when the critic joins"
     assert loop._later(task, settings, 900) == loop._later(task, replace(settings, losses=LossWeights()), 3) == ""
+    both = replace(settings, losses=replace(losses, features=0.1, features_start=0.5))
+    words = "; steps take longer from step 500 on, when the features term joins"
+    assert loop._later(task, both, 3) == words + loop._later(task, settings, 3)
+    assert loop._later(task, both, 600) == loop._later(task, settings, 600) != ""
+    assert loop._later(SimpleNamespace(name="ar"), both, 3) == ""
 
 
 def test_numbers_are_new_at_every_hundredth_step():

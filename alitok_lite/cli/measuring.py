@@ -26,6 +26,8 @@ def _check_evaluate(args: argparse.Namespace) -> None:
         if getattr(args, name) < 2:
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(args, name)}; it must be 2 or more")
     check_seed(args.seed)
+    if args.lite0 and args.data == "scenes":
+        raise ValueError("--lite0 names photographs, not scenes: give --data a folder of photographs")
     for option, given in (("--json", args.json), ("--judge", args.judge)):
         if given is not None:
             check_output(option, given)
@@ -62,12 +64,13 @@ def _judge(args: argparse.Namespace, source: SceneSource | FolderSource, device:
 def evaluate(args: argparse.Namespace) -> None:
     from .. import __version__
     from ..data.sources import unseen_scenes, whole_pictures
-    from ..measure import metrics, report
+    from ..measure import lite0, metrics, report
     from ..measure.evaluation import evaluate
 
     _check_evaluate(args)
     model = AliTok.from_pretrained(args.model, args.device)
     inception = metrics.inception_features(model.device) if args.inception else None
+    eye = lite0.lite0_features(model.device) if args.lite0 else None
     source = _source(args, model)
     count = args.pictures if args.data == "scenes" else min(args.pictures, len(source.test))
     if count < 2:
@@ -82,8 +85,12 @@ def evaluate(args: argparse.Namespace) -> None:
         others = None
     data = Path(args.data).resolve().name
     results = {"model": args.model, "data": data, "seed": args.seed, "judge_steps": args.judge_steps}
-    results["frechet_features"] = "those of the judge; not Inception FID, except under names with inception"
+    results["frechet_features"] = "those of the judge; not Inception FID, except under names with inception or lite0"
     results |= evaluate(model, judge, unseen, training, inception, args.seed, others)
+    if eye is not None:
+        half = len(source.train) // 2  # of the training photographs, as many of each class
+        pictures = whole_pictures(source.test, count), whole_pictures(source.train, half)
+        results |= lite0.lite0_numbers(model, eye, *pictures, args.seed)
     results["warnings"] = report.warnings(results, model.tokenizer.config)
     results["device"] = model.device.type
     results["versions"] = {"alitok_lite": __version__, "torch": torch.__version__}

@@ -114,6 +114,7 @@ def evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", help=text)
     parser.add_argument("--seed", type=int, default=12345, help="which unseen scenes, and which samples")
     parser.add_argument("--inception", action="store_true", help="Inception FID too; needs torch-fidelity and weights")
+    parser.add_argument("--lite0", action="store_true", help="Lite0 distance and probe too; needs timm and weights")
     parser.add_argument("--json", help="file for all the numbers, written or replaced")
 
 

@@ -110,11 +110,12 @@ class LossWeights:
 
     mse: float = 1.0  # mean over pixels, as the paper's code
     perceptual: float = 0.0  # ConvNeXt-Small logits, see train/perceptual.py
+    features: float = 0.0  # differs: EfficientNet-Lite2 features of several depths, see train/perceptual.py
+    features_start: float = 0.0  # share of the training after which they join
     l1: float = 0.0  # differs: an L1 term, for presets without the perceptual term, whose weights are a download
     aux: float = 0.66  # differs: fixed; the official 10 K / (G*G) is 0.66 at 16x16 and ruins small grids
     vq: float = 1.0  # commitment and codebook loss, computed in quantizer.py
-    # differs: the weight of the hinge PatchGAN is the size of its gradient at the pixels, the other terms' being 1
-    adversarial: float = 0.0
+    adversarial: float = 0.0  # differs: size of the hinge PatchGAN's gradient at the pixels, the other terms' being 1
     adversarial_start: float = 0.5  # share of the training after which the critic joins
 
 

@@ -28,8 +28,7 @@ def reconstruction_losses(output: TokenizerOutput, pixels: Tensor, weights: Loss
     if weights.l1:
         terms["l1"] = weights.l1 * F.l1_loss(decoded, pixels)
     if weights.aux and output.aux is not None:
-        target = prefix_target(pixels, output.aux.shape[-1])
-        terms["aux"] = weights.aux * F.mse_loss(output.aux.float(), target)
+        terms["aux"] = weights.aux * F.mse_loss(output.aux.float(), prefix_target(pixels, output.aux.shape[-1]))
     if weights.vq:
         terms["vq"] = weights.vq * output.vq_loss
     return terms

@@ -44,6 +44,13 @@ SECTIONS = (
         (("judged to be of their class", "judge", ".1%"),),
     ),
     Section(
+        {"pictures": "_real", "causal": "_stage1", "bidirectional": "_stage2", "samples": "_samples"},
+        (
+            ("Lite0 distance to training", "lite0_distance", ".1f"),
+            ("named right by a Lite0 probe", "lite0_right", ".1%"),
+        ),
+    ),
+    Section(
         {"": ""},
         (
             ("bits per image", "bits_per_image", ".1f"),

@@ -18,7 +18,7 @@ from ..data.sources import Source
 from ..machine import wait
 from ..model import AliTok
 from ..train import loop, run
-from ..train.perceptual import PerceptualLoss
+from ..train.perceptual import FeatureLoss, PerceptualLoss
 from ..train.settings import TrainSettings
 from ..train.tasks import ARTask, Task, TokenizerTask
 
@@ -102,4 +102,5 @@ def _task(
     if kind == "decoder":
         model.tokenizer.decoder2 = run.second_decoder(model.tokenizer).to(device)
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual else None
-    return TokenizerTask(kind, model, settings, accelerator, source, perceptual)
+    features = FeatureLoss().to(device) if settings.losses.features else None
+    return TokenizerTask(kind, model, settings, accelerator, source, perceptual, features)

@@ -101,9 +101,17 @@ def _refresh(settings: TrainSettings) -> int:
 
 def _later(task: Task, settings: TrainSettings, step: int) -> str:
     """A word about steps that take longer than those so far."""
-    first = math.ceil(settings.losses.adversarial_start * settings.steps)
-    critic = settings.losses.adversarial and task.name != "ar" and step < first < settings.steps
-    return f"; steps take longer from step {first:,} on, when the critic joins" if critic else ""
+    losses = settings.losses
+    joining = {
+        "the features term": losses.features_start if losses.features else 0.0,
+        "the critic": losses.adversarial_start if losses.adversarial else 0.0,
+    }
+    firsts = {what: math.ceil(start * settings.steps) for what, start in joining.items()}
+    return "".join(
+        f"; steps take longer from step {first:,} on, when {what} joins"
+        for what, first in firsts.items()
+        if task.name != "ar" and step < first < settings.steps
+    )
 
 
 def _tracker(part: str, settings: TrainSettings, accelerator: Accelerator) -> Callable[..., None]:

@@ -28,7 +28,7 @@ from ..store.card import OWN, SCENES, seen_in, with_seen
 from ..store.folder import CheckpointError, read_config
 from .log import check_tracker
 from .loop import fit
-from .perceptual import PerceptualLoss
+from .perceptual import FeatureLoss, PerceptualLoss
 from .progress import next_steps, thread_hint
 from .settings import SETTINGS, TrainSettings, shortened
 from .start import begin, begun_with, gentle, holds, opened
@@ -326,6 +326,7 @@ def _task(
     device = accelerator.device
     given = opened(kind, start, sizes, device) if start and state is None else None
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
+    features = FeatureLoss().to(device) if settings.losses.features and kind != "ar" else None
     size = sizes.tokenizer.image_size
     source = open_source(data, size, settings, device, workers) if isinstance(data, str) else data
     if settings.scan != "raster":
@@ -346,7 +347,7 @@ def _task(
     if kind == "ar":
         task: Task = ARTask(model, settings, accelerator, source, folder)
     else:
-        task = TokenizerTask(kind, model, settings, accelerator, source, perceptual)
+        task = TokenizerTask(kind, model, settings, accelerator, source, perceptual, features)
     if state:
         state.check_origin(task.origin)
     task.replaced, task.start = lost, start

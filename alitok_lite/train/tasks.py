@@ -19,7 +19,7 @@ from ..data.sources import Source
 from ..machine import say
 from ..measure.metrics import codebook_usage, nats_per_token, psnr
 from ..model import AliTok
-from .perceptual import PerceptualLoss
+from .perceptual import FeatureLoss, PerceptualLoss
 from .settings import TrainSettings
 from .state import encoder_sha256, load_tensors, save_tensors
 
@@ -88,6 +88,7 @@ class TokenizerTask(Task):
         accelerator: Accelerator,
         source: Source,
         perceptual: PerceptualLoss | None = None,
+        features: FeatureLoss | None = None,
     ) -> None:
         self.frozen = name == "decoder"
         network = model.tokenizer.decoder2 if self.frozen else model.tokenizer
@@ -95,7 +96,8 @@ class TokenizerTask(Task):
             raise ValueError("the model has no second decoder to train")
         origin = {"pictures": source.stamp} | ({"encoder": encoder_sha256(model)} if self.frozen else {})
         super().__init__(name, model, network, origin)
-        self.settings, self.accelerator, self.source, self.perceptual = settings, accelerator, source, perceptual
+        self.settings, self.accelerator, self.source = settings, accelerator, source
+        self.perceptual, self.features = perceptual, features
         self.tokenizer = model.tokenizer
         self.stage = 2 if self.frozen or not self.tokenizer.config.aligned else 1
         # CVQ moves a dead code in one step, which an average would follow only after many steps.
@@ -132,6 +134,9 @@ class TokenizerTask(Task):
         if self.perceptual is not None:
             with self.accelerator.autocast():
                 terms["perceptual"] = weights.perceptual * self.perceptual(output.pixels, pixels)
+        if self.features is not None and step >= weights.features_start * self.settings.steps:
+            with self.accelerator.autocast():
+                terms["features"] = weights.features * self.features(output.pixels, pixels)
         if self.critic is not None and step >= weights.adversarial_start * self.settings.steps:
             self.pairs.append((pixels, output.pixels.detach().clone()))
             with self.accelerator.autocast():
