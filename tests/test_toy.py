@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from alitok_lite import viz
 from alitok_lite.study import toy
 
 
@@ -58,3 +59,22 @@ def test_readers_with_few_pictures_pay_and_with_many_nobody_does():
 def test_tables_say_both():
     text = toy.tables()
     assert "causal decoder, prefix token" in text and "4.283" in text
+
+
+def test_curves_are_the_numbers_of_the_tables():
+    found = toy.reader_curves(repeats=2)
+    assert list(found) == list(toy.codes())
+    for name, tokens in toy.codes().items():
+        by_memory, by_size = found[name]
+        assert by_memory[3] == pytest.approx(toy.bits(tokens, 3).sum())
+        assert by_size[100] == pytest.approx(toy.learn(tokens, 100, 2).excess)
+
+
+def test_figure_draws_every_code_and_the_entropy():
+    named = {"one": ({0: 8.0, 1: 4.5}, {30: 1.0, 100: 0.1}), "two": ({0: 7.0, 1: 5.0}, {30: 2.0, 100: 0.2})}
+    figure = viz.toy_readers(named, 4.283)
+    memory, data = figure.axes
+    drawn = {line.get_label(): list(line.get_ydata()) for line in memory.lines}
+    assert drawn["one"] == [8.0, 4.5] and drawn["two"] == [7.0, 5.0] and [4.283, 4.283] in drawn.values()
+    assert [list(line.get_ydata()) for line in data.lines] == [[1.0, 0.1], [2.0, 0.2]]
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"one", "two"}

@@ -194,6 +194,17 @@ def _log_probability(tokens: np.ndarray, counts: np.ndarray, memory: int) -> np.
     return total
 
 
+def reader_curves(repeats: int = 10) -> dict[str, tuple[dict[int, float], dict[int, float]]]:
+    """For `viz.toy_readers`: code -> bits a picture by memory, and excess bits by number of training pictures."""
+    return {
+        name: (
+            {memory: float(bits(tokens, memory).sum()) for memory in range(PATCHES)},
+            {size: learn(tokens, size, repeats).excess for size in SIZES},
+        )
+        for name, tokens in codes().items()
+    }
+
+
 def tables() -> str:
     """Both worlds as text."""
     lines = ["code" + " " * 30 + "patches right   bits (perfect reader)     first guesses right"]

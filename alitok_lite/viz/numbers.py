@@ -85,6 +85,29 @@ def curves(named: dict[str, tuple[Sequence, Sequence]], xlabel: str, ylabel: str
 
 
 @styled
+def toy_readers(
+    named: dict[str, tuple[dict[int, float], dict[int, float]]],
+    entropy: float,
+    title: str = "Lossless codes of the same pictures: what a limited reader pays",
+) -> Figure:
+    """Readers of a toy world: code -> bits a picture by memory, and excess bits by training pictures.
+
+    named: as `study.toy.reader_curves` computes it; entropy: bits a picture that the perfect reader pays.
+    """
+    figure = new_figure(11, 4.4, title)
+    memory, data = figure.subplots(1, 2)
+    memory.axhline(entropy, color=INK, linewidth=1, linestyle=":")
+    memory.annotate("entropy of a picture", (7, entropy), (0, -15), textcoords="offset points", ha="right", fontsize=12)
+    for color, marker, (name, (by_memory, by_size)) in zip(SERIES, "osD^", named.items(), strict=False):
+        look = {"color": color, "marker": marker, "label": name}
+        memory.plot(list(by_memory), list(by_memory.values()), **look)
+        data.plot(list(by_size), list(by_size.values()), **look | {"label": None})
+    memory.set(xlabel="tokens that the reader remembers", ylabel="bits per picture", ylim=(entropy - 0.6, None))
+    data.set(xlabel="training pictures", ylabel="excess bits per picture", xscale="log", yscale="log")
+    legend(figure)
+    return figure
+
+@styled
 def ablation(
     rows: dict[str, dict],
     number: str,
