@@ -19,6 +19,7 @@ from PIL import Image
 from alitok_lite import TokenizerConfig, viz
 from alitok_lite.core.layers import causal_mask, rope_table
 from alitok_lite.measure import probe
+from alitok_lite.study import toy
 from alitok_lite.viz import explorer
 
 
@@ -92,6 +93,13 @@ FIGURES = ATTENTION | {
     ),
     "curves": lambda g: viz.curves(
         {"loss": (range(50), [1 / (i + 1) for i in range(50)])}, "step", "loss", "Does it learn?"
+    ),
+    "toy_readers": lambda g: viz.toy_readers(
+        {
+            name: ({m: 2 + k / (m + 1) for m in range(8)}, {n: k / n for n in (30, 100, 1000)})
+            for k, name in enumerate(toy.codes(), 1)
+        },
+        1.8,
     ),
     "rate_charts": lambda g: viz.rate_charts(
         {

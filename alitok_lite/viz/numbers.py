@@ -88,13 +88,13 @@ def curves(named: dict[str, tuple[Sequence, Sequence]], xlabel: str, ylabel: str
 def toy_readers(
     named: dict[str, tuple[dict[int, float], dict[int, float]]],
     entropy: float,
-    title: str = "Lossless codes of the same pictures: what a limited reader pays",
+    title: str = "Lossless codes: what does a limited reader pay?",
 ) -> Figure:
     """Readers of a toy world: code -> bits a picture by memory, and excess bits by training pictures.
 
     named: as `study.toy.reader_curves` computes it; entropy: bits a picture that the perfect reader pays.
     """
-    figure = new_figure(11, 4.4, title)
+    figure = new_figure(9, 4.4, title)
     memory, data = figure.subplots(1, 2)
     memory.axhline(entropy, color=INK, linewidth=1, linestyle=":")
     memory.annotate("entropy of a picture", (7, entropy), (0, -15), textcoords="offset points", ha="right", fontsize=12)
@@ -106,6 +106,7 @@ def toy_readers(
     data.set(xlabel="training pictures", ylabel="excess bits per picture", xscale="log", yscale="log")
     legend(figure)
     return figure
+
 
 @styled
 def ablation(
