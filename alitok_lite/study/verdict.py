@@ -17,9 +17,13 @@ from typing import NamedTuple
 
 from scipy.stats import t as student
 
+from ..train.settings import ABLATIONS
+
 RESULTS = Path(__file__).parents[1] / "results" / "matched"  # scenes
 NATURAL = RESULTS.with_name("matched-natural")  # photographs
 LADDER = ("A256", "A1024", "A")  # the conventional tokenizer by its codebook
+CAUSAL = ("B", "B1024")  # the causal one; the first of them that a study has is compared
+READ = ABLATIONS["scenes"].ar.pictures  # scenes that a reader learns from, where a unit does not tell
 
 
 def _own(unit: dict, reader: str) -> dict:
@@ -179,13 +183,22 @@ TITLES = {
 }
 
 
+def _charts(units: dict[str, list[dict]]) -> dict[str, tuple[str, str]]:
+    """CHARTS, or the same with the readers of a study that has others."""
+    readers = list(next(iter(units.values()))[0]["readers"])
+    if "224x5" in readers:
+        return CHARTS
+    losses = {f"sampling loss, reader {reader}": ("sampling loss", reader) for reader in readers[:2]}
+    return {next(iter(CHARTS)): ("PSNR, dB", readers[0])} | losses
+
+
 def chart_points(units: dict[str, list[dict]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """What `viz.rate_charts` draws: axis label -> title of a row -> (bits, value) of each unit.
 
     A chart whose reader the study does not have is left out.
     """
     charts: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for label, (endpoint, reader) in CHARTS.items():
+    for label, (endpoint, reader) in _charts(units).items():
         value, _ = ENDPOINTS[endpoint]
         if any(reader not in unit["readers"] for found in units.values() for unit in found):
             continue
