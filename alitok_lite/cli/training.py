@@ -31,7 +31,7 @@ def train(args: argparse.Namespace) -> None:
         saved, steps = getattr(stop, "saved", 0), getattr(stop, "steps", 1)
         how = "the same command" if args.resume or not saved else "the same command with --resume"
         more = "" if saved == steps else f"; {how} goes on from there" if saved else f"; {how} starts again"
-        raise KeyboardInterrupt(f"{stop or 'stopped before anything was saved'}{more}") from None
+        raise KeyboardInterrupt(f"{str(stop) or 'stopped before anything was saved'}{more}") from None
 
 
 def ablate(args: argparse.Namespace) -> None:
@@ -67,7 +67,7 @@ def match(args: argparse.Namespace) -> None:
     try:
         units.run_units(study, rows, seeds)
     except KeyboardInterrupt as stop:
-        text = f"{stop or 'match was stopped'}; {args.out} keeps what is finished, and the same command goes on"
+        text = f"{str(stop) or 'match was stopped'}; {args.out} keeps what is finished, and the same command goes on"
         raise KeyboardInterrupt(text) from None
     show_study(read_units(study.folder), str(study.folder / "rate.png"))
 

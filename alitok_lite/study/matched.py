@@ -107,7 +107,7 @@ SCENES = Plan(
 _TINY = ABLATIONS["tiny"]
 TINY = Plan(
     "tiny",
-    replace(_TINY.tokenizer, steps=1200, batch=16, pictures=8000, save_every=600),
+    replace(_TINY.tokenizer, steps=1300, batch=16, pictures=8000, save_every=650),
     replace(_TINY.ar, pictures=8000),
     _TINY.decoder,
     (Reading("64x2", 600, (64, 2)), Reading("64x2 short", 100, (64, 2))),
