@@ -28,7 +28,7 @@ from .readers import descend
 from .rows import RESULTS, ROWS
 
 COURSE = RESULTS / "matched" / "course.json"
-STEPS = (0, 25, 50, 75, 100, 150, 200, 300, 400, 500, 600)
+STEPS = (0, 25, 50, 75, 100, 150, 200, 250, 300, 400)
 PICTURES, UNSEEN = 56, 2003  # scenes on which the shares are measured, and their seed
 
 
