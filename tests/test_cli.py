@@ -574,6 +574,13 @@ def test_verdict_prints_the_contrasts_and_draws_them(study, tmp_path, capsys):
 def test_verdict_of_a_folder_without_units(tmp_path, capsys):
     assert main(["verdict", "--from", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"alitok_lite: {tmp_path.name!r} holds no units of a study (ROW-SEED.json)\n"
+    assert main(["verdict", "--from", ""]) == 2  # not the published study
+    capsys.readouterr()
+    path = tmp_path / "A-0.json"
+    for text in ("no JSON", "[]", '{"row": "A", "seed": 0, "nats": 3.0}'):  # the last is of another study
+        path.write_text(text)
+        assert main(["verdict", "--from", str(tmp_path)]) == 2
+        assert capsys.readouterr().err == f"alitok_lite: {path} is not a unit of a study at equal bits\n"
 
 
 def test_reconstruct_says_when_it_was_given_a_sheet(folder, tmp_path, capsys, monkeypatch):

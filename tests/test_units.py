@@ -83,15 +83,17 @@ def test_a_folder_holds_one_study(plan, trained, tmp_path, capsys, monkeypatch):
     assert match(tmp_path / "a", "--seeds", "0") == 0
     monkeypatch.setitem(units.PLANS, "mini", replace(plan, critic_steps=4))
     held = (tmp_path / "a" / "study.json").read_bytes()
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "A-0.json").write_text("{}")
+    for folder, name, text in (("b", "A-0", "{}"), ("c", "study", "[1]")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.json").write_text(text)
     capsys.readouterr()
     for name, words in (
-        ("a", "holds a study with other settings (critic_steps: is another one); choose another --out"),
-        ("b", "holds units, and no study.json says how they were made; choose another --out"),
+        ("a", " holds a study with other settings (critic_steps); choose another --out"),
+        ("b", " holds units, and no study.json says how they were made; choose another --out"),
+        ("c", "/study.json is not the record of a study; choose another --out"),
     ):
         assert match(tmp_path / name, "--seeds", "1") == 2
-        assert capsys.readouterr().err == f"alitok_lite: {tmp_path / name} {words}\n"
+        assert capsys.readouterr().err == f"alitok_lite: {tmp_path / name}{words}\n"
     assert len(trained) == 3 and (tmp_path / "a" / "study.json").read_bytes() == held
     assert [path.name for path in (tmp_path / "b").iterdir()] == ["A-0.json"]
 

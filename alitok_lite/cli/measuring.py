@@ -120,7 +120,8 @@ def verdict(args: argparse.Namespace) -> None:
 
     if args.out is not None:
         check_output("--out", args.out, ".png")
-    show_study(read_units(args.folder or (NATURAL if args.study == "natural" else RESULTS)), args.out)
+    published = NATURAL if args.study == "natural" else RESULTS
+    show_study(read_units(published if args.folder is None else args.folder), args.out)
 
 
 def show_study(units: dict[str, list[dict]], out: str | None) -> None:

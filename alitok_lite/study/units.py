@@ -49,7 +49,7 @@ def open_study(folder: str | Path, study: str = "tiny") -> Study:
     plan, path = plan_of(study), Path(folder) / "study.json"
     wanted = _recorded(plan)
     if path.exists():
-        _same(json.loads(path.read_text()), wanted, folder)
+        _check_same(path, wanted)
     elif any(Path(folder).glob("*-[0-9]*.json")):
         raise ValueError(f"{folder} holds units, and no study.json says how they were made; choose another --out")
     pool = open_pool(plan.data, PRESETS[plan.preset].tokenizer.image_size, plan.pictures, plan.hold_out, _device())
@@ -68,12 +68,16 @@ def _recorded(plan: Plan) -> dict:
     return settings | {"data": Path(plan.data).resolve().name}
 
 
-def _same(held: dict, wanted: dict, folder: str | Path) -> None:
+def _check_same(path: Path, wanted: dict) -> None:
+    """Raise a ValueError unless study.json says what is wanted."""
+    try:
+        held = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError):
+        raise ValueError(f"{path} is not the record of a study; choose another --out") from None
     different = [name for name in wanted if held.get(name) != wanted[name]]
     if different:
-        name = different[0]
-        what = f"{held.get(name)!r} instead of {wanted[name]!r}" if name in ("preset", "data") else "is another one"
-        raise ValueError(f"{folder} holds a study with other settings ({name}: {what}); choose another --out")
+        names = ", ".join(different)
+        raise ValueError(f"{path.parent} holds a study with other settings ({names}); choose another --out")
 
 
 def _device() -> torch.device:

@@ -51,11 +51,20 @@ def bits(unit: dict, reader: str) -> float:
 
 
 def read_units(folder: str | Path = RESULTS) -> dict[str, list[dict]]:
-    """The units of a study by row, in the order of their seeds. ValueError for a folder without any."""
+    """The units of a study by row, in the order of their seeds.
+
+    Raises ValueError for a folder without any, and for a file that is none.
+    """
     units: dict[str, list[dict]] = {}
     for path in sorted(Path(folder).glob("*-[0-9]*.json")):
-        unit = json.loads(path.read_text())
-        units.setdefault(unit["row"], []).append(unit)
+        try:
+            unit = json.loads(path.read_text())
+            units.setdefault(unit["row"], []).append(unit)
+            complete = {"seed", "codes", "decoders", "readers"} <= unit.keys()
+        except (ValueError, KeyError, TypeError):
+            complete = False
+        if not complete:
+            raise ValueError(f"{path} is not a unit of a study at equal bits")
     if not units:
         raise ValueError(f"{Path(folder).name!r} holds no units of a study (ROW-SEED.json)")
     return {row: sorted(found, key=lambda unit: unit["seed"]) for row, found in units.items()}
