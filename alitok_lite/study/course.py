@@ -46,7 +46,7 @@ class _Course:
         self.found: dict[str, list[float]] = {"look_ahead": [], "repainted": [], "psnr": []}
 
     def watch(self, step: int) -> None:
-        """Move dead codes, as every training does after a step, and measure."""
+        """Move dead codes, which `train` does a moment earlier, between gradient and step; and measure."""
         self.step = step
         if self.chosen:
             self.tokenizer.quantizer.revive(*self.chosen.pop())
