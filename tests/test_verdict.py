@@ -40,7 +40,7 @@ def _unit(row, seed, bits, loss, psnr=20.0):
     reader |= {"parameters": 10**5, "nats_positions": [1.0] * 16, "sequences": 4096}
     own = {"psnr": psnr, "rfd": [2.0]}
     unit = {"row": row, "seed": seed, "codes": 4096 if row in "AB" else 1024, "pictures": 1120, "data": "scenes"}
-    return unit | {"readers": {"224x5": reader}, "decoders": {"own": own}}
+    return unit | {"readers": {"224x5": reader}, "decoders": {"own": own}, "tokenizer": {"usage": 1.0}}
 
 
 @pytest.fixture
@@ -93,6 +93,9 @@ def test_sentences_say_what_can_be_seen_and_what_cannot(units):
     assert lines[3] == "Other endpoints that exclude zero, and whom they favour: PSNR, dB (224x5): A."
     assert "Of 10 intervals of 95 %, 0 or so" in lines[4] or "1 or so" in lines[4]
     assert "21.0 dB and the largest reader has 0.10 million parameters" in lines[5] and "1,120 samples" in lines[6]
+    units["A"][2]["tokenizer"]["usage"] = 0.8
+    assert "Unused codes: A seed 2 uses 80 % of its codebook, the least." in conclusions.sentences(units, "B")
+    assert not [line for line in lines if "Unused" in line]
     for unit in units["B"]:
         loss = unit["readers"]["224x5"]["decoders"]["own"]["sampling_loss"]
         loss[:] = [{"infinite": 0.03 * unit["seed"]}] * 2

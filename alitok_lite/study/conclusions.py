@@ -66,7 +66,7 @@ def sentences(units: dict[str, list[dict]], row: str | None) -> list[str]:
             lines.append(f"Reader {reader}: nothing is compared at equal bits; {_why(error)}.")
     lines += [line for one in found for line in _claim(one, row)]
     lines += _others(units, row, [one.reader for one in found])
-    return [*lines, *_small(units)]
+    return [*lines, *_unused(units), *_small(units)]
 
 
 def _why(error: Exception) -> str:
@@ -99,6 +99,12 @@ def _others(units: dict[str, list[dict]], row: str, readers: list[str]) -> list[
     text = f"Other endpoints that exclude zero, and whom they favour: {'; '.join(said) or 'none'}."
     chance = f"Of {len(every)} intervals of 95 %, {0.05 * len(every):.0f} or so exclude zero by chance."
     return [text, chance]
+
+
+def _unused(units: dict[str, list[dict]]) -> list[str]:
+    """The codebook that is used least, where codes are unused."""
+    used, row, seed = min((unit["tokenizer"]["usage"], unit["row"], unit["seed"]) for unit in _units(units))
+    return [f"Unused codes: {row} seed {seed} uses {100 * used:.0f} % of its codebook, the least."] * (used < 0.99)
 
 
 def _small(units: dict[str, list[dict]]) -> list[str]:
