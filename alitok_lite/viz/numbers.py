@@ -91,7 +91,7 @@ def dependence_courses(courses: Sequence[dict], title: str = "When does a decode
     courses: as `study.course` measures them, all with the same steps; the line is the mean over seeds, the band
     reaches from the least to the largest.
     """
-    figure = new_figure(10, 4, title)
+    figure = new_figure(9, 4, title)
     axes = figure.subplots(1, 2, sharex=True)
     names = {"A": "conventional tokenizer", "B": "causal tokenizer"}
     rows = list(dict.fromkeys(one["row"] for one in courses))
