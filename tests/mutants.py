@@ -596,7 +596,24 @@ OTHERS = [
     ),
 ]
 
+MATCH = _of(
+    "study/units.py study/matched.py study/conclusions.py study/course.py",
+    "units course verdict",
+    ("held.get(name) != wanted[name]", "False", "a folder has units with the same settings"),
+    ("if len(pool.first) < plan.counts[1]:", "if False:", "too few pictures are noticed before any training"),
+    ("settings, run, held, pool", "settings, run, False, pool", "a stopped tokenizer is continued"),
+    ("if not finished(run", "if True or not finished(run", "a finished tokenizer is taken"),
+    ("< plan.judges}", "<= plan.judges}", "a plan has its number of judges"),
+    ("and plan.published_judges", "and False", "the published judges are taken"),
+    ("math.log2(sequences) / math.log2(codes)", "math.log2(codes) / math.log2(sequences)", "entropy cliff"),
+    ("reach = (high - low) / 2", "reach = high - low", "the difference that would show"),
+    ("one.endpoint != ENDPOINT and one", "one", "the endpoint is not one of the others"),
+    ("self.tokenizer.quantizer.revive(*self.chosen.pop())", "self.chosen.pop()", "dead codes move"),
+    ("(1,) if sizes.tokenizer.aligned else (2,)", "(1,)", "a conventional tokenizer has a bidirectional decoder"),
+    ("seed, under_way.watch)", "seed)", "a course is measured on the way"),
+)
+
 MUTANTS: list[Mutant] = [
     *(LOSSES + PERCEPTUAL + LITE + TOKENIZER_TASK + AR_TASK + FIT + BUILD + SOURCES + SAMPLING + LAYERS),
-    *(QUANTIZER + TOKENIZER + PROBE + AR + METRICS + DATA + ABLATION + WEIGHTS + SETTINGS + SAID + OTHERS),
+    *(QUANTIZER + TOKENIZER + PROBE + AR + METRICS + DATA + ABLATION + MATCH + WEIGHTS + SETTINGS + SAID + OTHERS),
 ]

@@ -35,7 +35,7 @@ from alitok_lite.machine import DTYPES
 from alitok_lite.measure import judge, report
 from alitok_lite.measure.lite0 import Probe, lite0_features
 from alitok_lite.measure.metrics import frechet_distance, nats_per_token
-from alitok_lite.study import bench, verdict
+from alitok_lite.study import bench, conclusions, verdict
 from alitok_lite.train import SETTINGS
 
 TOO_OLD_TO_CONVERT = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10)
@@ -501,6 +501,11 @@ USAGE = [
     (["app", "--port", "65536"], "--port is 65536; it must be a whole number from 1 to 65535"),
     (["verdict", "--out", "rate.jpg"], "--out is 'rate.jpg'; its name must end in .png"),
     (["verdict", "--study", "photos"], "invalid choice: 'photos'"),
+    (["verdict", "--study", "natural", "--from", "x"], "not allowed with argument"),
+    (["match"], "the following arguments are required: --out; see `alitok match --help`"),
+    (["match", "--out", "x", "--rows", "A,F"], "there is no row 'F'; choose from A256, A1024, A, B, B1024,"),
+    (["match", "--out", "x", "--seeds", "0,-1"], "--seeds has '-1'; it takes whole numbers"),
+    (["match", "--out", "x", "--study", "natural"], "--study is 'natural'; it must be tiny, scenes or a folder of pic"),
 ]
 
 
@@ -527,8 +532,8 @@ def test_help_lists_what_exists_in_groups(capsys):
     groups = re.findall(r"^(\S.*):\n((?:  .*\n)+)", text, re.M)
     assert [title for title, _ in groups] == ["Use a model", "Train", "Measure", "Official weights", "Share"]
     listed = re.findall(r"^  (\w+) ", text, re.M)
-    assert listed[:6] == ["sample", "reconstruct", "app", "train", "ablate", "cost"]
-    assert listed[6:] == ["evaluate", "bench", "verdict", "convert", "fidsamples", "space", "publish"]
+    assert listed[:7] == ["sample", "reconstruct", "app", "train", "ablate", "match", "cost"]
+    assert listed[7:] == ["evaluate", "bench", "verdict", "convert", "fidsamples", "space", "publish"]
     for command in listed:
         assert f"example:\n  alitok {command} " in help_of(capsys, command, "--help")
 
@@ -588,14 +593,29 @@ def test_help_imports_nothing_heavy(arguments):
 
 @pytest.mark.parametrize("study", ["scenes", "natural"])
 def test_verdict_prints_the_contrasts_and_draws_them(study, tmp_path, capsys):
-    units = verdict.read_units(verdict.NATURAL if study == "natural" else verdict.RESULTS)
+    folder = verdict.NATURAL if study == "natural" else verdict.RESULTS
+    text = conclusions.report(verdict.read_units(folder))
+    assert verdict.table(verdict.read_units(folder)) in text
     assert main(["verdict", "--study", study]) == 0
-    assert capsys.readouterr().out == verdict.table(units) + "\n"
+    assert capsys.readouterr().out == text + "\n"
     out = tmp_path / "rate.png"
-    assert main(["verdict", "--study", study, "--out", str(out)]) == 0
-    assert capsys.readouterr().out == f"{verdict.table(units)}\nchart in {out}\n"
+    assert main(["verdict", "--from", str(folder), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{text}\nchart in {out}\n"
     joined = [verdict.TITLES[row] for row in verdict.LADDER]
-    assert out.read_bytes() == viz.to_png(viz.rate_charts(verdict.chart_points(units), joined=joined))
+    points = verdict.chart_points(verdict.read_units(folder))
+    assert out.read_bytes() == viz.to_png(viz.rate_charts(points, joined=joined))
+
+
+def test_verdict_of_a_folder_without_units(tmp_path, capsys):
+    assert main(["verdict", "--from", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"alitok_lite: {tmp_path.name!r} holds no units of a study (ROW-SEED.json)\n"
+    assert main(["verdict", "--from", ""]) == 2  # not the published study
+    capsys.readouterr()
+    path = tmp_path / "A-0.json"
+    for text in ("no JSON", "[]", '{"row": "A", "seed": 0, "nats": 3.0}'):  # the last is of another study
+        path.write_text(text)
+        assert main(["verdict", "--from", str(tmp_path)]) == 2
+        assert capsys.readouterr().err == f"alitok_lite: {path} is not a unit of a study at equal bits\n"
 
 
 def test_reconstruct_says_when_it_was_given_a_sheet(folder, tmp_path, capsys, monkeypatch):

@@ -1,13 +1,14 @@
 """Intervals, permutation tests and contrasts of the study at matched bits, on numbers worked out by hand."""
 
 import json
+import re
 
 import pytest
 from scipy.stats import permutation_test as scipy_permutation
 from scipy.stats import ttest_ind
 
 from alitok_lite import viz
-from alitok_lite.study import verdict
+from alitok_lite.study import conclusions, verdict
 
 A, B = [5.1, 5.4, 5.2, 5.6, 5.3], [4.6, 4.9, 4.7, 5.2]
 
@@ -36,8 +37,10 @@ def _unit(row, seed, bits, loss, psnr=20.0):
     sampled = {"sampling_loss": [{"infinite": loss}, {"infinite": loss}], "gfd": [1.0], "in_class": [0.9]}
     sampled |= {"bits_per_dimension": 6.0, "precision": 0.8, "recall": 0.8}
     reader = {"bits_per_image": bits, "two_sample_auc": 0.5, "survival": 0.7, "decoders": {"own": sampled}}
+    reader |= {"parameters": 10**5, "nats_positions": [1.0] * 16, "sequences": 4096}
     own = {"psnr": psnr, "rfd": [2.0]}
-    return {"row": row, "seed": seed, "readers": {"224x5": reader}, "decoders": {"own": own}}
+    unit = {"row": row, "seed": seed, "codes": 4096 if row in "AB" else 1024, "pictures": 1120, "data": "scenes"}
+    return unit | {"readers": {"224x5": reader}, "decoders": {"own": own}, "tokenizer": {"usage": 1.0}}
 
 
 @pytest.fixture
@@ -64,6 +67,51 @@ def test_no_contrast_outside_the_ladder(units):
     with pytest.raises(ValueError, match="no two codebooks"):
         verdict.contrast(units, "sampling loss", "224x5")
     assert verdict.table(units).count("\n") == 0  # the heading alone
+
+
+def test_the_entropy_cliff():
+    assert conclusions.entropy_cliff(2**15, 2**10) == pytest.approx(1.5)
+    natural = "\n".join(conclusions.cliff_lines(verdict.read_units(verdict.NATURAL)))
+    assert "  4,000 sequences: 1.20 (1,024 codes), 1.00 (4,096 codes) of 64 tokens; reader 224x5 2000\n" in natural
+    scenes = conclusions.cliff_lines(verdict.read_units())  # whose units do not tell: 200,000 scenes
+    assert scenes[1].startswith("  200,000 sequences: 2.20 (256 codes), 1.76 (1,024 codes), 1.47 (4,096 codes) of 16")
+    page = (verdict.RESULTS / "README.md").read_text()
+    for count in (4_000, 16_000, 51_200):
+        cliff = conclusions.entropy_cliff(count, 4096)
+        assert re.search(rf"^\| .*\| {count:,} \|.* {cliff:.2f} \|", page, re.M), count
+
+
+def test_sentences_say_what_can_be_seen_and_what_cannot(units):
+    lines = conclusions.sentences(units, "B")
+    assert lines[0].startswith("Tokenizer seeds: 3 of A1024, 3 of A, 3 of B.")
+    found = verdict.contrast(units, "sampling loss", "224x5").interval
+    numbers = f"{found.difference:.3f}, 95 % interval {found.low:.3f} to {found.high:.3f} (3 seeds)."
+    assert lines[1].endswith(
+        f"at the 105.0 bits of B, between A1024 and A, the sampling loss of A less that of B is {numbers}"
+    )
+    assert lines[2] == "  It excludes zero: by the rule, B loses less with this reader."
+    assert lines[3] == "Other endpoints that exclude zero, and whom they favour: PSNR, dB (224x5): A."
+    assert "Of 10 intervals of 95 %, 0 or so" in lines[4] or "1 or so" in lines[4]
+    assert "21.0 dB and the largest reader has 0.10 million parameters" in lines[5] and "1,120 samples" in lines[6]
+    units["A"][2]["tokenizer"]["usage"] = 0.8
+    assert "Unused codes: A seed 2 uses 80 % of its codebook, the least." in conclusions.sentences(units, "B")
+    assert not [line for line in lines if "Unused" in line]
+    for unit in units["B"]:
+        loss = unit["readers"]["224x5"]["decoders"]["own"]["sampling_loss"]
+        loss[:] = [{"infinite": 0.03 * unit["seed"]}] * 2
+    found = verdict.contrast(units, "sampling loss", "224x5").interval
+    reach = f"{(found.high - found.low) / 2:.3f}"
+    said = f"  It includes zero: this cannot tell who loses less. A difference above about {reach} would show."
+    assert said in conclusions.sentences(units, "B")
+
+
+def test_sentences_say_why_nothing_is_compared(units):
+    alone = {row: found[:1] for row, found in units.items()}
+    assert "an interval needs two or more values in each group" in conclusions.report(alone)
+    outside = {row: found for row, found in units.items() if row != "A"}
+    assert "row A has no two codebooks whose bits enclose the 105.0 bits of row B" in conclusions.report(outside)
+    without = {row: found for row, found in units.items() if row != "B"}
+    assert "the causal tokenizer (B or B1024) is missing" in conclusions.report(without)
 
 
 def test_units_are_read_by_row_and_seed(tmp_path, units):

@@ -101,6 +101,12 @@ FIGURES = ATTENTION | {
         },
         1.8,
     ),
+    "dependence_courses": lambda g: viz.dependence_courses(
+        [
+            {"row": row, "steps": [0, 100, 400], "look_ahead": [0.03, high, high], "repainted": [0.0, 0.1, high]}
+            for row, high in (("A", 0.28), ("A", 0.38), ("B", 0.0))
+        ]
+    ),
     "rate_charts": lambda g: viz.rate_charts(
         {
             "PSNR in dB": {"conventional": [(70, 21.0), (72, 21.1)], "causal": [(90, 21.3)], "larger": [(95, 21.6)]},

@@ -122,16 +122,25 @@ def bench(args: argparse.Namespace) -> None:
 
 
 def verdict(args: argparse.Namespace) -> None:
-    """Print the contrasts of the study at equal bits, and draw its chart where a file is given."""
-    from .. import viz
-    from ..study.verdict import LADDER, NATURAL, RESULTS, TITLES, chart_points, read_units, table
+    """Print the contrasts of a study at equal bits and what they show; draw its chart where a file is given."""
+    from ..study.verdict import NATURAL, RESULTS, read_units
 
     if args.out is not None:
         check_output("--out", args.out, ".png")
-    units = read_units(NATURAL if args.study == "natural" else RESULTS)
-    if args.out is not None:
+    published = NATURAL if args.study == "natural" else RESULTS
+    show_study(read_units(published if args.folder is None else args.folder), args.out)
+
+
+def show_study(units: dict[str, list[dict]], out: str | None) -> None:
+    """Print what units show, and draw their chart in a file."""
+    from .. import viz
+    from ..study.conclusions import report
+    from ..study.verdict import LADDER, TITLES, chart_points
+
+    text = report(units)
+    if out is not None:
         chart = viz.rate_charts(chart_points(units), joined=[TITLES[row] for row in LADDER])
-        write_atomically(args.out, viz.to_png(chart))
-    print(table(units))
-    if args.out is not None:
-        print(f"chart in {args.out}")
+        write_atomically(out, viz.to_png(chart))
+    print(text)
+    if out is not None:
+        print(f"chart in {out}")

@@ -177,8 +177,24 @@ def ablate_options(parser: argparse.ArgumentParser) -> None:
     set_option(parser)
 
 
+def match_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, help="folder of the study; what it holds is not trained again")
+    text = (
+        "tiny: a quarter of an hour of two CPU cores; scenes: the published study, for a GPU;"
+        " or a folder of natural pictures with train/ and test/, for a GPU"
+    )
+    parser.add_argument("--study", default="tiny", metavar="STUDY", help=text)
+    text = "of A256, A1024, A, B, B1024, causal-encoder, C and D (default: two or three of A and one of B)"
+    parser.add_argument("--rows", help=text)
+    parser.add_argument(
+        "--seeds", default="0,1,2", help="whole numbers, comma-separated; an interval needs two or more"
+    )
+
+
 def verdict_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--study", choices=("scenes", "natural"), default="scenes", help="pictures of the study")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--study", choices=("scenes", "natural"), default="scenes", help="a published study")
+    which.add_argument("--from", dest="folder", metavar="FOLDER", help="a study of your own, made by `alitok match`")
     parser.add_argument("--out", help="PNG file for a chart of rate and distortion, written or replaced")
 
 

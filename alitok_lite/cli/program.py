@@ -46,6 +46,12 @@ GROUPS = {
             "--preset tiny --rows A,B --out runs/study",
         ),
         Command(
+            "match",
+            "training",
+            "Compare tokenizers at equal bits: train them and their AR models, and print the verdict.",
+            "--out runs/match --rows A256,A1024,B1024 --seeds 0,1,2",
+        ),
+        Command(
             "cost",
             "training",
             "Time and memory of a training step, with random pictures.",
@@ -68,7 +74,7 @@ GROUPS = {
         Command(
             "verdict",
             "measuring",
-            "Print what the study at equal bits found, with 95 % confidence intervals.",
+            "Print what a study at equal bits found, with 95 % confidence intervals.",
             "--study natural --out rate.png",
         ),
     ],

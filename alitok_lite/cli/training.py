@@ -1,9 +1,11 @@
-"""Commands that train: train, ablate and cost."""
+"""Commands that train: train, ablate, match and cost."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 
 from ..files import check_folder
 from ..machine import say
@@ -29,20 +31,14 @@ def train(args: argparse.Namespace) -> None:
         saved, steps = getattr(stop, "saved", 0), getattr(stop, "steps", 1)
         how = "the same command" if args.resume or not saved else "the same command with --resume"
         more = "" if saved == steps else f"; {how} goes on from there" if saved else f"; {how} starts again"
-        raise KeyboardInterrupt(f"{stop or 'stopped before anything was saved'}{more}") from None
+        raise KeyboardInterrupt(f"{str(stop) or 'stopped before anything was saved'}{more}") from None
 
 
 def ablate(args: argparse.Namespace) -> None:
     from ..study import ablation, claims
     from ..study.rows import ROWS
 
-    rows = args.rows.split(",")
-    for row in rows:
-        if row not in ROWS:
-            raise ValueError(f"there is no row {row!r}; choose from {', '.join(ROWS)}")
-    seeds = [whole("--seeds", text) for text in args.seeds.split(",")]
-    for seed in seeds:
-        check_seed(seed, option="--seeds")
+    rows, seeds = _rows(args.rows, ROWS), _seeds(args.seeds)
     check_folder("--out", args.out)
     check_data(args.data)
     study = ablation.open_study(args.out, args.preset, args.data, sizes(args.set))
@@ -52,6 +48,45 @@ def ablate(args: argparse.Namespace) -> None:
     for entry in results["claims"]:
         verdict = {True: "holds", False: "does not hold", None: "has no spread to compare with"}[entry["holds"]]
         print(f"{entry['claim']}: {entry['difference']:.3f}, {verdict}")
+
+
+def match(args: argparse.Namespace) -> None:
+    """Run a study at equal bits, as far as it is not done, and print what it shows."""
+    from ..study import matched, units
+    from ..study.verdict import read_units
+    from .measuring import show_study
+
+    plan = units.plan_of(args.study)
+    rows = plan.rows if args.rows is None else _rows(args.rows, matched.CODES)
+    seeds = _seeds(args.seeds)
+    check_folder("--out", args.out)
+    if args.study not in units.PLANS and not Path(args.study).is_dir():
+        allowed = f"{', '.join(units.PLANS)} or a folder of pictures with train/ and test/"
+        raise ValueError(f"--study is {args.study!r}; it must be {allowed}")
+    study = units.open_study(args.out, args.study)
+    try:
+        units.run_units(study, rows, seeds)
+    except KeyboardInterrupt as stop:
+        text = f"{str(stop) or 'match was stopped'}; {args.out} keeps what is finished, and the same command goes on"
+        raise KeyboardInterrupt(text) from None
+    show_study(read_units(study.folder), str(study.folder / "rate.png"))
+
+
+def _rows(given: str, known: Collection[str]) -> list[str]:
+    """The rows of --rows, each once."""
+    rows = list(dict.fromkeys(given.split(",")))
+    for row in rows:
+        if row not in known:
+            raise ValueError(f"there is no row {row!r}; choose from {', '.join(known)}")
+    return rows
+
+
+def _seeds(given: str) -> list[int]:
+    """The seeds of --seeds, each once."""
+    seeds = list(dict.fromkeys(whole("--seeds", text) for text in given.split(",")))
+    for seed in seeds:
+        check_seed(seed, option="--seeds")
+    return seeds
 
 
 def cost(args: argparse.Namespace) -> None:

@@ -28,13 +28,12 @@ from ..machine import say
 from ..measure.evaluation import evaluate
 from ..measure.judge import Judge, stored_judge
 from ..model import AliTok
-from ..train.progress import duration
 from ..train.run import train_part
 from ..train.settings import ABLATIONS, AblationSettings, TrainSettings
-from ..train.state import NAMES
 from ..train.tasks import cached_ids
 from .costs import training_cost
 from .lookahead import nats_given_others, train_masked
+from .progress import Progress
 from .rows import ROWS, Row
 
 TEST_SEED = 54_321  # of the unseen scenes that every row is measured on
@@ -75,24 +74,19 @@ def open_study(
 
 def run_rows(study: Study, rows: Sequence[str], seeds: Sequence[int]) -> None:
     """Train and measure rows with seeds; says before each part which it is and how long all of them will take."""
-    progress = Progress(study, rows, seeds)
+    progress = _Parts(study, rows, seeds)
     progress.measure()
     for seed in seeds:
         for row in rows:
             run_row(study, row, seed, progress)
 
 
-class Progress:
-    """Which part of a study is trained, how many are left, and about how long they will take.
-
-    left:    (row, seed, part) of every training that is still to come, in order.
-    seconds: what a training of a part should take, as far as it is known.
-    """
+class _Parts(Progress):
+    """The trainings of an ablation that are still to come."""
 
     def __init__(self, study: Study, rows: Sequence[str], seeds: Sequence[int]) -> None:
-        self.study, self.left, self.began = study, [], time.monotonic()
-        self.seconds: dict[str, float] = {}
-        self.behind = 0.0  # what the parts done should have taken
+        super().__init__([])
+        self.study = study
         for seed in seeds:
             for row in rows:
                 self._plan(row, seed)
@@ -106,7 +100,7 @@ class Progress:
             self._plan(row.over, seed)
         for kind in ("tokenizer", "ar") if row.over is None else ("decoder",):
             entry = (name, seed, kind)
-            if entry not in self.left and not _finished(run, kind, getattr(self.study.settings, kind)):
+            if entry not in self.left and not finished(run, kind, getattr(self.study.settings, kind)):
                 self.left.append(entry)
 
     def measure(self) -> None:
@@ -120,32 +114,10 @@ class Progress:
                 self.seconds[kind] = training_cost(kind, sizes, settings, 2)["seconds"] * settings.steps
         self.began = time.monotonic()
 
-    def begins(self, name: str, seed: int, kind: str) -> None:
-        """Say that a part begins."""
-        if (name, seed, kind) not in self.left:
-            return
-        spent, count = time.monotonic() - self.began, self.total - len(self.left)
-        # What was done took longer than its steps: painting, saving and measuring come on top of them.
-        slower = spent / self.behind if self.behind else 1.0
-        ahead = [self.seconds.get(part) for *_, part in self.left]
-        words = f"row {name}, seed {seed}, {NAMES[kind]}: {count + 1} of {self.total} parts"
-        if count and not self.seconds:  # on a GPU: as long as those before, on average
-            words += f", about {duration(spent / count * len(self.left))} left"
-        elif known := [seconds for seconds in ahead if seconds is not None]:
-            also = "" if count else ", and in addition the time to paint, save and measure"
-            words += f", about {duration(slower * sum(known))} left{also}"
-        say(words)
-
-    def ends(self, name: str, seed: int, kind: str) -> None:
-        """A part is done."""
-        if (name, seed, kind) in self.left:
-            self.left.remove((name, seed, kind))
-            self.behind += self.seconds.get(kind, 0.0)
-
 
 def run_row(study: Study, name: str, seed: int, progress: Progress | None = None) -> dict:
     """Train and measure one row with one seed, or read what an earlier call measured."""
-    progress = progress or Progress(study, [name], [seed])
+    progress = progress or _Parts(study, [name], [seed])
     path = study.folder / f"{name}-{seed}.json"
     if path.exists():
         return json.loads(path.read_text())
@@ -170,7 +142,7 @@ def run_row(study: Study, name: str, seed: int, progress: Progress | None = None
     return result
 
 
-def _finished(run: Path, kind: str, settings: TrainSettings) -> bool:
+def finished(run: Path, kind: str, settings: TrainSettings) -> bool:
     """Whether a RUN holds a part with all its steps."""
     if not (run / "config.json").exists():
         return False
@@ -183,7 +155,7 @@ def _train(study: Study, kind: str, sizes: Preset, run: Path, seed: int, row: Ro
     settings: TrainSettings = replace(getattr(study.settings, kind), seed=seed, scan=row.scan)
     if not row.aux and kind == "tokenizer":
         settings = replace(settings, losses=replace(settings.losses, aux=0.0))
-    if _finished(run, kind, settings):
+    if finished(run, kind, settings):
         return
     train_part(kind, sizes, settings, run, (run / "state" / f"{kind}.safetensors").exists(), study.data)
 

@@ -1,8 +1,8 @@
 """Tokenizers compared at equal bits: does sampling lose less with the tokens of a causal decoder?
 
 A unit is one tokenizer (row and seed) with everything that is measured on it, in FOLDER/ROW-SEED.json. Units that are
-there are not made again, so a study can be stopped and continued, and several processes can share it. The claim, its
-endpoint and its rule were fixed before the first unit was trained: see results/matched/README.md.
+there are not made again, so a study can be stopped and continued, and several processes can share it (see units.py).
+The claim, its endpoint and its rule were fixed before the first unit was trained: see results/matched/README.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from ..core.config import PRESETS, Preset, resized
+from ..core.ar import ARModel
+from ..core.config import PRESETS, ARConfig, Preset, resized
 from ..core.tokenizer import Decoder, Tokenizer
 from ..files import write_atomically
 from ..measure.judge import Judge
@@ -34,12 +35,14 @@ from ..measure.metrics import (
 from ..measure.probe import dependency_map, later_share
 from ..measure.repaint import repaint_share
 from ..measure.sampling_loss import distances
+from ..model import AliTok
 from ..train.run import train_part
 from ..train.settings import ABLATIONS, TrainSettings
 from . import measures
+from .ablation import finished
 from .pools import Pool
-from .readers import drawn_ids, resized_reader, train_decoder, train_reader
-from .rows import ROWS, Row
+from .readers import Pairs, drawn_ids, resized_reader, train_decoder, train_reader
+from .rows import RESULTS, ROWS, Row
 
 CODES = {  # row: the row of the ablation that it is, and its codebook
     "A256": ("A", 256),
@@ -83,6 +86,8 @@ class Plan:
     judge_steps: int = 4000
     judges: int = 2  # seeds of the judge
     critic_steps: int = 1200
+    rows: tuple[str, ...] = ("A256", "A1024", "A", "B")  # those that the command trains unless others are named
+    published_judges: bool = False  # those of results/matched, which know scenes of 64 px, instead of fresh ones
 
 
 _SCENES, _PHOTOS = ABLATIONS["scenes"], ABLATIONS["photos"]
@@ -96,6 +101,22 @@ SCENES = Plan(
         Reading("224x5 short", 1000),
         *(Reading(f"{w}x{d}", 6000, (w, d), rows=CAPACITY) for w, d in ((128, 3), (64, 2), (32, 1))),
     ),
+    published_judges=True,
+)
+# The reduced study: nine units in a quarter of an hour on two CPU cores.
+_TINY = ABLATIONS["tiny"]
+TINY = Plan(
+    "tiny",
+    replace(_TINY.tokenizer, steps=1300, batch=16, pictures=8000, save_every=650),
+    replace(_TINY.ar, pictures=8000),
+    _TINY.decoder,
+    (Reading("64x2", 600, (64, 2)), Reading("64x2 short", 100, (64, 2))),
+    pictures=1120,
+    counts=(280, 560, 1120),
+    judges=1,
+    critic_steps=30,
+    rows=("A256", "A1024", "B1024"),
+    published_judges=True,
 )
 
 
@@ -118,7 +139,20 @@ def photographs(folder: str | Path, counts: tuple[int, ...] = (550, 1100, 2200, 
         data=str(folder),
         hold_out=hold_out,
         counts=counts,
+        rows=("A1024", "A", "B"),
     )
+
+
+def sizes_of(plan: Plan, row: str, classes: int) -> Preset:
+    """The sizes of a row's tokenizer and of its AR model, for pictures of so many classes."""
+    base, codes = CODES[row]
+    sizes = resized(PRESETS[plan.preset], codebook_size=codes, **ROWS[base].changes)
+    return replace(sizes, ar=replace(sizes.ar, classes=classes))
+
+
+def readings(plan: Plan, row: str) -> list[Reading]:
+    """The readers that a row has."""
+    return [reading for reading in plan.readers if reading.rows is None or row in reading.rows]
 
 
 # ---------------------------------------------------------------- judges
@@ -139,12 +173,15 @@ class Bench:
 
 
 def _judges(plan: Plan, pool: Pool, path: Path) -> list[Judge]:
-    """The judges that the file holds; where there is none, they are trained and kept there."""
+    """The first judges that the file holds; where there is none, they are trained, or copied, and kept there."""
     judges = [pool.fresh_judge().to(pool.labels.device).eval() for _ in range(plan.judges)]
+    if not path.exists() and plan.published_judges:
+        write_atomically(path, (RESULTS / "matched" / path.name).read_bytes())
     if not path.exists():
         judges = [pool.train_judge(plan.judge_pictures, plan.judge_steps, seed) for seed in range(plan.judges)]
         write_atomically(path, save({k: v.cpu().contiguous() for k, v in nn.ModuleList(judges).state_dict().items()}))
-    nn.ModuleList(judges).load_state_dict(load_file(path))
+    held = {name: value for name, value in load_file(path).items() if int(name.split(".")[0]) < plan.judges}
+    nn.ModuleList(judges).load_state_dict(held)
     return judges
 
 
@@ -165,16 +202,17 @@ def run_unit(
     row: str,
     seed: int,
     log: Callable[[str], object] = print,
+    begins: Callable[[str], object] = lambda part: None,
 ) -> dict:
     """Train and measure one tokenizer with its readers, and store FOLDER/ROW-SEED.json.
 
-    `ready` gives the study's Bench; it is called once the tokenizer is trained.
+    `ready` gives the study's Bench; it is called once the tokenizer is trained. `begins` is told each part that begins.
     tokenizer: numbers of the tokenizer; decoders: of each decoder over its ids; readers: of each AR model, with its
     samples through each decoder.
     """
     began, (base, codes) = time.time(), CODES[row]
-    sizes = resized(PRESETS[plan.preset], codebook_size=codes, **ROWS[base].changes)
-    sizes = replace(sizes, ar=replace(sizes.ar, classes=len(pool.classes)))
+    sizes = sizes_of(plan, row, len(pool.classes))
+    begins("tokenizer")
     tokenizer = _tokenizer(sizes, ROWS[base], plan, pool, folder / f"{row}-{seed}", seed)
     trained, bench = time.time() - began, ready()
     pictures, kinds = pool.training(seed, plan.reader.pictures)
@@ -187,21 +225,30 @@ def run_unit(
     views = {name: _View(bench, tokenizer, decoder, first, second) for name, decoder in decoders.items()}
     result["decoders"] = {name: view.numbers for name, view in views.items()}
     result["readers"] = {}
-    watch = (encoded(tokenizer, pool.watched).long(), pool.watched_labels) if plan.reader.keep_best else None
-    for reading in (r for r in plan.readers if r.rows is None or row in r.rows):
-        at, chosen = time.time(), pool.subset(len(ids), reading.pictures)
-        config = resized_reader(sizes.ar, *reading.size) if reading.size else sizes.ar
-        settings = replace(plan.reader, steps=reading.steps, warmup=max(1, reading.steps // 10), seed=seed)
-        reader, best = train_reader(ids[chosen], kinds[chosen], config, settings, watch)
+    for reading in readings(plan, row):
+        begins(f"reader {reading.name}")
+        at, reader, entry = time.time(), *_trained(reading, sizes.ar, plan, pool, tokenizer, (ids, kinds), seed)
         learned = time.time()
-        entry = _reader(bench, reader, tokenizer, first, views, seed)
+        found = _reader(bench, reader, tokenizer, first, views, seed)
         seconds = {"training": round(learned - at, 1), "measuring": round(time.time() - learned, 1)}
-        entry |= {"steps": reading.steps, "kept_step": best, "sequences": len(ids[chosen]), "seconds": seconds}
-        result["readers"][reading.name] = entry
+        result["readers"][reading.name] = found | entry | {"seconds": seconds}
     result["seconds"] = {"tokenizer": round(trained, 1), "all": round(time.time() - began, 1)}
     write_atomically(folder / f"{row}-{seed}.json", (json.dumps(result, indent=1) + "\n").encode())
     log(line(result))
     return result
+
+
+def _trained(
+    reading: Reading, config: ARConfig, plan: Plan, pool: Pool, tokenizer: Tokenizer, read: Pairs, seed: int
+) -> tuple[ARModel, dict]:
+    """A reader of ids and labels `read`, and what is known of its training."""
+    chosen = pool.subset(len(read[0]), reading.pictures)
+    ids, kinds = read[0][chosen], read[1][chosen]
+    watch = (encoded(tokenizer, pool.watched).long(), pool.watched_labels) if plan.reader.keep_best else None
+    sizes = resized_reader(config, *reading.size) if reading.size else config
+    settings = replace(plan.reader, steps=reading.steps, warmup=max(1, reading.steps // 10), seed=seed)
+    reader, best = train_reader(ids, kinds, sizes, settings, watch)
+    return reader, {"steps": reading.steps, "kept_step": best, "sequences": len(ids)}
 
 
 def _name(device: torch.device) -> str:
@@ -209,11 +256,14 @@ def _name(device: torch.device) -> str:
 
 
 def _tokenizer(sizes: Preset, row: Row, plan: Plan, pool: Pool, run: Path, seed: int) -> Tokenizer:
-    settings = replace(plan.tokenizer, seed=seed)
+    """The tokenizer of a RUN, whose training is begun, continued or done already; as stored, however it came there."""
+    settings, device = replace(plan.tokenizer, seed=seed), pool.labels.device
     if not row.aux:
         settings = replace(settings, losses=replace(settings.losses, aux=0.0))
-    tokenizer = train_part("tokenizer", sizes, settings, run, data=pool.source(settings)).tokenizer.eval()
-    return tokenizer.requires_grad_(False)
+    if not finished(run, "tokenizer", settings):
+        held, place = (run / "state" / "tokenizer.safetensors").exists(), "cpu" if device.type == "cpu" else "auto"
+        train_part("tokenizer", sizes, settings, run, held, pool.source(settings), device=place)
+    return AliTok.from_pretrained(run, device).tokenizer.eval().requires_grad_(False)
 
 
 @torch.no_grad()

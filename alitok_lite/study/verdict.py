@@ -17,9 +17,13 @@ from typing import NamedTuple
 
 from scipy.stats import t as student
 
+from ..train.settings import ABLATIONS
+
 RESULTS = Path(__file__).parents[1] / "results" / "matched"  # scenes
 NATURAL = RESULTS.with_name("matched-natural")  # photographs
 LADDER = ("A256", "A1024", "A")  # the conventional tokenizer by its codebook
+CAUSAL = ("B", "B1024")  # the causal one; the first of them that a study has is compared
+READ = ABLATIONS["scenes"].ar.pictures  # scenes that a reader learns from, where a unit does not tell
 
 
 def _own(unit: dict, reader: str) -> dict:
@@ -47,11 +51,20 @@ def bits(unit: dict, reader: str) -> float:
 
 
 def read_units(folder: str | Path = RESULTS) -> dict[str, list[dict]]:
-    """The units of a study by row, in the order of their seeds. ValueError for a folder without any."""
+    """The units of a study by row, in the order of their seeds.
+
+    Raises ValueError for a folder without any, and for a file that is none.
+    """
     units: dict[str, list[dict]] = {}
     for path in sorted(Path(folder).glob("*-[0-9]*.json")):
-        unit = json.loads(path.read_text())
-        units.setdefault(unit["row"], []).append(unit)
+        try:
+            unit = json.loads(path.read_text())
+            units.setdefault(unit["row"], []).append(unit)
+            complete = {"seed", "codes", "decoders", "readers"} <= unit.keys()
+        except (ValueError, KeyError, TypeError):
+            complete = False
+        if not complete:
+            raise ValueError(f"{path} is not a unit of a study at equal bits")
     if not units:
         raise ValueError(f"{Path(folder).name!r} holds no units of a study (ROW-SEED.json)")
     return {row: sorted(found, key=lambda unit: unit["seed"]) for row, found in units.items()}
@@ -179,13 +192,22 @@ TITLES = {
 }
 
 
+def _charts(units: dict[str, list[dict]]) -> dict[str, tuple[str, str]]:
+    """CHARTS, or the same with the readers of a study that has others."""
+    readers = list(next(iter(units.values()))[0]["readers"])
+    if "224x5" in readers:
+        return CHARTS
+    losses = {f"sampling loss, reader {reader}": ("sampling loss", reader) for reader in readers[:2]}
+    return {next(iter(CHARTS)): ("PSNR, dB", readers[0])} | losses
+
+
 def chart_points(units: dict[str, list[dict]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
     """What `viz.rate_charts` draws: axis label -> title of a row -> (bits, value) of each unit.
 
     A chart whose reader the study does not have is left out.
     """
     charts: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for label, (endpoint, reader) in CHARTS.items():
+    for label, (endpoint, reader) in _charts(units).items():
         value, _ = ENDPOINTS[endpoint]
         if any(reader not in unit["readers"] for found in units.values() for unit in found):
             continue

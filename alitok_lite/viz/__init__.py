@@ -7,6 +7,15 @@ from ..study.rows import REPORTED
 from .explorer import attention_explorer
 from .ideas import drawing, guidance_ramps, next_token_shift, rope_phases, scan_orders, temperatures, two_stages
 from .maps import PART_NAMES, attention, attention_heads, dependency_maps, masks
-from .numbers import ablation, bars, curves, position_maps, row_profiles, stacked, toy_readers
+from .numbers import (
+    ablation,
+    bars,
+    curves,
+    dependence_courses,
+    position_maps,
+    row_profiles,
+    stacked,
+    toy_readers,
+)
 from .panels import INK, ORANGE, to_png
 from .tokens import auxiliary_target, change_map, codebook_usage, nearest_codes, pictures, rate_charts, token_grid

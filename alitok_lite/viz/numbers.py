@@ -109,6 +109,30 @@ def toy_readers(
 
 
 @styled
+def dependence_courses(courses: Sequence[dict], title: str = "When does a decoder begin to look ahead?") -> Figure:
+    """The look-ahead share and the repaint share over the steps of a training, each tokenizer's seeds as a band.
+
+    courses: as `study.course` measures them, all with the same steps; the line is the mean over seeds, the band
+    reaches from the least to the largest.
+    """
+    figure = new_figure(9, 4, title)
+    axes = figure.subplots(1, 2, sharex=True)
+    names = {"A": "conventional tokenizer", "B": "causal tokenizer"}
+    rows = list(dict.fromkeys(one["row"] for one in courses))
+    for ax, (key, label) in zip(
+        axes, (("look_ahead", "look-ahead share"), ("repainted", "repaint share")), strict=True
+    ):
+        for color, row in zip(SERIES, rows, strict=False):
+            seeds = np.array([one[key] for one in courses if one["row"] == row], float)  # (seeds, steps)
+            steps = next(one["steps"] for one in courses if one["row"] == row)
+            ax.plot(steps, seeds.mean(0), color=color, marker="o", label=f"{names.get(row, row)} (seeds: {len(seeds)})")
+            ax.fill_between(steps, seeds.min(0), seeds.max(0), color=color, alpha=0.2, linewidth=0)
+        ax.set(xlabel="training steps", ylabel=label)
+    legend(figure)
+    return figure
+
+
+@styled
 def ablation(
     rows: dict[str, dict],
     number: str,

@@ -1,0 +1,126 @@
+"""What a study at equal bits can show and what it cannot, in sentences, from its units alone (see verdict.py)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from statistics import mean
+
+from .verdict import CAUSAL, ENDPOINTS, READ, Contrast, contrast, read_units, table
+
+ENDPOINT = "sampling loss"  # the one that was fixed beforehand
+
+
+def report(units: dict[str, list[dict]]) -> str:
+    """All contrasts of a study's causal tokenizer, its entropy cliff, and what it can and cannot show."""
+    row = next((name for name in CAUSAL if name in units), None)
+    parts = [table(units, row)] if row else []
+    return "\n\n".join([*parts, "\n".join(cliff_lines(units)), "\n".join(sentences(units, row))])
+
+
+# ---------------------------------------------------------------- entropy cliff
+
+
+def entropy_cliff(sequences: int, codes: int) -> float:
+    """log2 N / log2 V: so many tokens tell N training sequences apart, were all V codes equally likely.
+
+    What follows in a training sequence can then be memorised. Source: arXiv 2605.06207.
+
+    >>> entropy_cliff(4096, 64)
+    2.0
+    """
+    return math.log2(sequences) / math.log2(codes)
+
+
+def cliff_lines(units: dict[str, list[dict]]) -> list[str]:
+    """The entropy cliff of each number of training sequences that the readers of a study have."""
+    found: dict[int, tuple[list[str], int]] = {}
+    for name, reader in _units(units)[0]["readers"].items():
+        found.setdefault(reader.get("sequences", READ), ([], len(reader["nats_positions"])))[0].append(name)
+    sizes = sorted({unit["codes"] for unit in _units(units)})
+    lines = ["Entropy cliff, log2 N / log2 V tokens, for N training sequences of a reader and V codes:"]
+    for count, (names, tokens) in sorted(found.items()):
+        cliffs = ", ".join(f"{entropy_cliff(count, size):.2f} ({size:,} codes)" for size in sizes)
+        lines.append(f"  {count:,} sequences: {cliffs} of {tokens} tokens; reader {', '.join(names)}")
+    return [*lines, "After so many tokens a training sequence can be told from all others: the rest can be memorised."]
+
+
+def _units(units: dict[str, list[dict]]) -> list[dict]:
+    return [unit for found in units.values() for unit in found]
+
+
+# ---------------------------------------------------------------- what a study shows
+
+
+def sentences(units: dict[str, list[dict]], row: str | None) -> list[str]:
+    """What the units can show and what they cannot; `row` is the causal tokenizer's."""
+    counts = ", ".join(f"{len(found)} of {name}" for name, found in units.items())
+    lines = [f"Tokenizer seeds: {counts}. A tokenizer with its own readers is one observation."]
+    if row is None:
+        return [*lines, f"Nothing is compared: the causal tokenizer ({' or '.join(CAUSAL)}) is missing."]
+    found = []
+    for reader in units[row][0]["readers"]:
+        try:
+            found.append(contrast(units, ENDPOINT, reader, row))
+        except (KeyError, ValueError) as error:
+            lines.append(f"Reader {reader}: nothing is compared at equal bits; {_why(error)}.")
+    lines += [line for one in found for line in _claim(one, row)]
+    lines += _others(units, row, [one.reader for one in found])
+    return [*lines, *_unused(units), *_small(units)]
+
+
+def _why(error: Exception) -> str:
+    return "a row lacks this reader" if isinstance(error, KeyError) else str(error)
+
+
+def _claim(one: Contrast, row: str) -> Iterable[str]:
+    """What one reader says about the claim."""
+    low, high = one.interval.low, one.interval.high
+    first, second = one.between
+    seeds = f"{min(one.seeds)} seeds" if len(set(one.seeds)) == 1 else f"{min(one.seeds)} to {max(one.seeds)} seeds"
+    yield (
+        f"Reader {one.reader}: at the {one.bits:.1f} bits of {row}, between {first} and {second}, the {ENDPOINT} of A"
+        f" less that of {row} is {one.interval.difference:.3f}, 95 % interval {low:.3f} to {high:.3f} ({seeds})."
+    )
+    if one.interval.excludes_zero:
+        yield f"  It excludes zero: by the rule, {one.favours} loses less with this reader."
+    else:
+        reach = (high - low) / 2
+        yield f"  It includes zero: this cannot tell who loses less. A difference above about {reach:.3f} would show."
+
+
+def _others(units: dict[str, list[dict]], row: str, readers: list[str]) -> list[str]:
+    """The other endpoints whose intervals exclude zero, and how many would do so by chance."""
+    if not readers:
+        return []
+    every = [contrast(units, name, reader, row) for reader in readers for name in ENDPOINTS]
+    shown = [one for one in every if one.endpoint != ENDPOINT and one.interval.excludes_zero]
+    said = [f"{one.endpoint} ({one.reader}): {one.favours}" for one in shown]
+    text = f"Other endpoints that exclude zero, and whom they favour: {'; '.join(said) or 'none'}."
+    chance = f"Of {len(every)} intervals of 95 %, {0.05 * len(every):.0f} or so exclude zero by chance."
+    return [text, chance]
+
+
+def _unused(units: dict[str, list[dict]]) -> list[str]:
+    """The codebook that is used least, where codes are unused."""
+    used, row, seed = min((unit["tokenizer"]["usage"], unit["row"], unit["seed"]) for unit in _units(units))
+    return [f"Unused codes: {row} seed {seed} uses {100 * used:.0f} % of its codebook, the least."] * (used < 0.99)
+
+
+def _small(units: dict[str, list[dict]]) -> list[str]:
+    """How far the models are from those of the published study of scenes."""
+    ours, theirs = _units(units), _units(read_units())
+    if any(unit.get("data", "scenes") != "scenes" for unit in ours) or _largest(ours) >= _largest(theirs):
+        return []
+    quality = [mean(unit["decoders"]["own"]["psnr"] for unit in some) for some in (ours, theirs)]
+    return [
+        f"Small models: the tokenizers reach {quality[0]:.1f} dB and the largest reader has"
+        f" {_largest(ours) / 1e6:.2f} million parameters; in the published study it is {quality[1]:.1f} dB and"
+        f" {_largest(theirs) / 1e6:.2f} million. This cannot show what larger or longer trained models do.",
+        f"Few pictures: distances are measured with {ours[0]['pictures']:,} samples"
+        f" (published: {theirs[0]['pictures']:,}), so part of the spread between seeds is measuring error.",
+    ]
+
+
+def _largest(units: list[dict]) -> int:
+    return max(reader["parameters"] for unit in units for reader in unit["readers"].values())
