@@ -45,7 +45,11 @@ LOSSES = _of(
     ("[row[:, :1], row]", "[row[:, -1:], row]", "the prefix begins with the top left patch"),
     ("pixels[:, :, :patch]", "pixels[:, :, -patch:]", "the prefix shows the first row"),
     ('"b c h (g w) -> b g c h w"', '"b c h (w g) -> b g c h w"', "patches of the first row are whole"),
-    ("output.aux.float(), target", "output.aux.float(), target.flip(1)", "order of the prefix tokens"),
+    (
+        "prefix_target(pixels, output.aux.shape[-1]))",
+        "prefix_target(pixels, output.aux.shape[-1]).flip(1))",
+        "order of the prefix tokens",
+    ),
     ("loss = -scores.mean()", "loss = scores.mean()", "the decoder raises the critic's scores"),
     ("weight * ratio.sqrt() * loss", "ratio.sqrt() * loss", "weight of the adversarial term"),
     ("ratio.sqrt()", "ratio", "the ratio is one of lengths, not of their squares"),
@@ -536,8 +540,8 @@ SAID = [
         ("decoder2.requires_grad_(True)", "decoder2", "the second decoder is trained"),
     ),
     *_of(
-        "study/ablation.py",
-        "ablation",
+        "study/ablation.py study/progress.py",
+        "ablation units",
         ("spent / self.behind if self.behind", "1.0 if self.behind", "the estimate follows what parts took"),
         ("if entry not in self.left and", "if", "a part is counted once"),
         ("self.left.remove((name, seed, kind))", "pass", "parts that are done are not ahead"),
