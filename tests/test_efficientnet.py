@@ -1,18 +1,13 @@
 """EfficientNet-Lite: its weights from files of two kinds, the features term of the loss, and the Lite0 measures."""
 
 import sys
-from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from small_lite import save_weights, stand_in, tensors
-from test_perceptual import no_network  # noqa: F401
-from test_train import add_presets
+from test_perceptual import check_ar_model_without, check_training, no_network  # noqa: F401
 
-from alitok_lite import train
-from alitok_lite.core.losses import LossWeights
 from alitok_lite.measure.efficientnet import efficientnet_lite, prepared
 from alitok_lite.measure.lite0 import Probe, lite0_features
 from alitok_lite.train.perceptual import FeatureLoss
@@ -194,31 +189,11 @@ def test_gradient_reaches_the_decoded_picture_and_nothing_else(weights):
 
 @pytest.mark.parametrize("part", ["tokenizer", "decoder"])
 def test_training_with_it(weights, tmp_path, monkeypatch, part):
-    """The term is in the loss and moves the weights; the network itself stays out of the state."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    add_presets(monkeypatch)
-    states, losses = [], LossWeights(adversarial=0.5, adversarial_start=0.0)
-    for weight in (0.0, 0.1):
-        run = tmp_path / str(weight)
-        if part == "decoder":
-            train.train("tokenizer", "mini-plain", run)
-        model = train.train(
-            part, "mini-plain", run, overrides=[("losses", replace(losses, features=weight)), ("steps", 2)]
-        )
-        assert ("features" in model.info["training"][part]) is (weight > 0)
-        states.append(load_file(run / "state" / f"{part}.safetensors"))
-    assert model.info["training"][part]["features"] > 0
-    assert states[0].keys() == states[1].keys()
-    key = "network.positions" if part == "decoder" else "network.encoder.queries"
-    assert not torch.equal(states[0][key], states[1][key])
+    check_training("features", part, tmp_path, monkeypatch)
 
 
 def test_ar_model_does_not_load_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    add_presets(monkeypatch)
-    monkeypatch.setenv("ALITOK_LITE2", str(tmp_path / "none"))
-    train.train("tokenizer", "mini-plain", tmp_path / "run")
-    train.train("ar", "mini-plain", tmp_path / "run", overrides=[("losses", LossWeights(features=1.0))])
+    check_ar_model_without("features", "ALITOK_LITE2", tmp_path, monkeypatch)
 
 
 # ---------------------------------------------------------------- measures

@@ -107,29 +107,38 @@ def test_missing_package_is_one_sentence(monkeypatch):
         PerceptualLoss()
 
 
-@pytest.mark.parametrize("part", ["tokenizer", "decoder"])
-def test_training_with_it(convnext, tmp_path, monkeypatch, part):
+def check_training(term, part, folder, monkeypatch):
     """The term is in the loss and moves the weights; the classifier itself stays out of the state."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     add_presets(monkeypatch)
     states = []
     for weight in (0.0, 0.1):
-        run = tmp_path / str(weight)
+        run = folder / str(weight)
         if part == "decoder":
             train.train("tokenizer", "mini-plain", run)
-        losses = LossWeights(perceptual=weight, adversarial=0.5, adversarial_start=0.0)
+        losses = LossWeights(**{term: weight}, adversarial=0.5, adversarial_start=0.0)
         model = train.train(part, "mini-plain", run, overrides=[("losses", losses), ("steps", 2)])
-        assert ("perceptual" in model.info["training"][part]) is (weight > 0)
+        assert (term in model.info["training"][part]) is (weight > 0)
         states.append(load_file(run / "state" / f"{part}.safetensors"))
-    assert model.info["training"][part]["perceptual"] > 0
+    assert model.info["training"][part][term] > 0
     assert states[0].keys() == states[1].keys()
     key = "network.positions" if part == "decoder" else "network.encoder.queries"
     assert not torch.equal(states[0][key], states[1][key])
 
 
-def test_ar_model_does_not_load_it(tmp_path, monkeypatch):
+def check_ar_model_without(term, variable, folder, monkeypatch):
+    """An AR model trains although the classifier's weights are missing."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     add_presets(monkeypatch)
-    monkeypatch.setenv("ALITOK_CONVNEXT", str(tmp_path / "none"))
-    train.train("tokenizer", "mini-plain", tmp_path / "run")
-    train.train("ar", "mini-plain", tmp_path / "run", overrides=[("losses", LossWeights(perceptual=1.0))])
+    monkeypatch.setenv(variable, str(folder / "none"))
+    train.train("tokenizer", "mini-plain", folder / "run")
+    train.train("ar", "mini-plain", folder / "run", overrides=[("losses", LossWeights(**{term: 1.0}))])
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "decoder"])
+def test_training_with_it(convnext, tmp_path, monkeypatch, part):
+    check_training("perceptual", part, tmp_path, monkeypatch)
+
+
+def test_ar_model_does_not_load_it(tmp_path, monkeypatch):
+    check_ar_model_without("perceptual", "ALITOK_CONVNEXT", tmp_path, monkeypatch)
