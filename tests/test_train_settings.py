@@ -1,5 +1,6 @@
 """Every field of TrainSettings does what it says, by hand on a weight and a bias, or on the smallest of models."""
 
+import copy
 import math
 from dataclasses import dataclass, fields, replace
 
@@ -13,9 +14,11 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from alitok_lite import AliTok, scenes, train
 from alitok_lite.core.config import Preset
 from alitok_lite.core.losses import LossWeights
+from alitok_lite.core.tokenizer import Tokenizer
 from alitok_lite.data.scan import scanned
 from alitok_lite.data.sources import SceneSource
 from alitok_lite.train import tasks
+from alitok_lite.train.fresh import standardise
 from alitok_lite.train.run import accelerator_front
 from alitok_lite.train.settings import TrainSettings, learning_rate
 
@@ -329,6 +332,42 @@ def test_tokenizer_learns_from_batches_in_the_order_of_the_scan(tmp_path, monkey
     for step, (pixels,) in enumerate(seen):
         assert torch.equal(pixels, scanned(source.batch(step)[0], scan, 16))
         assert torch.equal(pixels, source.batch(step)[0]) is (scan == "raster")
+
+
+@pytest.mark.parametrize("sizes", [SIZES, replace(SIZES, prefix=False, aligned=False)])
+def test_standardised_tokenizer_sees_contrast_and_paints_the_mean_colour(sizes):
+    """By a formula: its patch embedding of pixels is the plain one of (pixels - mean) / deviation."""
+    torch.manual_seed(0)
+    pixels = 0.5 + 0.05 * torch.randn(40, 3, 32, 32) + torch.tensor([0.3, 0.0, -0.2])[:, None, None]
+    fresh = Tokenizer(sizes, (1,) if sizes.aligned else (2,))
+    embed = fresh.encoder.patch_embed
+    plain = copy.deepcopy(embed)
+    standardise(fresh, pixels)
+    seen = (pixels - pixels.mean((0, 2, 3))[:, None, None]) / pixels.std((0, 2, 3))[:, None, None]
+    assert torch.allclose(embed(pixels), plain(seen), atol=2e-3)
+    output = fresh(pixels, fresh.stages[-1])
+    painted = [output.pixels, *([output.aux] if output.aux is not None else [])]
+    for some in painted:
+        colours = some.transpose(0, -3).flatten(1).mean(1)
+        assert torch.allclose(colours, torch.tensor([0.8, 0.5, 0.3]), atol=0.02)
+    standardise(fresh, torch.ones(2, 3, 32, 32))  # one colour: no division by zero, no infinite bias
+    assert all(value.isfinite().all() for value in fresh.state_dict().values())
+
+
+@about("standardise")
+@pytest.mark.parametrize("wanted", [False, True])
+def test_standardised_tokenizer_begins_with_its_pictures_once(tmp_path, wanted):
+    """Without learning rate the weights stay those of the start, also of a training that goes on."""
+    settings = replace(SHORT, steps=1, lr=0.0, final_lr=0.0, batch=8, standardise=wanted)
+    source = SceneSource(32, settings, torch.device("cpu"))
+    torch.manual_seed(settings.seed)
+    fresh = Tokenizer(SIZES, (1,))
+    if wanted:
+        standardise(fresh, source.batch(0)[0])
+    for steps in (1, 2):
+        model = train.train_part("tokenizer", PRESET, replace(settings, steps=steps), tmp_path, resume=steps > 1)
+        for name in ("encoder.patch_embed.weight", "encoder.patch_embed.bias", "decoder1.head.conv.bias"):
+            assert torch.allclose(model.tokenizer.get_parameter(name), fresh.get_parameter(name), atol=1e-6), name
 
 
 @about("class_dropout")

@@ -26,6 +26,7 @@ from ..machine import choose_device, say
 from ..model import AliTok
 from ..store.card import OWN, SCENES, seen_in, with_seen
 from ..store.folder import CheckpointError, read_config
+from .fresh import standardise
 from .log import check_tracker
 from .loop import fit
 from .perceptual import FeatureLoss, PerceptualLoss
@@ -336,6 +337,8 @@ def _task(
         model = begin(kind, given, start, folder, source)
     else:
         model = _build(kind, sizes, folder, source, settings.seed, device)
+        if settings.standardise and kind == "tokenizer" and state is None:
+            standardise(model.tokenizer, source.batch(0)[0])
     if state and kind == "tokenizer":
         _keep_records(model, folder, sizes, source, lost)
     if isinstance(data, str):

@@ -29,6 +29,7 @@ class TrainSettings:
     clip: float = 1.0
     ema: float = 0.0  # decay of the moving average of the weights that the RUN then holds; 0 = off
     keep_best: bool = False  # AR: the RUN keeps the weights with the lowest test nats
+    standardise: bool = False  # tokenizer: begins with the mean and the contrast of its pictures, see fresh.py
     scan: str = "raster"  # order in which the patches are read, one of scan.SCANS; for the experiment
     class_dropout: float = 0.1  # AR: share of labels replaced by the null class
     pictures: int = 200_000  # different scenes, on a GPU and in the AR model's id cache
