@@ -107,6 +107,14 @@ FIGURES = ATTENTION | {
             for row, high in (("A", 0.28), ("A", 0.38), ("B", 0.0))
         ]
     ),
+    "plateaus": lambda g: viz.plateaus(
+        [
+            {"contrast": c, "standardised": s, "steps": [0, 100, 400], "explained": [-0.2, high * s, high]}
+            for c in (1.0, 0.35, 0.2)
+            for s in (False, True)
+            for high in (0.2, 0.3)
+        ]
+    ),
     "rate_charts": lambda g: viz.rate_charts(
         {
             "PSNR in dB": {"conventional": [(70, 21.0), (72, 21.1)], "causal": [(90, 21.3)], "larger": [(95, 21.6)]},

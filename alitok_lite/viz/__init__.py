@@ -12,6 +12,7 @@ from .numbers import (
     bars,
     curves,
     dependence_courses,
+    plateaus,
     position_maps,
     row_profiles,
     stacked,

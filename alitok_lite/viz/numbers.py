@@ -133,6 +133,32 @@ def dependence_courses(courses: Sequence[dict], title: str = "When does a decode
 
 
 @styled
+def plateaus(runs: Sequence[dict], title: str = "How long does a tokenizer paint only the mean picture?") -> Figure:
+    """The explained variance over the steps of a training, a chart for each contrast, each kind's seeds as a band.
+
+    runs: as `study.plateau` measures them; the line is the mean over seeds, the band reaches from the least to the
+    largest.
+    """
+    contrasts = list(dict.fromkeys(one["contrast"] for one in runs))
+    figure = new_figure(9, 3.6, title)
+    axes = figure.subplots(1, len(contrasts), sharey=True, squeeze=False)[0]
+    kinds = (False, "random weights"), (True, "mean and contrast of the pictures, too")
+    for ax, contrast in zip(axes, contrasts, strict=True):
+        for color, (standardised, name) in zip(SERIES, kinds, strict=False):
+            chosen = [one for one in runs if one["contrast"] == contrast and one["standardised"] is standardised]
+            seeds = np.array([one["explained"] for one in chosen], float)  # (seeds, steps)
+            if len(seeds):
+                steps, label = chosen[0]["steps"], f"begins with {name} (seeds: {len(seeds)})"
+                ax.plot(steps, seeds.mean(0), color=color, marker="o", label=label)
+                ax.fill_between(steps, seeds.min(0), seeds.max(0), color=color, alpha=0.2, linewidth=0)
+        ax.axhline(0, color=INK, linewidth=1, linestyle=":")  # the mean picture
+        ax.set(xlabel="training steps", title=f"contrast x {contrast:g}")
+    axes[0].set_ylabel("explained variance")
+    legend(figure)
+    return figure
+
+
+@styled
 def ablation(
     rows: dict[str, dict],
     number: str,
