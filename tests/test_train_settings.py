@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 import pytest
 import torch
 from conftest import small_ar, small_model, small_tokenizer
-from small_training import Toy, ar_task, fit, on_the_cpu  # noqa: F401
+from small_training import Numbered, Toy, ar_task, fit, on_the_cpu, tokenizer_task  # noqa: F401
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -19,6 +19,7 @@ from alitok_lite.data.scan import scanned
 from alitok_lite.data.sources import SceneSource
 from alitok_lite.train import tasks
 from alitok_lite.train.fresh import standardise
+from alitok_lite.train.regulariser import NextCode
 from alitok_lite.train.run import accelerator_front
 from alitok_lite.train.settings import TrainSettings, learning_rate
 
@@ -368,6 +369,63 @@ def test_standardised_tokenizer_begins_with_its_pictures_once(tmp_path, wanted):
         model = train.train_part("tokenizer", PRESET, replace(settings, steps=steps), tmp_path, resume=steps > 1)
         for name in ("encoder.patch_embed.weight", "encoder.patch_embed.bias", "decoder1.head.conv.bias"):
             assert torch.allclose(model.tokenizer.get_parameter(name), fresh.get_parameter(name), atol=1e-6), name
+
+
+def test_next_code_is_the_share_that_earlier_codes_do_not_explain():
+    torch.manual_seed(0)
+    codes = torch.randn(64, 7, 4)
+    follows = codes[:, :1].expand(-1, 7, -1)  # all of a picture's codes are its first
+    found = {}
+    for name, given in (("independent", codes), ("follows", follows), ("only positions", codes[:1] + 0.1 * codes)):
+        torch.manual_seed(1)
+        network = NextCode(7, 4)
+        assert network(3 * given + 1).item() > 0
+        optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
+        for _ in range(60):
+            optimizer.zero_grad()
+            network(given).backward()
+            optimizer.step()
+        found[name] = network(given).item()
+    assert found["follows"] < 0.35 < 0.6 < found["independent"] < 1.1
+    assert 0.5 < found["only positions"] < 1.5  # what every picture has in common is not counted
+
+
+def test_next_code_reads_only_earlier_codes_and_has_no_scale():
+    torch.manual_seed(0)
+    network, codes = NextCode(7, 4), torch.randn(5, 7, 4)
+    read = torch.zeros(5, 7, 4, requires_grad=True)
+    seen = []
+    network.output.register_forward_hook(lambda module, given, made: seen.append(made))
+    network(codes + read)
+    for place in range(7):
+        (gradient,) = torch.autograd.grad(seen[0][:, place].sum(), read, retain_graph=True)
+        assert gradient[:, place:].abs().sum() == 0 and (place == 0 or gradient[:, :place].abs().sum() > 0)
+    with torch.no_grad():  # codes of ten times the size, read and predicted by a network of the same eyes
+        small = network(codes).item()
+        network.embed.weight /= 10
+        network.output.weight *= 10
+        network.output.bias *= 10
+        assert network(10 * codes).item() == pytest.approx(small, rel=1e-4)
+
+
+@about("next_code")
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_weight_of_the_next_code_reaches_the_encoder_and_its_network_learns(tmp_path, weight):
+    task = tokenizer_task(LossWeights(mse=0, aux=0, vq=0), source=Numbered(), next_code=weight)
+    before = copy.deepcopy(task.next_code.state_dict())
+    loss, terms = task.loss(task.network, task.batch(0), 0)
+    loss.backward()
+    assert terms["next code"].item() == pytest.approx(loss.item()) and loss.item() > 0
+    assert task.tokenizer.encoder.queries.grad.abs().sum() > 0
+    latents, codes = task.quantized[0][0], task.tokenizer.quantizer.lookup(task.quantized[0][1])
+    assert terms["next code"].item() == pytest.approx(weight * task.next_code(codes).item(), rel=1e-4)
+    assert latents.shape == codes.shape
+    task.before_update()
+    assert all(p.grad is None for p in task.next_code.parameters())
+    assert any(not torch.equal(value, before[name]) for name, value in task.next_code.state_dict().items())
+    assert {"next_code"} == task.extra.keys() and {"next_code_optimizer"} == task.extra_optimizers.keys()
+    assert tokenizer_task(LossWeights(), "decoder", next_code=weight).next_code is None
+    assert "next code" not in tokenizer_task(LossWeights()).loss(task.network, task.batch(0), 0)[1]
 
 
 @about("class_dropout")

@@ -153,8 +153,9 @@ def finished(run: Path, kind: str, settings: TrainSettings) -> bool:
 def _train(study: Study, kind: str, sizes: Preset, run: Path, seed: int, row: Row) -> None:
     """Train one part, resume it, or leave it if it is finished."""
     settings: TrainSettings = replace(getattr(study.settings, kind), seed=seed, scan=row.scan)
-    if not row.aux and kind == "tokenizer":
-        settings = replace(settings, losses=replace(settings.losses, aux=0.0))
+    if kind == "tokenizer":
+        losses = settings.losses if row.aux else replace(settings.losses, aux=0.0)
+        settings = replace(settings, losses=losses, next_code=row.next_code)
     if finished(run, kind, settings):
         return
     train_part(kind, sizes, settings, run, (run / "state" / f"{kind}.safetensors").exists(), study.data)

@@ -51,6 +51,7 @@ CODES = {  # row: the row of the ablation that it is, and its codebook
     "B": ("B", 4096),
     "B1024": ("B", 1024),
     "causal-encoder": ("causal-encoder", 4096),
+    "CRT": ("CRT", 4096),
     "C": ("C", 4096),
     "D": ("D", 4096),
 }
@@ -257,7 +258,7 @@ def _name(device: torch.device) -> str:
 
 def _tokenizer(sizes: Preset, row: Row, plan: Plan, pool: Pool, run: Path, seed: int) -> Tokenizer:
     """The tokenizer of a RUN, whose training is begun, continued or done already; as stored, however it came there."""
-    settings, device = replace(plan.tokenizer, seed=seed), pool.labels.device
+    settings, device = replace(plan.tokenizer, seed=seed, next_code=row.next_code), pool.labels.device
     if not row.aux:
         settings = replace(settings, losses=replace(settings.losses, aux=0.0))
     if not finished(run, "tokenizer", settings):

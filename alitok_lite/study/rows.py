@@ -16,6 +16,7 @@ class Row:
     changes: dict[str, bool] = field(default_factory=dict)  # of the TokenizerConfig
     aux: bool = True  # with the auxiliary loss, where there are prefix tokens
     over: str | None = None  # the row whose tokens get a second decoder
+    next_code: float = 0.0  # weight of CRT's term
     scan: str = "raster"  # the order in which patches are read; its RUNs know pictures in that order only
 
 
@@ -28,6 +29,7 @@ ROWS = {
     "D": Row("prefix tokens and auxiliary loss"),
     "F": Row("and second stage", over="D"),
     "causal-encoder": Row("A with a causal encoder", BIDIRECTIONAL | {"encoder_causal": True}),
+    "CRT": Row("A with CRT's causal regulariser", BIDIRECTIONAL, next_code=0.01),
     "A-column": Row("A read as column", BIDIRECTIONAL, scan="column"),
     "B-column": Row("B read as column", CAUSAL, scan="column"),
     "A-serpentine": Row("A read as serpentine", BIDIRECTIONAL, scan="serpentine"),

@@ -30,6 +30,7 @@ class TrainSettings:
     ema: float = 0.0  # decay of the moving average of the weights that the RUN then holds; 0 = off
     keep_best: bool = False  # AR: the RUN keeps the weights with the lowest test nats
     standardise: bool = False  # tokenizer: begins with the mean and the contrast of its pictures, see fresh.py
+    next_code: float = 0.0  # tokenizer: weight of a term for codes that follow from earlier ones, see regulariser.py
     scan: str = "raster"  # order in which the patches are read, one of scan.SCANS; for the experiment
     class_dropout: float = 0.1  # AR: share of labels replaced by the null class
     pictures: int = 200_000  # different scenes, on a GPU and in the AR model's id cache
@@ -41,7 +42,7 @@ class TrainSettings:
         for name, least in LEAST.items():
             self._whole(name, least, MOST)
         self._whole("seed", 0, SEEDS - 1)  # as many as `sample` takes; torch takes few more, times a million
-        for name in ("lr", "final_lr", "weight_decay", "clip"):
+        for name in ("lr", "final_lr", "weight_decay", "clip", "next_code"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}; it must be a number from 0 up")

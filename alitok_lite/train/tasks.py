@@ -20,6 +20,7 @@ from ..machine import say
 from ..measure.metrics import codebook_usage, nats_per_token, psnr
 from ..model import AliTok
 from .perceptual import FeatureLoss, PerceptualLoss
+from .regulariser import NextCode
 from .settings import TrainSettings
 from .state import encoder_sha256, load_tensors, save_tensors
 
@@ -116,6 +117,13 @@ class TokenizerTask(Task):
             self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), settings.lr / 2, (0.5, 0.9))
             self.extra = {"critic": self.critic}
             self.extra_optimizers = {"critic_optimizer": self.critic_optimizer}
+        self.next_code: NextCode | None = None
+        if settings.next_code and not self.frozen:
+            config = self.tokenizer.config
+            self.next_code = NextCode(config.tokens, config.code_dim).to(accelerator.device)
+            self.next_code_optimizer = torch.optim.AdamW(self.next_code.parameters(), settings.lr)
+            self.extra |= {"next_code": self.next_code}
+            self.extra_optimizers |= {"next_code_optimizer": self.next_code_optimizer}
 
     def batch(self, step: int) -> Batch:
         return self.source.batch(step)[:1]
@@ -137,6 +145,11 @@ class TokenizerTask(Task):
         if self.features is not None and step >= weights.features_start * self.settings.steps:
             with self.accelerator.autocast():
                 terms["features"] = weights.features * self.features(output.pixels, pixels)
+        if self.next_code is not None:
+            latents, codes = output.latents.float(), self.tokenizer.quantizer.lookup(output.ids).float()
+            codes = latents + (codes - latents).detach()  # straight through, as for the decoder
+            with self.accelerator.autocast():
+                terms["next code"] = self.settings.next_code * self.next_code(codes)
         if self.critic is not None and step >= weights.adversarial_start * self.settings.steps:
             self.pairs.append((pixels, output.pixels.detach().clone()))
             with self.accelerator.autocast():
@@ -163,6 +176,15 @@ class TokenizerTask(Task):
         if self.critic is not None and self.pairs:
             self._train_critic(self.critic)
             self.pairs = []
+        if self.next_code is not None:  # its gradients are those of the tokenizer's own loss
+            self._average_gradients(self.next_code)
+            self.next_code_optimizer.step()
+            self.next_code_optimizer.zero_grad()
+
+    def _average_gradients(self, module: nn.Module) -> None:
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                parameter.grad = self._average(parameter.grad)
 
     def _train_critic(self, critic: PatchCritic) -> None:
         self.critic_optimizer.zero_grad()
@@ -170,9 +192,7 @@ class TokenizerTask(Task):
             with self.accelerator.autocast():
                 loss = critic_loss(critic(real), critic(fake))
             (loss / len(self.pairs)).backward()
-        for parameter in critic.parameters():
-            if parameter.grad is not None:
-                parameter.grad = self._average(parameter.grad)
+        self._average_gradients(critic)
         self.critic_optimizer.step()
 
     def diagnose(self) -> dict[str, float]:
