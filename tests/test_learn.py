@@ -68,6 +68,24 @@ def border(width):
     return is_effect
 
 
+def conditional(pairs, share=lambda n, of_all: n / of_all):
+    """Conditional entropy in bits; `share` weighs a context that occurs n times."""
+    groups = [[v for c, v in pairs if c == context] for context in {c for c, _ in pairs}]
+    shares = [torch.tensor([group.count(v) for v in set(group)]) / len(group) for group in groups]
+    return sum(share(len(g), len(pairs)) * -(p * p.log2()).sum().item() for g, p in zip(groups, shares, strict=True))
+
+
+def readable(tokens, pictures, first=False, last=False, shift=None):
+    """An answer to 10.3, or a wrong one: of the own token alone, of all tokens, or without the prefix."""
+    patches = len(pictures[0])
+    shift = len(tokens[0]) - patches if shift is None else shift
+    for n in range(patches):
+        seen = [s if last else s[n + shift :][:1] if first else s[: n + shift + 1] for s in tokens]
+        if len({(tuple(s), p[n]) for s, p in zip(seen, pictures, strict=True)}) > len({tuple(s) for s in seen}):
+            return False
+    return True
+
+
 PLACES = ("embeddings.", "embedding.", ".attn.proj.", ".attention.out.", ".attn.", ".attention.")
 
 
@@ -249,6 +267,27 @@ MISTAKES = {
         (lambda t, cache, guided: (t if cache else t * t) * (1 + guided), "1 + 2 + 3 = 6 positions; yours is 9"),
         (lambda t, cache, guided: (t if cache else t * (t - 1) // 2) * (1 + guided), "yours is 3"),
     ],
+    "10.1": [
+        (lambda pairs: conditional(pairs, lambda n, of_all: 1 / len({c for c, _ in pairs})), "as often as it occurs"),
+        (lambda pairs: conditional(pairs, lambda n, of_all: 1), "leaves two open have 1 bit; yours is 2.0"),
+        (lambda pairs: math.log(2) * conditional(pairs), "2 bits; yours is 1.38"),
+        (lambda pairs: conditional([(0, value) for _, value in pairs]), "that its context tells"),
+        (lambda pairs: conditional([(c, v) for c, v in dict.fromkeys(pairs)]), "1 against 3 is 0.8113"),
+    ],
+    "10.2": [
+        (lambda p, q: (q * (q / p).log2()).sum(), "must be 0.2075 bits"),
+        (lambda p, q: torch.log2(p / q).mean(), "p weights the sum"),
+        (lambda p, q: (p * (p / q).log()).sum(), "must be 0.2075 bits; yours is 0.14"),
+        (lambda p, q: -(p * q.log2()).sum(), "the true probabilities needs 0 bits more"),
+        (lambda p, q: (p * (p / q).log2()).sum(), "nan"),
+    ],
+    "10.3": [
+        (lambda tokens, pictures: readable(tokens, pictures, last=True), "told too late"),
+        (lambda tokens, pictures: readable(tokens, pictures, first=True), "together with earlier ones"),
+        (lambda tokens, pictures: readable(tokens, pictures, shift=0), "patch 0 may use tokens 0 and 1"),
+        (lambda tokens, pictures: len(set(tokens)) == len(tokens), "told too late"),
+        (lambda tokens, pictures: None, "True or False; this is None"),
+    ],
 }
 # other right answers than the solutions
 VARIANTS = {
@@ -284,11 +323,15 @@ VARIANTS = {
     ],
     "8.2": [lambda g: [r * g + (g - 1 - c if r % 2 else c) for r in range(g) for c in range(g)]],
     "8.3": [lambda t, cache, guided: torch.tensor((t if cache else sum(range(1, t + 1))) * (1 + guided))],
+    "10.1": [lambda pairs: torch.tensor(conditional(pairs))],
+    "10.2": [lambda p, q: (torch.special.xlogy(p, p) - torch.special.xlogy(p, q)).sum() / math.log(2)],
+    "10.3": [lambda tokens, pictures: torch.tensor(readable(tokens, pictures))],
 }
 
 
 def test_the_exercises_are_complete():
-    assert list(learn.EXERCISES) == sorted(learn.EXERCISES) == list(MISTAKES) == list(VARIANTS)
+    in_order = sorted(learn.EXERCISES, key=lambda number: [int(part) for part in number.split(".")])
+    assert list(learn.EXERCISES) == in_order == list(MISTAKES) == list(VARIANTS)
     for notebook in {number.split(".")[0] for number in learn.EXERCISES}:
         assert 2 <= sum(number.startswith(f"{notebook}.") for number in learn.EXERCISES) <= 3
     for exercise in EXERCISES:
@@ -360,5 +403,5 @@ def test_without_the_solutions_all_else_works(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("call", [lambda n: learn.check(n, 1), learn.hint, learn.solution])
 def test_unknown_numbers_list_the_known(call):
-    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*8\.3$"):
+    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*\d\.3$"):
         call("9.9")

@@ -56,7 +56,14 @@ ATTENTION = {
     )
     for part, token in (("encoder", 11), ("causal", 0), ("ar", 20))
 }
+LOOKS = [(upper, lower) for upper in range(8) for lower in range(2)]
 FIGURES = ATTENTION | {
+    "toy_buckets": lambda g: viz.toy_buckets(
+        LOOKS,
+        {"A, bidirectional": [(0, 3)] * 16, "C, with prefix": [(1, 2, 3)] * 16},
+        {"A, bidirectional": LOOKS, "C, with prefix": LOOKS[::-1]},
+    ),
+    "toy_strips": lambda g: viz.toy_strips(dict.fromkeys(("the pictures", *toy.codes()), toy.ROWS[100:110])),
     "pictures": lambda g: viz.pictures(
         torch.cat([g.pixels, g.decoded]), ["a", "b", "c", "a long caption of two lines"], 2, "What?", ["one", "two"]
     ),

@@ -153,3 +153,37 @@ def snake(grid):
 def positions(tokens, cache, guided):
     once = tokens if cache else tokens * (tokens + 1) // 2
     return once * (2 if guided else 1)
+
+
+# --- 10.1
+def conditional_entropy(pairs):
+    from collections import Counter, defaultdict
+    from math import log2
+
+    contexts = defaultdict(Counter)
+    for context, value in pairs:
+        contexts[context][value] += 1
+    bits = 0.0
+    for values in contexts.values():
+        total = sum(values.values())
+        entropy = -sum(n / total * log2(n / total) for n in values.values())
+        bits += total / len(pairs) * entropy
+    return bits
+
+
+# --- 10.2
+def excess_bits(p, q):
+    there = p > 0  # a picture that never occurs adds nothing
+    return (p[there] * torch.log2(p[there] / q[there])).sum().item()
+
+
+# --- 10.3
+def causal_can_read(tokens, pictures):
+    prefix = len(tokens[0]) - len(pictures[0])
+    for patch in range(len(pictures[0])):
+        told = {}
+        for sequence, picture in zip(tokens, pictures, strict=True):
+            seen = tuple(sequence[: prefix + patch + 1])
+            if told.setdefault(seen, picture[patch]) != picture[patch]:
+                return False
+    return True

@@ -19,3 +19,4 @@ from .numbers import (
 )
 from .panels import INK, ORANGE, to_png
 from .tokens import auxiliary_target, change_map, codebook_usage, nearest_codes, pictures, rate_charts, token_grid
+from .toys import toy_buckets, toy_strips
