@@ -68,6 +68,22 @@ def border(width):
     return is_effect
 
 
+def dependent(decode, ids, codes, grid, step=1, modulo=True, copy=True, keep=False):
+    """An answer to 9.2, or a wrong one."""
+    before, rows, changed = decode(ids), [], ids.clone() if copy else ids
+    for token in range(ids.shape[1]):
+        changed = changed if keep or not copy else ids.clone()
+        changed[:, token] += step
+        change = (decode(changed % codes if modulo else changed) - before).abs().mean((0, 1))
+        side = len(change) // grid
+        rows.append(change.view(grid, side, grid, side).mean((1, 3)).flatten())
+    return torch.stack(rows)
+
+
+def line(a, b, bits):
+    return a[1] + (bits - a[0]) / (b[0] - a[0]) * (b[1] - a[1])
+
+
 def conditional(pairs, share=lambda n, of_all: n / of_all):
     """Conditional entropy in bits; `share` weighs a context that occurs n times."""
     groups = [[v for c, v in pairs if c == context] for context in {c for c, _ in pairs}]
@@ -267,6 +283,28 @@ MISTAKES = {
         (lambda t, cache, guided: (t if cache else t * t) * (1 + guided), "1 + 2 + 3 = 6 positions; yours is 9"),
         (lambda t, cache, guided: (t if cache else t * (t - 1) // 2) * (1 + guided), "yours is 3"),
     ],
+    "9.1": [
+        (lambda d: d.triu(1).sum() / d.sum(), "later tokens, the share must be 0"),
+        (lambda d: (d.tril(-1).sum(1) / d.sum(1)).nan_to_num().mean(), "3 patches have 1"),
+        (lambda d: d.tril(-1).sum() / d.sum(), "divide in each column"),
+        (lambda d: (d.tril().sum(0) / d.sum(0)).mean(), "the share must be 0"),
+        (lambda d: d.tril(-1).sum(0) / d.sum(0), "the share must be 0; yours is [0.0"),
+    ],
+    "9.2": [
+        (lambda *given: dependent(*given).T, "row 0 is full"),
+        (lambda *given: dependent(*given, step=2), "0.1 on the diagonal"),
+        (lambda *given: dependent(*given, modulo=False), "changes by 0.9"),
+        (lambda *given: dependent(*given, copy=False), "change a copy"),
+        (lambda *given: dependent(*given, keep=True), "0.1 on the diagonal"),
+        (lambda *given: dependent(*given).view(-1, 2, 2).mT.flatten(1), "0.1 on the diagonal"),
+        (lambda *given: dependent(*given)[:4], "5 tokens and 4 patches"),
+    ],
+    "9.3": [
+        (lambda a, b, bits: a[1] + (bits - a[0]) / (b[0] - a[0]) * (b[1] - a[1]), "must be None; yours is 14.9"),
+        (lambda a, b, bits: (a[1] + b[1]) / 2, "at the first point"),
+        (lambda a, b, bits: a[1] if bits < 15 else b[1], "a quarter of the way"),
+        (lambda a, b, bits: line(a, b, bits) if a[0] <= bits <= b[0] else None, "must not matter"),
+    ],
     "10.1": [
         (lambda pairs: conditional(pairs, lambda n, of_all: 1 / len({c for c, _ in pairs})), "as often as it occurs"),
         (lambda pairs: conditional(pairs, lambda n, of_all: 1), "leaves two open have 1 bit; yours is 2.0"),
@@ -323,6 +361,9 @@ VARIANTS = {
     ],
     "8.2": [lambda g: [r * g + (g - 1 - c if r % 2 else c) for r in range(g) for c in range(g)]],
     "8.3": [lambda t, cache, guided: torch.tensor((t if cache else sum(range(1, t + 1))) * (1 + guided))],
+    "9.1": [lambda d: sum((d[n + 1 :, n].sum() / d[:, n].sum()).item() for n in range(len(d))) / len(d)],
+    "9.2": [lambda *given: dependent(*given).tolist()],
+    "9.3": [lambda a, b, bits: torch.tensor(line(a, b, bits)) if min(a, b)[0] <= bits <= max(a, b)[0] else None],
     "10.1": [lambda pairs: torch.tensor(conditional(pairs))],
     "10.2": [lambda p, q: (torch.special.xlogy(p, p) - torch.special.xlogy(p, q)).sum() / math.log(2)],
     "10.3": [lambda tokens, pictures: torch.tensor(readable(tokens, pictures))],

@@ -58,6 +58,9 @@ ATTENTION = {
 }
 LOOKS = [(upper, lower) for upper in range(8) for lower in range(2)]
 FIGURES = ATTENTION | {
+    "misalignment": lambda g: viz.misalignment(
+        {"conventional": torch.rand(16, 16), "causal": torch.rand(16, 16).triu(), "second stage": torch.rand(21, 16)}
+    ),
     "toy_buckets": lambda g: viz.toy_buckets(
         LOOKS,
         {"A, bidirectional": [(0, 3)] * 16, "C, with prefix": [(1, 2, 3)] * 16},

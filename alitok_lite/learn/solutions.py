@@ -155,6 +155,33 @@ def positions(tokens, cache, guided):
     return once * (2 if guided else 1)
 
 
+# --- 9.1
+def later_share(dependency):
+    later = dependency.tril(-1).sum(0)  # (T,): for each patch, what comes from tokens below the diagonal
+    return (later / dependency.sum(0)).mean().item()
+
+
+# --- 9.2
+def dependencies(decode, ids, codes, grid):
+    before, rows = decode(ids), []
+    for token in range(ids.shape[1]):
+        changed = ids.clone()
+        changed[:, token] = (changed[:, token] + 1) % codes
+        change = (decode(changed) - before).abs()  # (N, 3, S, S)
+        side = change.shape[-1] // grid
+        cut = change.view(len(ids), 3, grid, side, grid, side)
+        rows.append(cut.mean((0, 1, 3, 5)).flatten())  # (G*G,)
+    return torch.stack(rows)
+
+
+# --- 9.3
+def at_equal_bits(first, second, bits):
+    (low, start), (high, end) = sorted([first, second])
+    if not low <= bits <= high:
+        return None
+    return start + (bits - low) / (high - low) * (end - start)
+
+
 # --- 10.1
 def conditional_entropy(pairs):
     from collections import Counter, defaultdict
