@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import combinations
 
 import pytest
 import torch
@@ -89,6 +90,27 @@ def conditional(pairs, share=lambda n, of_all: n / of_all):
     groups = [[v for c, v in pairs if c == context] for context in {c for c, _ in pairs}]
     shares = [torch.tensor([group.count(v) for v in set(group)]) / len(group) for group in groups]
     return sum(share(len(g), len(pairs)) * -(p * p.log2()).sum().item() for g, p in zip(groups, shares, strict=True))
+
+
+def permuted(a, b, abs_=True, strict=False, sums=False):
+    """An answer to 11.1, or a wrong one."""
+    both = [*a, *b]
+
+    def difference(chosen):
+        rest = [i for i in range(len(both)) if i not in chosen]
+        means = [sum(both[i] for i in some) / (1 if sums else len(some)) for some in (chosen, rest)]
+        return abs(means[0] - means[1]) if abs_ else means[0] - means[1]
+
+    true, ways = difference(tuple(range(len(a)))), list(combinations(range(len(both)), len(a)))
+    return sum(difference(c) > true + 1e-9 if strict else difference(c) >= true - 1e-9 for c in ways) / len(ways)
+
+
+def welch(a, b, t, n=None, correction=1):
+    """An answer to 11.2, or a wrong one."""
+    x, y = torch.tensor(a), torch.tensor(b)
+    error = (x.var(correction=correction) / (n or len(a)) + y.var(correction=correction) / (n or len(b))) ** 0.5
+    middle = x.mean() - y.mean()
+    return middle - t * error, middle + t * error
 
 
 def readable(tokens, pictures, first=False, last=False, shift=None):
@@ -326,6 +348,19 @@ MISTAKES = {
         (lambda tokens, pictures: len(set(tokens)) == len(tokens), "told too late"),
         (lambda tokens, pictures: None, "True or False; this is None"),
     ],
+    "11.1": [
+        (lambda a, b: permuted(a, b, abs_=False), "Both directions count"),
+        (lambda a, b: permuted(a, b, strict=True), "Both directions count"),
+        (lambda a, b: permuted(a, b, sums=True), "Groups may have different sizes"),
+        (lambda a, b: permuted(a[:2], b[:2]), "p = 2 / 70; yours is 0.33"),
+    ],
+    "11.2": [
+        (lambda a, b, t: welch(b, a, t), "first minus second, 3; yours is -3"),
+        (lambda a, b, t: welch(a, b, t, n=1), "reaches 1.633; yours is 2.82"),
+        (lambda a, b, t: welch(a, b, t, correction=0), "reaches 1.633; yours is 1.33"),
+        (lambda a, b, t: welch(a, b, t, n=3), "divided by the number of its own runs"),
+        (lambda a, b, t: (sum(a) - sum(b)) / 3, "two numbers"),
+    ],
 }
 # other right answers than the solutions
 VARIANTS = {
@@ -367,6 +402,8 @@ VARIANTS = {
     "10.1": [lambda pairs: torch.tensor(conditional(pairs))],
     "10.2": [lambda p, q: (torch.special.xlogy(p, p) - torch.special.xlogy(p, q)).sum() / math.log(2)],
     "10.3": [lambda tokens, pictures: torch.tensor(readable(tokens, pictures))],
+    "11.1": [lambda a, b: torch.tensor(permuted(b, a))],
+    "11.2": [lambda a, b, t: list(welch(a, b, t))],
 }
 
 
@@ -444,5 +481,5 @@ def test_without_the_solutions_all_else_works(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("call", [lambda n: learn.check(n, 1), learn.hint, learn.solution])
 def test_unknown_numbers_list_the_known(call):
-    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*\d\.3$"):
+    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*11\.2$"):
         call("9.9")

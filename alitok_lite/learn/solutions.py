@@ -214,3 +214,28 @@ def causal_can_read(tokens, pictures):
             if told.setdefault(seen, picture[patch]) != picture[patch]:
                 return False
     return True
+
+
+# --- 11.1
+def permutation_p(first, second):
+    from itertools import combinations
+
+    both = [*first, *second]
+
+    def difference(chosen):
+        one = [both[i] for i in chosen]
+        other = [both[i] for i in range(len(both)) if i not in chosen]
+        return abs(sum(one) / len(one) - sum(other) / len(other))
+
+    true = difference(range(len(first)))
+    ways = list(combinations(range(len(both)), len(first)))
+    return sum(difference(chosen) >= true - 1e-9 for chosen in ways) / len(ways)
+
+
+# --- 11.2
+def interval(first, second, t):
+    from statistics import mean, variance
+
+    difference = mean(first) - mean(second)
+    error = (variance(first) / len(first) + variance(second) / len(second)) ** 0.5
+    return difference - t * error, difference + t * error

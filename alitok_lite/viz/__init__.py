@@ -4,10 +4,11 @@ Colours, fonts and boards of tokens are in panels.py; nothing else of the packag
 """
 
 from ..study.rows import REPORTED
+from .diagram import pipeline
 from .explorer import attention_explorer
 from .ideas import drawing, guidance_ramps, next_token_shift, rope_phases, scan_orders, temperatures, two_stages
 from .maps import PART_NAMES, attention, attention_heads, dependency_maps, masks
-from .misalignment import misalignment, shipped_maps, sources
+from .misalignment import DECODERS, misalignment, shipped_maps, sources
 from .numbers import (
     ablation,
     bars,
