@@ -198,3 +198,33 @@ def test_runs_with_the_solutions(path):
     outputs = [output for cell in code(executed(notebook, seconds=300)) for output in cell.outputs]
     printed = "".join(output.text for output in outputs if output.output_type == "stream")
     assert len(numbers) >= 2 and all(f"{number}: right!" in printed for number in numbers)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_figure_has_an_alternative_text(path):
+    """nbconvert writes it into the page; a figure without one reads "No description has been provided"."""
+    notebook = read(path)
+    above = ""
+    for cell in notebook.cells:
+        above = above + " ".join(cell.source.split()) if cell.cell_type == "markdown" else above
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            text = cell.metadata["alt"]
+            assert len(text) > 30 and text[1:] in above
+
+
+def test_the_teachers_pack(tmp_path):
+    """Slides, sheet, quiz and figures, all from what is stored."""
+    pytest.importorskip("nbconvert")
+    import pack
+
+    pack.main(tmp_path)
+    slides = (tmp_path / "slides.html").read_text("utf-8")
+    assert slides.count("<section>") > 20 and "http" not in re.sub(r"base64,[\w+/=]+", "", slides)
+    assert "<details>" not in slides and slides.count("<img") > 8 and 'alt=""' not in slides
+    prompts = sum(prose(read(path)).count("**Predict.**") for path in NOTEBOOKS)
+    assert (tmp_path / "predictions.html").read_text("utf-8").count("<li>") >= prompts > 60
+    quiz, key = ((tmp_path / f"{name}.html").read_text("utf-8") for name in ("quiz", "quiz-key"))
+    assert quiz.count("<li>") == key.count("<li>") == key.count("Answer:") == 5 * len(NOTEBOOKS)
+    assert "Answer:" not in quiz
+    figures = sum(len(pack.described(pack.nbformat.read(path, 4))) for path in NOTEBOOKS)
+    assert len(list((tmp_path / "figures").glob("*.png"))) == figures > 60
