@@ -59,7 +59,7 @@ ATTENTION = {
 LOOKS = [(upper, lower) for upper in range(8) for lower in range(2)]
 FIGURES = ATTENTION | {
     "pipeline": lambda g: viz.pipeline(title="Where are we?"),
-    "pipeline, one part": lambda g: viz.pipeline(["prefix tokens"], "Where are we?"),
+    "pipeline of one part": lambda g: viz.pipeline(["prefix tokens"], "Where are we?"),
     "misalignment": lambda g: viz.misalignment(
         {"conventional": torch.rand(16, 16), "causal": torch.rand(16, 16).triu(), "second stage": torch.rand(21, 16)}
     ),
