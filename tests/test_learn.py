@@ -361,6 +361,11 @@ MISTAKES = {
         (lambda a, b, t: welch(a, b, t, n=3), "divided by the number of its own runs"),
         (lambda a, b, t: (sum(a) - sum(b)) / 3, "two numbers"),
     ],
+    "11.3": [
+        (lambda runs: 1 / math.comb(2 * runs, runs), "2 of them are extreme"),
+        (lambda runs: 2 / math.factorial(2 * runs), "yours is 0.08"),
+        (lambda runs: 2 / 2 ** (2 * runs), "yours is 0.125"),
+    ],
 }
 # other right answers than the solutions
 VARIANTS = {
@@ -404,6 +409,7 @@ VARIANTS = {
     "10.3": [lambda tokens, pictures: torch.tensor(readable(tokens, pictures))],
     "11.1": [lambda a, b: torch.tensor(permuted(b, a))],
     "11.2": [lambda a, b, t: list(welch(a, b, t))],
+    "11.3": [lambda runs: torch.tensor(2 * math.factorial(runs) ** 2 / math.factorial(2 * runs))],
 }
 
 
@@ -481,5 +487,5 @@ def test_without_the_solutions_all_else_works(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("call", [lambda n: learn.check(n, 1), learn.hint, learn.solution])
 def test_unknown_numbers_list_the_known(call):
-    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*11\.2$"):
+    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*11\.3$"):
         call("9.9")

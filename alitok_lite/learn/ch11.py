@@ -1,4 +1,4 @@
-"""The exercises of notebook 11: an exact permutation test and a confidence interval."""
+"""The exercises of notebook 11: an exact permutation test, a confidence interval, and the smallest p."""
 
 from collections.abc import Callable
 
@@ -58,3 +58,21 @@ def _ends(found: object) -> tuple[object, object]:
     pair = isinstance(found, tuple | list) and len(found) == 2
     require(pair, f"interval must return two numbers, the lower and the upper end; this is {shortened(found)}.")
     return plain_number(found[0]), plain_number(found[1])
+
+
+@exercise(
+    "11.3",
+    hint="There are math.comb(2 * runs, runs) ways to divide the runs. Two of them are the most extreme: all lower"
+    " values in the first row, or all in the second.",
+    stub="""
+def smallest_p(runs):
+    return 1.0  # your code
+""",
+)
+def smallest_p(answer: Callable) -> None:
+    """Write smallest_p(runs): the smallest two-sided p that a permutation test can give with so many runs in each of
+    two rows."""
+    require_function(answer)
+    require_number(answer(2), 1 / 3, "2 of 2 + 2 runs can be chosen in 6 ways, and 2 of them are extreme, so p = 2 / 6")
+    require_number(answer(3), 0.1, "With 3 and 3 runs it is 2 of 20 ways")
+    require_number(answer(5), 2 / 252, "With 5 and 5 runs it is 2 of 252 ways")

@@ -239,3 +239,10 @@ def interval(first, second, t):
     difference = mean(first) - mean(second)
     error = (variance(first) / len(first) + variance(second) / len(second)) ** 0.5
     return difference - t * error, difference + t * error
+
+
+# --- 11.3
+def smallest_p(runs):
+    from math import comb
+
+    return 2 / comb(2 * runs, runs)
