@@ -6,16 +6,26 @@ import nbformat
 
 
 def describe(notebook: nbformat.NotebookNode) -> None:
-    """Give each cell with a picture the description above it as `metadata.alt`, for nbconvert."""
-    text = ""
-    for cell in notebook.cells:
+    """Give each cell with a picture its description as `metadata.alt`, for nbconvert.
+
+    The description begins with "*Figure:" and stands above the picture, or below where it would tell the answer.
+    """
+    free: list[str] = []  # descriptions above that belong to no picture yet
+    for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
-            found = re.findall(r"\*Figure: (.*?)\*(?=\s*(?:\n\n|$))", cell.source, re.S)
-            text = " ".join(found[-1].split()) if found else text
+            free = described(cell) or free
             continue
         cell.metadata.pop("alt", None)
-        if text and any(
-            "image/png" in output.get("data", {}) for output in cell.get("outputs", [])
-        ):
-            cell.metadata["alt"] = text[:1].upper() + text[1:]
-            text = ""
+        if not any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            continue
+        below = next((one for one in notebook.cells[number + 1 :] if one.cell_type == "markdown"), None)
+        texts = free or (described(below) if below else [])
+        if texts:
+            cell.metadata["alt"] = texts[-1 if free else 0]
+        free = []
+
+
+def described(cell: nbformat.NotebookNode) -> list[str]:
+    """The descriptions in a text, each in one line."""
+    found = re.findall(r"\*Figure: (.*?)\*(?=\s*(?:\n\n|\Z))", cell.source, re.S)
+    return [text[:1].upper() + " ".join(text[1:].split()) for text in found]

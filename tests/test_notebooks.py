@@ -204,12 +204,10 @@ def test_runs_with_the_solutions(path):
 def test_every_figure_has_an_alternative_text(path):
     """nbconvert writes it into the page; a figure without one reads "No description has been provided"."""
     notebook = read(path)
-    above = ""
-    for cell in notebook.cells:
-        above = above + " ".join(cell.source.split()) if cell.cell_type == "markdown" else above
+    texts = " ".join(prose(notebook).split())
+    for cell in code(notebook):
         if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
-            text = cell.metadata["alt"]
-            assert len(text) > 30 and text[1:] in above
+            assert len(cell.metadata["alt"]) > 30 and cell.metadata["alt"][1:] in texts
 
 
 def test_the_teachers_pack(tmp_path):
