@@ -18,7 +18,9 @@ def describe(notebook: nbformat.NotebookNode) -> None:
         cell.metadata.pop("alt", None)
         if not any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
             continue
-        below = next((one for one in notebook.cells[number + 1 :] if one.cell_type == "markdown"), None)
+        below = next(
+            (one for one in notebook.cells[number + 1 :] if one.cell_type == "markdown"), None
+        )
         texts = free or (described(below) if below else [])
         if texts:
             cell.metadata["alt"] = texts[-1 if free else 0]
