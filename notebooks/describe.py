@@ -8,7 +8,8 @@ import nbformat
 def describe(notebook: nbformat.NotebookNode) -> None:
     """Give each cell with a picture its description as `metadata.alt`, for nbconvert.
 
-    The description begins with "*Figure:" and stands above the picture, or below where it would tell the answer.
+    The description begins with "*Figure:" and stands above the picture, or below it where it would
+    tell the answer.
     """
     free: list[str] = []  # descriptions above that belong to no picture yet
     for number, cell in enumerate(notebook.cells):
