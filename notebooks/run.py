@@ -10,6 +10,8 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image, ImageChops
 
+from describe import describe
+
 FOLDER = Path(__file__).parent
 
 
@@ -28,6 +30,7 @@ def executed(notebook: nbformat.NotebookNode, seconds: int = 600) -> nbformat.No
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = smaller(output.data["image/png"])
+    describe(notebook)
     return notebook
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from itertools import combinations
 
 import pytest
 import torch
@@ -66,6 +67,61 @@ def border(width):
         return (a.mean() - b.mean()).abs() > width(a, b)
 
     return is_effect
+
+
+def dependent(decode, ids, codes, grid, step=1, modulo=True, copy=True, keep=False):
+    """An answer to 9.2, or a wrong one."""
+    before, rows, changed = decode(ids), [], ids.clone() if copy else ids
+    for token in range(ids.shape[1]):
+        changed = changed if keep or not copy else ids.clone()
+        changed[:, token] += step
+        change = (decode(changed % codes if modulo else changed) - before).abs().mean((0, 1))
+        side = len(change) // grid
+        rows.append(change.view(grid, side, grid, side).mean((1, 3)).flatten())
+    return torch.stack(rows)
+
+
+def line(a, b, bits):
+    return a[1] + (bits - a[0]) / (b[0] - a[0]) * (b[1] - a[1])
+
+
+def conditional(pairs, share=lambda n, of_all: n / of_all):
+    """Conditional entropy in bits; `share` weighs a context that occurs n times."""
+    groups = [[v for c, v in pairs if c == context] for context in {c for c, _ in pairs}]
+    shares = [torch.tensor([group.count(v) for v in set(group)]) / len(group) for group in groups]
+    return sum(share(len(g), len(pairs)) * -(p * p.log2()).sum().item() for g, p in zip(groups, shares, strict=True))
+
+
+def permuted(a, b, abs_=True, strict=False, sums=False):
+    """An answer to 11.1, or a wrong one."""
+    both = [*a, *b]
+
+    def difference(chosen):
+        rest = [i for i in range(len(both)) if i not in chosen]
+        means = [sum(both[i] for i in some) / (1 if sums else len(some)) for some in (chosen, rest)]
+        return abs(means[0] - means[1]) if abs_ else means[0] - means[1]
+
+    true, ways = difference(tuple(range(len(a)))), list(combinations(range(len(both)), len(a)))
+    return sum(difference(c) > true + 1e-9 if strict else difference(c) >= true - 1e-9 for c in ways) / len(ways)
+
+
+def welch(a, b, t, n=None, correction=1):
+    """An answer to 11.2, or a wrong one."""
+    x, y = torch.tensor(a), torch.tensor(b)
+    error = (x.var(correction=correction) / (n or len(a)) + y.var(correction=correction) / (n or len(b))) ** 0.5
+    middle = x.mean() - y.mean()
+    return middle - t * error, middle + t * error
+
+
+def readable(tokens, pictures, first=False, last=False, shift=None):
+    """An answer to 10.3, or a wrong one: of the own token alone, of all tokens, or without the prefix."""
+    patches = len(pictures[0])
+    shift = len(tokens[0]) - patches if shift is None else shift
+    for n in range(patches):
+        seen = [s if last else s[n + shift :][:1] if first else s[: n + shift + 1] for s in tokens]
+        if len({(tuple(s), p[n]) for s, p in zip(seen, pictures, strict=True)}) > len({tuple(s) for s in seen}):
+            return False
+    return True
 
 
 PLACES = ("embeddings.", "embedding.", ".attn.proj.", ".attention.out.", ".attn.", ".attention.")
@@ -249,6 +305,67 @@ MISTAKES = {
         (lambda t, cache, guided: (t if cache else t * t) * (1 + guided), "1 + 2 + 3 = 6 positions; yours is 9"),
         (lambda t, cache, guided: (t if cache else t * (t - 1) // 2) * (1 + guided), "yours is 3"),
     ],
+    "9.1": [
+        (lambda d: d.triu(1).sum() / d.sum(), "later tokens, the share must be 0"),
+        (lambda d: (d.tril(-1).sum(1) / d.sum(1)).nan_to_num().mean(), "3 patches have 1"),
+        (lambda d: d.tril(-1).sum() / d.sum(), "divide in each column"),
+        (lambda d: (d.tril().sum(0) / d.sum(0)).mean(), "the share must be 0"),
+        (lambda d: d.tril(-1).sum(0) / d.sum(0), "the share must be 0; yours is [0.0"),
+    ],
+    "9.2": [
+        (lambda *given: dependent(*given).T, "row 0 is full"),
+        (lambda *given: dependent(*given, step=2), "0.1 on the diagonal"),
+        (lambda *given: dependent(*given, modulo=False), "changes by 0.9"),
+        (lambda *given: dependent(*given, copy=False), "change a copy"),
+        (lambda *given: dependent(*given, keep=True), "0.1 on the diagonal"),
+        (lambda *given: dependent(*given).view(-1, 2, 2).mT.flatten(1), "0.1 on the diagonal"),
+        (lambda *given: dependent(*given)[:4], "5 tokens and 4 patches"),
+    ],
+    "9.3": [
+        (lambda a, b, bits: a[1] + (bits - a[0]) / (b[0] - a[0]) * (b[1] - a[1]), "must be None; yours is 14.9"),
+        (lambda a, b, bits: (a[1] + b[1]) / 2, "at the first point"),
+        (lambda a, b, bits: a[1] if bits < 15 else b[1], "a quarter of the way"),
+        (lambda a, b, bits: line(a, b, bits) if a[0] <= bits <= b[0] else None, "must not matter"),
+    ],
+    "10.1": [
+        (lambda pairs: conditional(pairs, lambda n, of_all: 1 / len({c for c, _ in pairs})), "as often as it occurs"),
+        (lambda pairs: conditional(pairs, lambda n, of_all: 1), "leaves two open have 1 bit; yours is 2.0"),
+        (lambda pairs: math.log(2) * conditional(pairs), "2 bits; yours is 1.38"),
+        (lambda pairs: conditional([(0, value) for _, value in pairs]), "that its context tells"),
+        (lambda pairs: conditional([(c, v) for c, v in dict.fromkeys(pairs)]), "1 against 3 is 0.8113"),
+    ],
+    "10.2": [
+        (lambda p, q: (q * (q / p).log2()).sum(), "must be 0.2075 bits"),
+        (lambda p, q: torch.log2(p / q).mean(), "p weights the sum"),
+        (lambda p, q: (p * (p / q).log()).sum(), "must be 0.2075 bits; yours is 0.14"),
+        (lambda p, q: -(p * q.log2()).sum(), "the true probabilities needs 0 bits more"),
+        (lambda p, q: (p * (p / q).log2()).sum(), "nan"),
+    ],
+    "10.3": [
+        (lambda tokens, pictures: readable(tokens, pictures, last=True), "told too late"),
+        (lambda tokens, pictures: readable(tokens, pictures, first=True), "together with earlier ones"),
+        (lambda tokens, pictures: readable(tokens, pictures, shift=0), "patch 0 may use tokens 0 and 1"),
+        (lambda tokens, pictures: len(set(tokens)) == len(tokens), "told too late"),
+        (lambda tokens, pictures: None, "True or False; this is None"),
+    ],
+    "11.1": [
+        (lambda a, b: permuted(a, b, abs_=False), "Both directions count"),
+        (lambda a, b: permuted(a, b, strict=True), "Both directions count"),
+        (lambda a, b: permuted(a, b, sums=True), "Groups may have different sizes"),
+        (lambda a, b: permuted(a[:2], b[:2]), "p = 2 / 70; yours is 0.33"),
+    ],
+    "11.2": [
+        (lambda a, b, t: welch(b, a, t), "first minus second, 3; yours is -3"),
+        (lambda a, b, t: welch(a, b, t, n=1), "reaches 1.633; yours is 2.82"),
+        (lambda a, b, t: welch(a, b, t, correction=0), "reaches 1.633; yours is 1.33"),
+        (lambda a, b, t: welch(a, b, t, n=3), "divided by the number of its own runs"),
+        (lambda a, b, t: (sum(a) - sum(b)) / 3, "two numbers"),
+    ],
+    "11.3": [
+        (lambda runs: 1 / math.comb(2 * runs, runs), "2 of them are extreme"),
+        (lambda runs: 2 / math.factorial(2 * runs), "yours is 0.08"),
+        (lambda runs: 2 / 2 ** (2 * runs), "yours is 0.125"),
+    ],
 }
 # other right answers than the solutions
 VARIANTS = {
@@ -284,11 +401,21 @@ VARIANTS = {
     ],
     "8.2": [lambda g: [r * g + (g - 1 - c if r % 2 else c) for r in range(g) for c in range(g)]],
     "8.3": [lambda t, cache, guided: torch.tensor((t if cache else sum(range(1, t + 1))) * (1 + guided))],
+    "9.1": [lambda d: sum((d[n + 1 :, n].sum() / d[:, n].sum()).item() for n in range(len(d))) / len(d)],
+    "9.2": [lambda *given: dependent(*given).tolist()],
+    "9.3": [lambda a, b, bits: torch.tensor(line(a, b, bits)) if min(a, b)[0] <= bits <= max(a, b)[0] else None],
+    "10.1": [lambda pairs: torch.tensor(conditional(pairs))],
+    "10.2": [lambda p, q: (torch.special.xlogy(p, p) - torch.special.xlogy(p, q)).sum() / math.log(2)],
+    "10.3": [lambda tokens, pictures: torch.tensor(readable(tokens, pictures))],
+    "11.1": [lambda a, b: torch.tensor(permuted(b, a))],
+    "11.2": [lambda a, b, t: list(welch(a, b, t))],
+    "11.3": [lambda runs: torch.tensor(2 * math.factorial(runs) ** 2 / math.factorial(2 * runs))],
 }
 
 
 def test_the_exercises_are_complete():
-    assert list(learn.EXERCISES) == sorted(learn.EXERCISES) == list(MISTAKES) == list(VARIANTS)
+    in_order = sorted(learn.EXERCISES, key=lambda number: [int(part) for part in number.split(".")])
+    assert list(learn.EXERCISES) == in_order == list(MISTAKES) == list(VARIANTS)
     for notebook in {number.split(".")[0] for number in learn.EXERCISES}:
         assert 2 <= sum(number.startswith(f"{notebook}.") for number in learn.EXERCISES) <= 3
     for exercise in EXERCISES:
@@ -360,5 +487,5 @@ def test_without_the_solutions_all_else_works(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("call", [lambda n: learn.check(n, 1), learn.hint, learn.solution])
 def test_unknown_numbers_list_the_known(call):
-    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*8\.3$"):
+    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*11\.3$"):
         call("9.9")

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from alitok_lite.learn import EXERCISES, solution_source
+from alitok_lite.viz import diagram
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -60,6 +61,54 @@ def test_set_up_is_the_same_everywhere():
     assert len(cells) <= 1
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_shows_where_it_stands_and_links_the_glossary(path):
+    first = read(path).cells[0].source
+    assert f"](pictures/where-{path.stem[:2]}.png)" in first and "[glossary](GLOSSARY.md)" in first
+
+
+def test_the_diagrams_are_what_the_function_draws(tmp_path):
+    assert sorted(diagram.NOTEBOOKS) == [path.stem[:2] for path in NOTEBOOKS]
+    for path in diagram.save_diagrams(tmp_path):
+        drawn, stored = (
+            numpy.asarray(Image.open(one).convert("RGB"), float) for one in (path, FOLDER / "pictures" / path.name)
+        )
+        assert drawn.shape == stored.shape and numpy.abs(drawn - stored).mean() < 1
+    with pytest.raises(ValueError, match="no part 'decoder'; choose from patches, "):
+        diagram.pipeline(["decoder"])
+
+
+def test_links_lead_somewhere(notebook):
+    for target in re.findall(r"\]\((?!https?://|#|attachment:)([^)#]+)", prose(notebook)):
+        assert (FOLDER / target).exists(), target
+
+
+def test_every_notebook_is_in_the_teachers_list_and_the_readme():
+    for page, prefix in ((FOLDER / "TEACHERS.md", ""), (FOLDER.parent / "README.md", "notebooks/")):
+        text = page.read_text("utf-8")
+        places = [text.find(f"]({prefix}{path.name})") for path in NOTEBOOKS]
+        assert min(places) > 0, page
+        in_order = [path.stem[:2] for _, path in sorted(zip(places, NOTEBOOKS, strict=True))]
+        assert in_order == ["01", "02", "03", "04", "05", "09", "10", "06", "11", "07", "08"]
+
+
+# Words that no paper uses, and the course's own word for the thing (see GLOSSARY.md).
+OLD_WORDS = {
+    r"hears?|heard": "depends on, attends to",
+    r"cheap(er|est)?|dear(er|est)?": "a lower loss, a higher loss",
+    r"fore(see|tell|seen|told)\w*": "predict",
+    r"(by|from) heart": "memorised",
+    r"(first|last|next|earlier|later|causal|conventional|aligned|true) words?": "token",
+    r"sentences? of (ids|tokens|words|codes)": "sequence",
+}
+
+
+def test_one_word_for_one_thing(notebook):
+    for old, use in OLD_WORDS.items():
+        found = re.search(rf".{{0,40}}\b({old})\b.{{0,40}}", prose(notebook), re.I)
+        assert not found, f"{found[0]!r}: say {use!r}"
+
+
 def test_ends_with_where_to_read_more(notebook):
     assert "## Read more" in notebook.cells[-1].source and "arXiv" in notebook.cells[-1].source
 
@@ -72,7 +121,7 @@ def test_rhythm(notebook):
     source = "\n".join(cell.source for cell in code(notebook))
     assert len(re.findall(r"^\s*assert ", source, re.M)) >= 3
     exercises = re.findall(r'check\("(\d+\.\d+)"', source)
-    assert 2 <= len(set(exercises)) <= 3
+    assert 2 <= len(set(exercises)) <= 4
     for number in exercises:
         assert f'hint("{number}")' in source or f'hint("{number}")' in text
         assert f'solution("{number}")' in source or f'solution("{number}")' in text
@@ -149,3 +198,31 @@ def test_runs_with_the_solutions(path):
     outputs = [output for cell in code(executed(notebook, seconds=300)) for output in cell.outputs]
     printed = "".join(output.text for output in outputs if output.output_type == "stream")
     assert len(numbers) >= 2 and all(f"{number}: right!" in printed for number in numbers)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_figure_has_an_alternative_text(path):
+    """nbconvert writes it into the page; a figure without one reads "No description has been provided"."""
+    notebook = read(path)
+    texts = " ".join(prose(notebook).split())
+    for cell in code(notebook):
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            assert len(cell.metadata["alt"]) > 30 and cell.metadata["alt"][1:] in texts
+
+
+def test_the_teachers_pack(tmp_path):
+    """Slides, sheet, quiz and figures, all from what is stored."""
+    pytest.importorskip("nbconvert")
+    import pack
+
+    pack.main(tmp_path)
+    slides = (tmp_path / "slides.html").read_text("utf-8")
+    assert slides.count("<section>") > 20 and "http" not in re.sub(r"base64,[\w+/=]+", "", slides)
+    assert "<details>" not in slides and slides.count("<img") > 8 and 'alt=""' not in slides
+    prompts = sum(prose(read(path)).count("**Predict.**") for path in NOTEBOOKS)
+    assert (tmp_path / "predictions.html").read_text("utf-8").count("<li>") >= prompts > 60
+    quiz, key = ((tmp_path / f"{name}.html").read_text("utf-8") for name in ("quiz", "quiz-key"))
+    assert quiz.count("<li>") == key.count("<li>") == key.count("Answer:") == 5 * len(NOTEBOOKS)
+    assert "Answer:" not in quiz
+    figures = sum(len(pack.described(pack.nbformat.read(path, 4))) for path in NOTEBOOKS)
+    assert len(list((tmp_path / "figures").glob("*.png"))) == figures > 60

@@ -56,7 +56,19 @@ ATTENTION = {
     )
     for part, token in (("encoder", 11), ("causal", 0), ("ar", 20))
 }
+LOOKS = [(upper, lower) for upper in range(8) for lower in range(2)]
 FIGURES = ATTENTION | {
+    "pipeline": lambda g: viz.pipeline(title="Where are we?"),
+    "pipeline of one part": lambda g: viz.pipeline(["prefix tokens"], "Where are we?"),
+    "misalignment": lambda g: viz.misalignment(
+        {"conventional": torch.rand(16, 16), "causal": torch.rand(16, 16).triu(), "second stage": torch.rand(21, 16)}
+    ),
+    "toy_buckets": lambda g: viz.toy_buckets(
+        LOOKS,
+        {"A, bidirectional": [(0, 3)] * 16, "C, with prefix": [(1, 2, 3)] * 16},
+        {"A, bidirectional": LOOKS, "C, with prefix": LOOKS[::-1]},
+    ),
+    "toy_strips": lambda g: viz.toy_strips(dict.fromkeys(("the pictures", *toy.codes()), toy.ROWS[100:110])),
     "pictures": lambda g: viz.pictures(
         torch.cat([g.pixels, g.decoded]), ["a", "b", "c", "a long caption of two lines"], 2, "What?", ["one", "two"]
     ),

@@ -153,3 +153,96 @@ def snake(grid):
 def positions(tokens, cache, guided):
     once = tokens if cache else tokens * (tokens + 1) // 2
     return once * (2 if guided else 1)
+
+
+# --- 9.1
+def later_share(dependency):
+    later = dependency.tril(-1).sum(0)  # (T,): for each patch, what comes from tokens below the diagonal
+    return (later / dependency.sum(0)).mean().item()
+
+
+# --- 9.2
+def dependencies(decode, ids, codes, grid):
+    before, rows = decode(ids), []
+    for token in range(ids.shape[1]):
+        changed = ids.clone()
+        changed[:, token] = (changed[:, token] + 1) % codes
+        change = (decode(changed) - before).abs()  # (N, 3, S, S)
+        side = change.shape[-1] // grid
+        cut = change.view(len(ids), 3, grid, side, grid, side)
+        rows.append(cut.mean((0, 1, 3, 5)).flatten())  # (G*G,)
+    return torch.stack(rows)
+
+
+# --- 9.3
+def at_equal_bits(first, second, bits):
+    (low, start), (high, end) = sorted([first, second])
+    if not low <= bits <= high:
+        return None
+    return start + (bits - low) / (high - low) * (end - start)
+
+
+# --- 10.1
+def conditional_entropy(pairs):
+    from collections import Counter, defaultdict
+    from math import log2
+
+    contexts = defaultdict(Counter)
+    for context, value in pairs:
+        contexts[context][value] += 1
+    bits = 0.0
+    for values in contexts.values():
+        total = sum(values.values())
+        entropy = -sum(n / total * log2(n / total) for n in values.values())
+        bits += total / len(pairs) * entropy
+    return bits
+
+
+# --- 10.2
+def excess_bits(p, q):
+    there = p > 0  # a picture that never occurs adds nothing
+    return (p[there] * torch.log2(p[there] / q[there])).sum().item()
+
+
+# --- 10.3
+def causal_can_read(tokens, pictures):
+    prefix = len(tokens[0]) - len(pictures[0])
+    for patch in range(len(pictures[0])):
+        told = {}
+        for sequence, picture in zip(tokens, pictures, strict=True):
+            seen = tuple(sequence[: prefix + patch + 1])
+            if told.setdefault(seen, picture[patch]) != picture[patch]:
+                return False
+    return True
+
+
+# --- 11.1
+def permutation_p(first, second):
+    from itertools import combinations
+
+    both = [*first, *second]
+
+    def difference(chosen):
+        one = [both[i] for i in chosen]
+        other = [both[i] for i in range(len(both)) if i not in chosen]
+        return abs(sum(one) / len(one) - sum(other) / len(other))
+
+    true = difference(range(len(first)))
+    ways = list(combinations(range(len(both)), len(first)))
+    return sum(difference(chosen) >= true - 1e-9 for chosen in ways) / len(ways)
+
+
+# --- 11.2
+def interval(first, second, t):
+    from statistics import mean, variance
+
+    difference = mean(first) - mean(second)
+    error = (variance(first) / len(first) + variance(second) / len(second)) ** 0.5
+    return difference - t * error, difference + t * error
+
+
+# --- 11.3
+def smallest_p(runs):
+    from math import comb
+
+    return 2 / comb(2 * runs, runs)

@@ -4,9 +4,11 @@ Colours, fonts and boards of tokens are in panels.py; nothing else of the packag
 """
 
 from ..study.rows import REPORTED
+from .diagram import pipeline
 from .explorer import attention_explorer
 from .ideas import drawing, guidance_ramps, next_token_shift, rope_phases, scan_orders, temperatures, two_stages
 from .maps import PART_NAMES, attention, attention_heads, dependency_maps, masks
+from .misalignment import DECODERS, misalignment, shipped_maps, sources
 from .numbers import (
     ablation,
     bars,
@@ -20,3 +22,4 @@ from .numbers import (
 )
 from .panels import INK, ORANGE, to_png
 from .tokens import auxiliary_target, change_map, codebook_usage, nearest_codes, pictures, rate_charts, token_grid
+from .toys import toy_buckets, toy_strips

@@ -1,0 +1,108 @@
+"""The exercises of notebook 09: the look-ahead share, a dependency map, and a comparison at equal bits."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .exercises import as_tensor, exercise, plain_number, require, require_function, require_number, shortened
+
+
+@exercise(
+    "9.1",
+    hint="dependency[t, n] with t > n is a later token. torch.tril(dependency, -1) keeps just those; divide its column"
+    " sums by all column sums, and take the mean.",
+    stub="""
+def later_share(dependency):
+    return 0.0  # your code
+""",
+)
+def later_share(answer: Callable) -> None:
+    """Write later_share(dependency): dependency (T, T) says how much each patch (column) changes when a token (row) is
+    changed; there are no prefix tokens. Return the share of a patch's dependency that comes from later tokens, as a
+    mean over the patches."""
+    require_function(answer)
+    require_number(answer(torch.ones(4, 4).triu()), 0, "Where nothing comes from later tokens, the share must be 0")
+    last = torch.zeros(4, 4)
+    last[3] = 1
+    require_number(answer(last), 0.75, "Where all comes from the last of 4 tokens, 3 patches have 1 and the last has 0")
+    require_number(answer(torch.ones(4, 4)), 0.375, "Where each token counts alike, shares are 3/4, 2/4, 1/4 and 0")
+    weak = torch.ones(4, 4)
+    weak[:, 0] = 100
+    message = "Each patch counts alike, also one that changes 100 times as much: divide in each column, then average"
+    require_number(answer(weak), 0.375, message)
+
+
+@exercise(
+    "9.2",
+    hint="For each token: changed = ids.clone(); changed[:, t] = (changed[:, t] + 1) % codes. The pictures change by"
+    " (decode(changed) - before).abs(), and .view(N, 3, G, p, G, p) cuts that into patches.",
+    stub="""
+def dependencies(decode, ids, codes, grid):
+    return torch.zeros(ids.shape[1], grid * grid)  # your code
+""",
+)
+def dependencies(answer: Callable) -> None:
+    """Write dependencies(decode, ids, codes, grid): change one token at a time, in all pictures, to the next code, (id
+    + 1) modulo codes, and decode again. Return a table (T, grid * grid): the mean absolute change of the pixels of each
+    patch, patches in raster order. decode turns ids (N, T) into pictures (N, 3, S, S)."""
+    require_function(answer)
+    ids = torch.tensor([[0, 3, 1, 4], [5, 2, 6, 0]])
+    own = _map(answer, lambda ids: _patches(ids / 10), ids, (4, 4))
+    _equal(own, torch.eye(4) / 10, "Where each patch is a tenth of its own id, the table must be 0.1 on the diagonal")
+    causal = _map(answer, lambda ids: _patches(ids.cumsum(1) / 10), ids, (4, 4))
+    earlier = torch.ones(4, 4).triu() / 10
+    _equal(causal, earlier, "Rows are tokens, columns are patches; where patch n adds up tokens 0 to n, row 0 is full")
+    weights = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    _equal(
+        _map(answer, lambda ids: _patches(ids * weights), ids, (4, 4)),
+        weights.diag(),
+        "Only one token may be changed at a time, and patches stand in raster order: row by row",
+    )
+    wrapped = _map(answer, lambda ids: _patches(ids / 10), torch.tensor([[9, 0, 0, 0]]), (4, 4))
+    require_number(wrapped[0, 0], 0.9, "The next code of 9 is 0 when there are 10 codes, so that patch changes by 0.9")
+    prefix = _map(answer, lambda ids: _patches(ids[:, :1] * weights), torch.zeros(1, 5, dtype=torch.long), (5, 4))
+    _equal(prefix[0], weights, "There may be more tokens than patches: with a prefix token row 0 is that token")
+
+
+def _patches(values: Tensor) -> Tensor:
+    """Pictures (N, 3, 4, 4) of 2 x 2 patches with these values (N, 4)."""
+    return values.view(-1, 1, 2, 2).repeat_interleave(2, 2).repeat_interleave(2, 3).expand(-1, 3, -1, -1)
+
+
+def _map(answer: Callable, decode: Callable, ids: Tensor, shape: tuple[int, int]) -> Tensor:
+    mine = ids.clone()
+    found = as_tensor(answer(decode, mine, 10, 2), "dependencies").float()
+    require(torch.equal(mine, ids), "The ids that you were given must stay as they are: change a copy.")
+    require(
+        found.shape == shape, f"{shape[0]} tokens and 4 patches make a table {shape}; yours is {tuple(found.shape)}."
+    )
+    return found
+
+
+def _equal(found: Tensor, wanted: Tensor, message: str) -> None:
+    require(torch.allclose(found, wanted, atol=1e-5), f"{message}; yours is {shortened(found)}.")
+
+
+@exercise(
+    "9.3",
+    hint="share = (bits - first[0]) / (second[0] - first[0]) says how far bits lies between the two; the value is"
+    " first[1] + share * (second[1] - first[1]).",
+    stub="""
+def at_equal_bits(first, second, bits):
+    return 0.0  # your code
+""",
+)
+def at_equal_bits(answer: Callable) -> None:
+    """Write at_equal_bits(first, second, bits): first and second are (bits, value) of the same tokenizer with two
+    codebooks. Return the value on the straight line between them at `bits`; return None if bits does not lie between
+    them, because a line says nothing outside."""
+    require_function(answer)
+    small, large = (10.0, 15.0), (20.0, 16.0)
+    cases = [(10, 15, "at the first point"), (20, 16, "at the second point"), (12.5, 15.25, "a quarter of the way")]
+    for bits, value, where in cases:
+        require_number(answer(small, large, bits), value, f"Between (10, 15) and (20, 16), {where}, it must be {value}")
+    require_number(answer(large, small, 12.5), 15.25, "The order of the two points must not matter")
+    for bits in (9, 21):
+        found = plain_number(answer(small, large, bits))
+        require(found is None, f"{bits} bits do not lie between 10 and 20, so it must be None; yours is {found}.")

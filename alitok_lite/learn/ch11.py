@@ -1,0 +1,78 @@
+"""The exercises of notebook 11: an exact permutation test, a confidence interval, and the smallest p."""
+
+from collections.abc import Callable
+
+from .exercises import exercise, plain_number, require, require_function, require_number, shortened
+
+
+@exercise(
+    "11.1",
+    hint="itertools.combinations(range(len(both)), len(first)) gives all ways to choose the first group out of"
+    " both = [*first, *second]. Compare absolute differences of means, with 1e-9 to spare for rounding.",
+    stub="""
+def permutation_p(first, second):
+    return 1.0  # your code
+""",
+)
+def permutation_p(answer: Callable) -> None:
+    """Write permutation_p(first, second): the share of all ways to divide the values of both lists into two groups of
+    these sizes in which the means differ, in either direction, at least as much as those of first and second."""
+    require_function(answer)
+    apart, twice = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]), "Both directions count"
+    require_number(answer(*apart), 2 / 70, f"{twice}: 1 to 4 against 5 to 8 is the extreme of 70 ways, so p = 2 / 70")
+    require_number(answer(*apart[::-1]), 2 / 70, "The order of the two rows must not matter: 2 / 70 again")
+    require_number(answer([1.0, 2.0], [1.0, 2.0]), 1, "Where the means are equal, every way differs as much: p = 1")
+    require_number(answer([1.0, 4.0], [2.0, 6.0]), 4 / 6, "1, 4 against 2, 6: 4 of the 6 ways differ by 1.5 or more")
+    groups = ([1.0, 2.0], [3.0, 4.0, 5.0])
+    require_number(answer(*groups), 0.2, "Groups may have different sizes: 1, 2 against 3, 4, 5 is 2 of 10 ways")
+
+
+@exercise(
+    "11.2",
+    hint="Means with sum(x) / len(x); the variance is the sum of squared deviations over n - 1, or"
+    " statistics.variance(x). The standard error is (v1 / n1 + v2 / n2) ** 0.5.",
+    stub="""
+def interval(first, second, t):
+    return 0.0, 0.0  # your code
+""",
+)
+def interval(answer: Callable) -> None:
+    """Write interval(first, second, t): the lower and the upper end of the confidence interval of mean(first) -
+    mean(second), which reaches t standard errors of the difference to either side."""
+    require_function(answer)
+    base, far = [0.0, 1.0, 2.0], [3.0, 4.0, 5.0]  # variance 1
+    low, high = _ends(answer(list(far), list(base), 0.0))
+    require_number(low, 3, "With t = 0 both ends are the difference of the means, first minus second, 3")
+    require_number(high, 3, "With t = 0 both ends are the difference of the means, first minus second, 3")
+    low, high = _ends(answer(list(far), list(base), 2.0))
+    reach = 2 * (2 / 3) ** 0.5
+    message = "Two groups of 3 with variance 1 have a standard error of (1/3 + 1/3) ** 0.5, so t = 2 reaches 1.633"
+    require_number(high - 3, reach, message)
+    require_number(3 - low, reach, message)
+    low, high = _ends(answer([0.0, 1.0, 2.0, 0.0, 1.0, 2.0], far, 1.0))
+    wide = (0.8 / 6 + 1 / 3) ** 0.5
+    require_number((high - low) / 2, wide, "Each variance is divided by the number of its own runs: 0.8 / 6 + 1 / 3")
+
+
+def _ends(found: object) -> tuple[object, object]:
+    pair = isinstance(found, tuple | list) and len(found) == 2
+    require(pair, f"interval must return two numbers, the lower and the upper end; this is {shortened(found)}.")
+    return plain_number(found[0]), plain_number(found[1])
+
+
+@exercise(
+    "11.3",
+    hint="There are math.comb(2 * runs, runs) ways to divide the runs. Two of them are the most extreme: all lower"
+    " values in the first row, or all in the second.",
+    stub="""
+def smallest_p(runs):
+    return 1.0  # your code
+""",
+)
+def smallest_p(answer: Callable) -> None:
+    """Write smallest_p(runs): the smallest two-sided p that a permutation test can give with so many runs in each of
+    two rows."""
+    require_function(answer)
+    require_number(answer(2), 1 / 3, "2 of 2 + 2 runs can be chosen in 6 ways, and 2 of them are extreme, so p = 2 / 6")
+    require_number(answer(3), 0.1, "With 3 and 3 runs it is 2 of 20 ways")
+    require_number(answer(5), 2 / 252, "With 5 and 5 runs it is 2 of 252 ways")
