@@ -7,9 +7,16 @@ import pytest
 import torch
 
 from alitok_lite import learn
-from alitok_lite.learn import exercises
+from alitok_lite.learn import exercises, solved
 
 EXERCISES = learn.EXERCISES.values()
+
+
+@pytest.fixture(autouse=True)
+def nothing_solved(monkeypatch):
+    """Nobody's own progress is read or written."""
+    monkeypatch.setenv("ALITOK_PROGRESS", "")
+    monkeypatch.setattr(solved, "_solved", set())
 
 
 def answer_of(source, name):
@@ -173,7 +180,7 @@ MISTAKES = {
     ],
     "5.3": [
         (lambda x, t: (x * t).softmax(-1), "less certain"),
-        (lambda x, t: x.softmax(-1) / t, "less certain"),
+        (lambda x, t: x.softmax(-1) / t, "they must add up to 1 too"),
         (lambda x, t: x.softmax(-1), "less certain"),
         (lambda x, t: (x / t).softmax(0), "add up to 1"),
         (lambda x, t: (x / t).log_softmax(-1), "add up to 1"),
@@ -196,9 +203,9 @@ MISTAKES = {
     ],
     "6.3": [
         (border(lambda a, b: 0), "must be none"),
-        (border(lambda a, b: 2 * (a.var() + b.var()).div(3) ** 0.5), "deviations of seeds"),
-        (border(lambda a, b: 2 * (a.var(correction=0) + b.var(correction=0)) ** 0.5), "by n - 1"),
-        (border(lambda a, b: 2 * (a.std() + b.std())), "add up as squares"),
+        (border(lambda a, b: 2 * (a.var() + b.var()).div(3) ** 0.5), "standard errors of the means"),
+        (border(lambda a, b: 2 * (a.var(correction=0) + b.var(correction=0)) ** 0.5), "divided by n - 1"),
+        (border(lambda a, b: 2 * (a.std() + b.std())), "independent ones add up as squares"),
         (border(lambda a, b: 2 * a.std() * 2**0.5), "wider of the two"),
         (border(lambda a, b: 2 * b.std() * 2**0.5), "first row must count"),
         (lambda first, second: sum(second) - sum(first) > 3 * 2.83, "whichever row comes first"),
@@ -211,7 +218,7 @@ MISTAKES = {
         (lambda d, h, m: 4 * d * d + 4 * d + 4 * d + 3 * d * m, "4 heads instead of 2"),
         (lambda d, h, m: 4 * d * d + 4 * d + 2 * d // h + 3 * d * m, "two norms 16"),
         (lambda d, h, m: 4 * d * d + 4 * d + 2 * d + 2 * d // h + 3 * d * m + 2 * m + d, "3 x width"),
-        (lambda d, h, m: None, "stopped with TypeError"),
+        (lambda d, h, m: None, "returned None, which is not what was asked. Write block_parameters"),
     ],
     "7.2": [
         (lambda n, d, t, b, s, g: n * d * t * b * s * (1 + g), "a key and a value, 2"),
@@ -317,7 +324,7 @@ def test_solution_passes(exercise, capsys):
     source = learn.solution_source(exercise.number)
     assert exercise.stub.split("(")[0].split(" =")[0] in source
     assert learn.check(exercise.number, answer_of(source, exercise.name)) is True
-    assert capsys.readouterr().out == f"{exercise.number}: right!\n"
+    assert said(capsys) == f"{exercise.number}: right! {exercise.why}"
 
 
 @pytest.mark.parametrize(
@@ -327,6 +334,28 @@ def test_solution_passes(exercise, capsys):
 def test_typical_mistakes_fail_by_name(number, answer, words, capsys):
     assert learn.check(number, answer) is False
     assert words in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "sentence"),
+    [pytest.param(e, s, id=f"{e.number}-{i}") for e in EXERCISES for i, s in enumerate(e.mistakes)],
+)
+def test_known_mistakes_are_named(exercise, sentence, capsys):
+    """In code of any form that gives the same: here in a function around it."""
+    wrong = exercise.mistakes[sentence]
+    answer = (lambda *given: wrong(*given)) if callable(wrong) else wrong
+    assert learn.check(exercise.number, answer) is False
+    message = said(capsys)
+    assert message.endswith(" ".join(sentence.split())) and len(message) > len(sentence) + 25, message
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_a_mistake_is_not_named_without_need(exercise):
+    """Three or more to an exercise, and neither a right answer nor one that raises is called one of them."""
+    assert len(exercise.mistakes) >= 3
+    right = [answer_of(learn.solution_source(exercise.number), exercise.name), *VARIANTS[exercise.number]]
+    for answer in [*right, lambda *_: 1 / 0, lambda *_: None]:
+        assert exercises.diagnosis(exercise, answer) == ""
 
 
 @pytest.mark.parametrize(("number", "answer"), [(n, right) for n, all_ in VARIANTS.items() for right in all_])
@@ -344,6 +373,28 @@ def test_an_exception_is_one_line_and_the_random_numbers_stay(capsys):
     )
 
 
+USELESS = [None, "text", 5, {}, torch.zeros(0), (torch.zeros(2, 2),), math.nan, object()]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_what_cannot_be_used_is_not_called_an_error_of_the_learner(exercise, capsys):
+    """The check stumbles over it, not the learner's code: it says what came back, or what is asked."""
+    for returned in USELESS:
+        assert learn.check(exercise.number, lambda *_, returned=returned: returned) is False
+        assert "stopped with" not in said(capsys)
+        assert learn.check(exercise.number, returned) is False
+        assert "stopped with" not in said(capsys)
+
+
+def test_the_line_that_stopped_is_shown(capsys):
+    def ramp(tokens, guidance, power):
+        steps = torch.arange(tokens)
+        return steps.view(3, 5)
+
+    assert not learn.check("5.2", ramp)
+    assert said(capsys).endswith("at: return steps.view(3, 5)")
+
+
 def test_hint_and_solution_are_printed(capsys):
     learn.hint("2.3")
     assert said(capsys) == learn.EXERCISES["2.3"].hint
@@ -356,6 +407,46 @@ def test_without_the_solutions_all_else_works(tmp_path, monkeypatch, capsys):
     learn.solution("1.1")
     assert "without the solution of 1.1" in capsys.readouterr().out
     assert learn.check("3.3", 10) and not learn.check("3.3", 4)
+
+
+def test_progress_is_kept_for_the_next_notebook(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "new" / "progress.json"
+    monkeypatch.setenv("ALITOK_PROGRESS", str(path))
+    learn.check("3.3", 4)
+    assert not path.exists()  # a wrong answer is nothing to keep
+    learn.check("3.3", 10)
+    monkeypatch.setattr(solved, "_solved", set())  # another notebook, with its own kernel
+    learn.check("4.3", {1: "causal", 2: "bidirectional"})
+    capsys.readouterr()
+    learn.progress()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("03  1 of") and "3.3" not in lines[2] and "3.1 (core, 7 min)" in lines[2]
+    assert lines[3].startswith("04  1 of") and "4.3" not in lines[3]
+    assert lines[-1] == f"In all 2 of {len(EXERCISES)} exercises. Kept in {path}."
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"\xff"])
+def test_progress_without_a_file_counts_this_notebook(content, tmp_path, monkeypatch, capsys):
+    """No place for it, or a file that is something else: that is said, and the file stays as it is."""
+    path = tmp_path / "progress.json"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("ALITOK_PROGRESS", "" if content is None else str(path))
+    learn.check("3.3", 10)
+    learn.progress()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"In all 1 of {len(EXERCISES)} exercises. ") and "this notebook only" in last
+    assert content is None or path.read_bytes() == content and str(path) in last
+
+
+def test_progress_without_a_name_is_in_the_home_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("ALITOK_PROGRESS")
+    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path)
+    learn.progress()
+    learn.check("3.3", 10)
+    learn.progress()
+    out = capsys.readouterr().out
+    assert "Will be kept in ~/.alitok_lite/progress.json." in out and "Kept in ~/.alitok_lite/progress.json." in out
 
 
 @pytest.mark.parametrize("call", [lambda n: learn.check(n, 1), learn.hint, learn.solution])

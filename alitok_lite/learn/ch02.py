@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 
 from ..core.layers import causal_mask
-from .exercises import as_tensor, exercise, require, require_function, require_number, require_tensor, shortened
+from .exercises import as_tensor, exercise, known, require, require_function, require_number, require_tensor, shortened
 
 
 @exercise(
     "2.1",
+    "warm-up",
+    7,
+    why="The same rule serves training, with as many queries as keys, and sampling, with a single query.",
     hint="Query i of q stands at key i + (k - q). torch.ones(q, k, dtype=torch.bool).tril(diagonal) keeps a corner.",
     stub="""
 def my_mask(queries, keys):
@@ -23,6 +26,8 @@ def my_mask(answer: Callable) -> None:
     require_function(answer)
     square = as_tensor(answer(4, 4), "my_mask")
     require(square.shape == (4, 4), f"my_mask(4, 4) must have shape (4, 4), and has {tuple(square.shape)}.")
+    whole = square.dtype == torch.bool or bool(((square == 0) | (square == 1)).all())
+    require(whole, f"The mask must hold True and False; yours holds {shortened(square.unique())}.")
     square = square.bool()
     require(square.diagonal().all(), "Every position must see itself: the diagonal must be True.")
     require(not square.triu(1).any(), "Query 0 sees later keys: key 1 and all after it must be False.")
@@ -32,8 +37,35 @@ def my_mask(answer: Callable) -> None:
     require_tensor(answer(2, 5), causal_mask(2, 5), "In my_mask(2, 5) query 0 must see keys 0 to 3 and query 1 all")
 
 
+known(
+    "2.1",
+    lambda answer: [as_tensor(answer(4, 4), "my_mask").float(), as_tensor(answer(2, 5), "my_mask").float()],
+    {
+        "Yours is inverted: True must mean 'may see'. (nn.MultiheadAttention means the opposite by True.)": (
+            lambda q, k: ~causal_mask(q, k)
+        ),
+        "Yours holds 0 and -inf, to be added to scores; asked is a bool mask.": (
+            lambda q, k: torch.zeros(q, k).masked_fill(~causal_mask(q, k), -torch.inf)
+        ),
+        "Nothing is masked.": lambda q, k: torch.ones(q, k),
+        "The queries are counted from the start of the sequence; they are its last ones.": lambda q, k: torch.ones(
+            q, k
+        ).tril(),
+        "Yours looks the wrong way: it shows the present and what comes later.": lambda q, k: torch.ones(q, k).triu(
+            k - q
+        ),
+        "Yours looks the wrong way, and counts the queries from the start.": lambda q, k: torch.ones(q, k).triu(),
+        "Position i must see itself too: this mask is strict.": lambda q, k: torch.ones(q, k).tril(k - q - 1),
+        "Each position sees only itself.": lambda q, k: torch.eye(q, k),
+    },
+)
+
+
 @exercise(
     "2.2",
+    "warm-up",
+    5,
+    why="This finds leaks of one layer; through several layers they spread, so a model must be tested as a whole.",
     hint="A leak is a pair with key > query where the mask is True. mask.nonzero() lists all True places.",
     stub="""
 def leaks(mask):
@@ -56,12 +88,56 @@ def leaks(answer: Callable) -> None:
 
 def _pairs(found: object, wanted: set, message: str) -> None:
     require(found is not None, "leaks returns nothing; is there a return?")
-    listed = [tuple(int(x) for x in pair) for pair in (found.tolist() if isinstance(found, Tensor) else found)]
+    held = found.tolist() if isinstance(found, Tensor) else found
+    pairs = isinstance(held, list | tuple | set) and all(
+        isinstance(pair, list | tuple) and len(pair) == 2 for pair in held
+    )
+    require(pairs, f"leaks must return a list of (query, key) pairs; yours returned {shortened(found)}.")
+    listed = [tuple(int(x) for x in pair) for pair in held]
     require(set(listed) == wanted and len(listed) == len(wanted), f"{message}; yours is {shortened(listed)}.")
+
+
+known(
+    "2.2",
+    lambda answer: _listed(answer(_leaky())),
+    {
+        "These are (key, query): the order of a pair is the other way round.": lambda m: [p[::-1] for p in _leaks(m)],
+        "These are the places where a later key is masked; a leak is where it is not.": lambda m: _leaks(~m),
+        "These are all places that may be seen; a leak is one with key > query.": lambda m: m.nonzero().tolist(),
+        "key >= query lists the diagonal as well; a position may see itself.": (
+            lambda m: [(q, k) for q, k in m.nonzero().tolist() if k >= q]
+        ),
+        "These are keys before the query, and those it may see.": lambda m: [
+            (q, k) for q, k in m.nonzero().tolist() if k < q
+        ],
+        "This finds only the first leak.": lambda m: _leaks(m)[:1],
+        "This is how many leaks there are; asked is which.": lambda m: len(_leaks(m)),
+        "This says whether there is a leak; asked is which.": lambda m: bool(_leaks(m)),
+    },
+)
+
+
+def _leaky() -> Tensor:
+    mask = causal_mask(6, 6)
+    mask[1, 4] = mask[3, 5] = True
+    return mask
+
+
+def _leaks(mask: Tensor) -> list[tuple[int, int]]:
+    return [(query, key) for query, key in mask.nonzero().tolist() if key > query]
+
+
+def _listed(found: object) -> object:
+    """Pairs in one order, whatever holds them."""
+    found = found.tolist() if isinstance(found, Tensor) else found
+    return sorted(list(map(int, pair)) for pair in found) if isinstance(found, list | set | tuple) else [found]
 
 
 @exercise(
     "2.3",
+    "core",
+    7,
+    why="In a causal decoder the number grows by one with each patch, and the prefix lifts all patches alike.",
     hint="Count: all prefix tokens, the image tokens of the rows above, those to the left, and the patch's own.",
     stub="""
 def tokens_heard(row, column, grid, prefix_tokens):
@@ -83,3 +159,22 @@ def tokens_heard(answer: Callable) -> None:
         answer(2, 1, 4, 0) - answer(1, 1, 4, 0), 4, "One row further down a 4 x 4 grid there are 4 tokens more"
     )
     require_number(answer(0, 0, 4, 5) - answer(0, 0, 4, 0), 5, "Every patch depends on the 5 prefix tokens too, 5 more")
+
+
+known(
+    "2.3",
+    lambda answer: [answer(r, c, 4, k) for r in range(4) for c in range(4) for k in (0, 5)],
+    {
+        "You left out the patch's own token.": lambda r, c, g, k: k + r * g + c,
+        "You left out the prefix tokens.": lambda r, c, g, k: r * g + c + 1,
+        "You count down the columns; raster order goes along the rows.": lambda r, c, g, k: k + c * g + r + 1,
+        "This is the whole sequence, as in a bidirectional decoder.": lambda r, c, g, k: k + g * g,
+        "You count later tokens; a causal decoder has the earlier ones.": lambda r, c, g, k: k + g * g - r * g - c,
+        "Only the prefix tokens before it are counted, but a patch comes after the whole prefix.": (
+            lambda r, c, g, k: min(k, 1 + c) + r * g + c + 1
+        ),
+        "A rectangle above and to the left is counted; raster order has whole rows above.": (
+            lambda r, c, g, k: k + (r + 1) * (c + 1)
+        ),
+    },
+)

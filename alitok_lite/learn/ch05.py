@@ -3,12 +3,16 @@
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-from .exercises import as_tensor, exercise, randn, require, require_function, require_number, require_tensor
+from .exercises import as_tensor, exercise, known, randn, require, require_function, require_number, require_tensor
 
 
 @exercise(
     "5.1",
+    "warm-up",
+    7,
+    why="All positions are trained in one pass, because the causal mask hides from each what it must predict.",
     hint="The inputs begin with the class token and lack the last id; the targets are the ids themselves.",
     stub="""
 def shift(ids, class_tokens):
@@ -40,8 +44,39 @@ def shift(answer: Callable) -> None:
     require_tensor(inputs[:, 1:], ids[:, :-1], "Behind the class token come the ids, up to the last but one")
 
 
+known(
+    "5.1",
+    lambda answer: _shifted(answer),
+    {
+        "Inputs and targets are the same: each position reads its own answer.": lambda ids, c: (ids, ids),
+        "Yours is the shift of a text without a class: the first id is never predicted.": lambda ids, c: (
+            ids[:, :-1],
+            ids[:, 1:],
+        ),
+        "You only put the class in front; the last id is never read, so it must go.": (
+            lambda ids, c: (torch.cat([c[:, None], ids], 1), ids)
+        ),
+        "roll puts the last id in front; there the class token belongs.": lambda ids, c: (ids.roll(1, 1), ids),
+        "The class took the place of the first id, and each later position still reads its own answer.": (
+            lambda ids, c: (torch.cat([c[:, None], ids[:, 1:]], 1), ids)
+        ),
+        "Inputs and targets are exchanged.": lambda ids, c: (ids, torch.cat([c[:, None], ids[:, :-1]], 1)),
+        "The targets are shifted as well: then each position must predict what it reads.": (
+            lambda ids, c: (torch.cat([c[:, None], ids[:, :-1]], 1),) * 2
+        ),
+    },
+)
+
+
+def _shifted(answer: Callable) -> list:
+    return list(answer(torch.arange(10, 18).view(2, 4), torch.tensor([98, 99])))
+
+
 @exercise(
     "5.2",
+    "core",
+    7,
+    why="The first tokens stay without guidance, and they settle the scene; the ramp ends just below g.",
     hint="1 + (g - 1) (1 - cos(pi (t / T) ** p)) / 2, for t = 0 .. T - 1.",
     stub="""
 def ramp(tokens, guidance, power):
@@ -66,8 +101,41 @@ def ramp(answer: Callable) -> None:
     require_number(as_tensor(answer(7, 1.0, 1.4), "ramp").max(), 1, "Guidance 1 must be 1 everywhere")
 
 
+known(
+    "5.2",
+    lambda answer: [as_tensor(answer(50, 5.0, p), "ramp") for p in (1.0, 2.0)],
+    {
+        "The power is not used.": lambda n, g, p: _ramp(torch.arange(n) / n, g, 1.0),
+        "t / (T - 1) reaches g at the last token; t / T stays just below.": lambda n, g, p: _ramp(
+            torch.arange(n) / (n - 1), g, p
+        ),
+        "You count from 1; the first token has t = 0.": lambda n, g, p: _ramp(torch.arange(1, n + 1) / n, g, p),
+        "The 1 in front is missing: no guidance is a scale of 1, not 0.": lambda n, g, p: (
+            _ramp(torch.arange(n) / n, g, p) - 1
+        ),
+        "That is a straight line; asked is half a cosine.": lambda n, g, p: 1 + (g - 1) * (torch.arange(n) / n) ** p,
+        "The power is the wrong way round: 1 / p.": lambda n, g, p: _ramp(torch.arange(n) / n, g, 1 / p),
+        "The power belongs to t / T, inside the cosine.": (
+            lambda n, g, p: 1 + (g - 1) * ((1 - torch.cos(torch.pi * torch.arange(n) / n)) / 2) ** p
+        ),
+        "The division by 2 is missing, so the ramp rises to 2 g - 1.": (
+            lambda n, g, p: 2 * _ramp(torch.arange(n) / n, g, p) - 1
+        ),
+        "The ramp rises from 1 to 1 + g: the factor is g - 1.": lambda n, g, p: _ramp(torch.arange(n) / n, g + 1, p),
+        "The scale is constant.": lambda n, g, p: torch.full((n,), float(g)),
+    },
+)
+
+
+def _ramp(t: Tensor, g: float, p: float) -> Tensor:
+    return 1 + (g - 1) * (1 - torch.cos(torch.pi * t**p)) / 2
+
+
 @exercise(
     "5.3",
+    "warm-up",
+    5,
+    why="A temperature changes how certain the prediction is, and never which code is the likeliest.",
     hint="Divide the logits by the temperature, then softmax over the last dimension.",
     stub="""
 def probabilities(logits, temperature):
@@ -83,11 +151,30 @@ def probabilities(answer: Callable) -> None:
     require(plain.shape == (2, 6), "The result must have the shape of the logits, (2, 6).")
     require_tensor(plain.sum(-1), torch.ones(2), "The probabilities of each picture must add up to 1")
     require_tensor(plain, logits.softmax(-1), "At temperature 1 they must be the softmax of the logits")
-    low, high = (torch.special.entr(answer(logits.clone(), t)).sum(-1) for t in (0.5, 2.0))
-    order = "A higher temperature must be less certain: entropies at 0.5 and 2 are"
-    require((high > low).all(), f"{order} {low[0]:.2f} and {high[0]:.2f}.")
-    for t in (0.5, 2.0):
-        found = answer(logits.clone(), t)
+    found_at = {t: as_tensor(answer(logits.clone(), t), "probabilities") for t in (0.5, 2.0)}
+    for t, found in found_at.items():
         require_tensor(found.sum(-1), torch.ones(2), f"At temperature {t:g} they must add up to 1 too")
+    low, high = (torch.special.entr(found).sum(-1) for found in found_at.values())
+    order = "A higher temperature must be less certain: the entropies at 0.5 and 2 are"
+    worst = int((high - low).argmin())
+    require((high > low).all(), f"{order} {low[worst]:.2f} and {high[worst]:.2f} in row {worst}.")
+    for t, found in found_at.items():
         wanted = "the ratio of two probabilities must be that at temperature 1, to the power 1 / temperature"
         require_tensor(found, (logits / t).softmax(-1), f"At temperature {t:g} {wanted}")
+
+
+known(
+    "5.3",
+    lambda answer: [answer(2 * randn(2, 6), t) for t in (0.5, 2.0)],
+    {
+        "You multiplied by the temperature; divide.": lambda x, t: (x * t).softmax(-1),
+        "You divided the probabilities; divide the logits, before the softmax.": lambda x, t: x.softmax(-1) / t,
+        "The temperature is not used.": lambda x, t: x.softmax(-1),
+        "Your softmax runs over the pictures; it must run over the codes.": lambda x, t: (x / t).softmax(0),
+        "These are log probabilities.": lambda x, t: (x / t).log_softmax(-1),
+        "These are the logits; the softmax is missing.": lambda x, t: x / t,
+        "The exponentials are not divided by their sum.": lambda x, t: (x / t).exp(),
+        "The temperature is squared.": lambda x, t: (x / t**2).softmax(-1),
+        "The softmax is taken twice.": lambda x, t: (x.softmax(-1) / t).softmax(-1),
+    },
+)

@@ -7,11 +7,14 @@ import torch
 from ..core.ar import ARModel
 from ..core.config import ARConfig
 from ..store import official
-from .exercises import exercise, require, require_function, require_number, shortened
+from .exercises import exercise, known, require, require_function, require_number, shortened
 
 
 @exercise(
     "7.1",
+    "core",
+    10,
+    why="Attention has 4 D x D weights and SwiGLU 3 D x hidden: the MLP is the larger part.",
     hint="qkv D x 3D + 3D, out D x D + D, two norms of D, two QK-norms of D / heads, three matrices D x hidden.",
     stub="""
 def block_parameters(width, heads, hidden):
@@ -40,8 +43,38 @@ def block_parameters(answer: Callable) -> None:
         require_number(answer(*sizes), count, f"A block of width, heads, hidden {sizes} has {count:,} parameters")
 
 
+known(
+    "7.1",
+    lambda answer: [answer(16, 2, 24), answer(24, 3, 64)],
+    {
+        "The biases of attention are missing: 3 D and D.": lambda d, h, m: _parameters(d, h, m) - 4 * d,
+        "SwiGLU has three matrices, and you counted two.": lambda d, h, m: _parameters(d, h, m) - d * m,
+        "The norms of queries and keys are missing.": lambda d, h, m: _parameters(d, h, m) - 2 * (d // h),
+        "A QK-norm has D / heads weights, shared by all heads; you counted D each.": (
+            lambda d, h, m: _parameters(d, h, m) - 2 * (d // h) + 2 * d
+        ),
+        "The two RMSNorms are missing.": lambda d, h, m: _parameters(d, h, m) - 2 * d,
+        "An RMSNorm has no bias: one weight for each number.": lambda d, h, m: _parameters(d, h, m) + 2 * d,
+        "SwiGLU has no biases here.": lambda d, h, m: _parameters(d, h, m) + 2 * m + d,
+        "The output projection of attention is missing, D x D and its bias.": lambda d, h, m: (
+            _parameters(d, h, m) - d * d - d
+        ),
+        "The heads share one matrix: do not multiply by their number.": (
+            lambda d, h, m: _parameters(d, h, m) + (h - 1) * (4 * d * d + 4 * d)
+        ),
+    },
+)
+
+
+def _parameters(d: int, h: int, m: int) -> int:
+    return 4 * d * d + 4 * d + 2 * d + 2 * (d // h) + 3 * d * m
+
+
 @exercise(
     "7.2",
+    "warm-up",
+    7,
+    why="Weights are shared by all pictures, and keys and values by none: a large batch is limited by its cache.",
     hint="Each layer keeps a key and a value of `width` numbers for every token of every row; guidance has two rows.",
     stub="""
 def cache_bytes(depth, width, tokens, pictures, number_bytes, guided):
@@ -67,8 +100,31 @@ def cache_bytes(answer: Callable) -> None:
     require_number(answer(*base.values(), True), 2 * once, guided)
 
 
+known(
+    "7.2",
+    lambda answer: [answer(3, 8, 5, 2, 2, guided) for guided in (False, True)] + [answer(2, 4, 7, 1, 4, True)],
+    {
+        "This counts keys or values; the cache holds both.": lambda n, d, t, b, s, g: n * d * t * b * s * (1 + g),
+        "Guidance has two rows for each picture.": lambda n, d, t, b, s, g: 2 * n * d * t * b * s,
+        "The pictures are missing.": lambda n, d, t, b, s, g: 2 * n * d * t * s * (1 + g),
+        "The cache grows with T, not with its square: scores are not kept.": (
+            lambda n, d, t, b, s, g: 2 * n * d * t * t * b * s * (1 + g)
+        ),
+        "The layers are missing.": lambda n, d, t, b, s, g: 2 * d * t * b * s * (1 + g),
+        "These are numbers, not bytes.": lambda n, d, t, b, s, g: 2 * n * d * t * b * (1 + g),
+        "Queries are not kept: two tensors a layer, not three.": lambda n, d, t, b, s, g: (
+            3 * n * d * t * b * s * (1 + g)
+        ),
+        "bytes are asked for, and these are bits.": lambda n, d, t, b, s, g: 16 * n * d * t * b * s * (1 + g),
+    },
+)
+
+
 @exercise(
     "7.3",
+    "core",
+    10,
+    why="gate and up have the same shape, so no loader can notice when they are exchanged; only the outputs tell.",
     hint="A chain of key.replace(old, new). w1 goes through silu, w3 is multiplied with it, w2 leads back to width D.",
     stub="""
 def our_name(key):
@@ -97,3 +153,39 @@ _SWIGLU_ROLES = {
     "up": "the one that is multiplied with the gate",
     "down": "the one that leads back to the width",
 }
+
+
+_KEYS = ("norm.weight", "embeddings.weight", "blocks.0.attn.qkv.bias", "blocks.11.attn.proj.weight") + tuple(
+    f"blocks.1.mlp.w{n}.weight" for n in (1, 2, 3)
+)
+
+
+def _renamed(w1: str, w2: str, w3: str, out: str = "out", **others: str) -> Callable:
+    """An answer by replacements."""
+    names = {"embeddings.": f"{others.get('embedding', 'embedding')}.", ".w1.": f".{w1}.", ".w2.": f".{w2}."}
+    names |= {".w3.": f".{w3}.", ".proj.": f".{out}.", ".attn.": f".{others.get('attention', 'attention')}."}
+
+    def our_name(key: str) -> str:
+        for old, new in names.items():
+            key = key.replace(old, new)
+        return key
+
+    return our_name
+
+
+known(
+    "7.3",
+    lambda answer: [answer(key) for key in _KEYS],
+    {
+        "w1, w2, w3 do not stand in the order gate, up, down: w2 leads back to the width.": _renamed(
+            "gate", "up", "down"
+        ),
+        "gate and up are exchanged: silu is applied to w1 x. Their shapes are equal, so a loader would not notice.": (
+            _renamed("up", "down", "gate")
+        ),
+        "Nothing is renamed.": lambda key: key,
+        "proj must become out, and not only attn attention.": _renamed("gate", "down", "up", out="proj"),
+        "embeddings must lose its s.": _renamed("gate", "down", "up", embedding="embeddings"),
+        "attn must become attention.": _renamed("gate", "down", "up", attention="attn"),
+    },
+)

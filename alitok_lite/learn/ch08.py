@@ -1,12 +1,15 @@
 """The exercises of notebook 08: corrected entropy, scan orders, rotary positions."""
 
+import math
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from .exercises import (
     as_tensor,
     exercise,
+    known,
     no_nan,
     plain_number,
     require,
@@ -18,6 +21,9 @@ from .exercises import (
 
 @exercise(
     "8.1",
+    "core",
+    7,
+    why="The correction repairs a part of the bias only: codes that nobody has seen yet cannot be counted.",
     hint="p = counts / N; entropy -(p * p.log()).sum() over p > 0; then add (codes that were seen - 1) / (2 N).",
     stub="""
 def corrected(counts):
@@ -43,8 +49,37 @@ def corrected(answer: Callable) -> None:
     require_number(answer(counts), wanted, f"Counts 1, 2, 3, 4 must give {wanted:.4f}")
 
 
+known(
+    "8.1",
+    lambda answer: [plain_number(answer(torch.tensor(counts))) for counts in ([1, 2, 3, 4, 0, 0], [5, 5, 0])],
+    {
+        "The correction is missing.": lambda counts: _counted(counts, 0),
+        "S is the number of codes that were seen, not all V.": lambda counts: _counted(counts, len(counts) - 1),
+        "The correction must be added: counting makes the entropy too low.": (
+            lambda counts: _counted(counts, 1 - int((counts > 0).sum()))
+        ),
+        "S - 1, not S.": lambda counts: _counted(counts, int((counts > 0).sum())),
+        "The 2 is missing: (S - 1) / (2 N).": lambda counts: _counted(counts, 2 * int((counts > 0).sum()) - 2),
+        "This is in bits; asked are nats.": lambda counts: _counted(counts, int((counts > 0).sum()) - 1) / math.log(2),
+        "A code that never occurs gives 0 * log(0), which is nan: leave it out.": lambda counts: math.nan,
+        "The correction is divided by the number of codes; N is the sum of the counts.": (
+            lambda counts: _counted(counts, (int((counts > 0).sum()) - 1) * int(counts.sum()) / len(counts))
+        ),
+    },
+)
+
+
+def _counted(counts: Tensor, extra: float) -> float:
+    """The entropy in nats of counted codes, plus extra / (2 N)."""
+    total = int(counts.sum())
+    return torch.special.entr(counts / total).sum().item() + extra / (2 * total)
+
+
 @exercise(
     "8.2",
+    "warm-up",
+    7,
+    why="A snake never jumps, so neighbours in the sequence are neighbours in the picture.",
     hint="torch.arange(grid**2).view(grid, grid) numbers the patches; row.flip(0) reverses a row; which rows?",
     stub="""
 def snake(grid):
@@ -71,8 +106,36 @@ def snake(answer: Callable) -> None:
     )
 
 
+known(
+    "8.2",
+    lambda answer: as_tensor(answer(4), "snake"),
+    {
+        "That is raster order: every row from left to right.": lambda g: torch.arange(g * g),
+        "That goes down the columns.": lambda g: torch.arange(g * g).view(g, g).T.flatten(),
+        "That is a snake down the columns; the first row must come first.": lambda g: _snake(g).view(g, g).T.flatten(),
+        "That begins at the end.": lambda g: torch.arange(g * g).flip(0),
+        "The wrong rows are reversed: the first goes from left to right.": (
+            lambda g: torch.cat([r if i % 2 else r.flip(0) for i, r in enumerate(torch.arange(g * g).view(g, g))])
+        ),
+        "The order is right; flatten() makes one row of it.": lambda g: _snake(g).view(g, g),
+        "Every row is reversed.": lambda g: torch.arange(g * g).view(g, g).flip(1).flatten(),
+        "The rows after the first are one long reversed row.": (
+            lambda g: torch.cat([torch.arange(g), torch.arange(g, g * g).flip(0)])
+        ),
+    },
+)
+
+
+def _snake(grid: int) -> Tensor:
+    rows = torch.arange(grid * grid).view(grid, grid)
+    return torch.cat([row.flip(0) if number % 2 else row for number, row in enumerate(rows)])
+
+
 @exercise(
     "8.3",
+    "core",
+    7,
+    why="The cache replaces the sum 1 + 2 + ... + T by T: most of the '10 times faster' comes from there.",
     hint="With a cache every token runs once: T. Without one, step t runs t positions again: 1 + 2 + ... + T.",
     stub="""
 def positions(tokens, cache, guided):
@@ -93,3 +156,30 @@ def positions(answer: Callable) -> None:
         "Guidance runs once with the class and once without, so 21 tokens take 42 with a cache",
     )
     require_number(answer(3, False, True), 12, "Guidance doubles the 6 positions of three tokens without a cache to 12")
+
+
+known(
+    "8.3",
+    lambda answer: [answer(t, cache, guided) for t in (3, 21) for cache in (True, False) for guided in (True, False)],
+    {
+        "The cache makes no difference in yours.": lambda t, cache, guided: t * (1 + guided),
+        "Guidance is missing: it reads every sequence twice.": lambda t, cache, guided: (
+            t if cache else t * (t + 1) // 2
+        ),
+        "T * T counts later positions too: step t has only t of them.": (
+            lambda t, cache, guided: (t if cache else t * t) * (1 + guided)
+        ),
+        "The first step has one position, that of the class: the sum begins with 1 and ends with T.": (
+            lambda t, cache, guided: (t if cache else t * (t - 1) // 2) * (1 + guided)
+        ),
+        "Cached and uncached are exchanged.": lambda t, cache, guided: (
+            (t * (t + 1) // 2 if cache else t) * (1 + guided)
+        ),
+        "The class is one of the T positions: the last id is never read.": (
+            lambda t, cache, guided: (t + 1 if cache else t * (t + 1) // 2) * (1 + guided)
+        ),
+        "Guidance doubles the number of rows, not the length of the sequence.": (
+            lambda t, cache, guided: (1 + guided) * t if cache else (1 + guided) * t * ((1 + guided) * t + 1) // 2
+        ),
+    },
+)
