@@ -1,13 +1,20 @@
 """Every exercise: its stub runs and fails with help, typical mistakes fail by name, its solution passes."""
 
+import ast
 import math
 import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from alitok_lite import learn
+from alitok_lite.core.config import LossWeights
+from alitok_lite.core.layers import Attention, Block, KVCache, RMSNorm, SwiGLU
+from alitok_lite.core.losses import reconstruction_losses
+from alitok_lite.core.sampling import Sampling, draw_codes, next_logits
 from alitok_lite.learn import exercises, solved
+from alitok_lite.measure.metrics import bits_per_dimension
 
 EXERCISES = learn.EXERCISES.values()
 
@@ -75,6 +82,66 @@ def border(width):
     return is_effect
 
 
+def nearest(latents, codebook):
+    return torch.cdist(latents, codebook).argmin(-1)
+
+
+def losses(latents, rows):
+    return F.mse_loss(rows, latents.detach()) + F.mse_loss(latents, rows.detach()) / 4
+
+
+def fused(x, qkv, out, heads, causal):
+    """Attention by torch's kernel."""
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv(x).chunk(3, -1))
+    return out(F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2))
+
+
+def all_terms(tokenizer, pixels):
+    output = tokenizer(pixels, 1)
+    return output, sum(reconstruction_losses(output, pixels, LossWeights()).values())
+
+
+def packaged_step(tokenizer, pixels, optimizer):
+    """In the package's order: dead codes move before the optimiser's step."""
+    output, loss = all_terms(tokenizer, pixels)
+    optimizer.zero_grad(set_to_none=False)
+    loss.backward()
+    tokenizer.quantizer.revive(output.latents, output.ids)
+    optimizer.step()
+    return loss.item()
+
+
+def packaged_block(x, weights, heads, rope):
+    width, hidden = x.shape[-1], len(weights["mlp.gate.weight"])
+    block = Block(width, Attention(width, heads, True, True), SwiGLU(width, hidden), RMSNorm)
+    block.load_state_dict(weights)
+    return block.requires_grad_(False)(x, rope)
+
+
+def packaged_code(nats, decoded, pixels, grid):
+    rows = (decoded - pixels).square().unflatten(2, (grid, -1)).mean((0, 1, 3, 4)).tolist()
+    return bits_per_dimension(nats.sum(1).mean().item() / math.log(2), rows, pixels.shape[-1])
+
+
+def packaged_loop(ar, labels, noise, scales, temperature, caches):
+    sampling, rows = Sampling(temperature=temperature), torch.cat([labels, torch.full_like(labels, ar.config.classes)])
+    ids = torch.empty(len(labels), 0, dtype=torch.long)
+    for t in range(noise.shape[1]):
+        fresh = [KVCache(16) for _ in ar.blocks] if caches is None else caches
+        logits = next_logits(ar, rows, ids, fresh)
+        ids = torch.cat([ids, draw_codes(logits, scales[t], noise[:, t], sampling)[0]], 1)
+    return ids
+
+
+def read_along(ar, ids, labels, order):
+    """By the model itself, whose table has been put into the order."""
+    table, words = ar.rope(ids.device), ids[:, order]
+    ar._rope = torch.cat([table[:1], table[1:][order]])
+    logits = ar(words, labels)
+    ar._rope = table
+    return F.cross_entropy(logits.transpose(1, 2), words, reduction="none")
+
+
 PLACES = ("embeddings.", "embedding.", ".attn.proj.", ".attention.out.", ".attn.", ".attention.")
 
 
@@ -104,6 +171,10 @@ MISTAKES = {
         (lambda z, e: e + z - z.detach(), "own loss alone"),
         (lambda z, e: 2 * z + (e - 2 * z).detach(), "unchanged"),
     ],
+    "1.4": [
+        (lambda z, e: (e[torch.cdist(z, e).argmin(-1)], torch.cdist(z, e).argmin(-1), 0.0), "VQ loss of these latents"),
+        (lambda z, e: e[torch.cdist(z, e).argmin(-1)], "three things"),
+    ],
     "2.1": [
         (lambda q, k: torch.ones(q, k, dtype=torch.bool).tril(), "sees 1"),
         (lambda q, k: torch.ones(q, k, dtype=torch.bool).triu(), "sees later keys"),
@@ -124,6 +195,11 @@ MISTAKES = {
         (lambda r, c, g, k: k + c * g + r + 1, "next there is one token more"),
         (lambda r, c, g, k: g * g, "its own token"),
     ],
+    "2.4": [
+        (lambda x, qkv, out, heads, causal: out(x), "With 1 head, without mask"),
+        (lambda x, qkv, out, heads, causal: qkv(x), "must be (2, 5, 8), and is (2, 5, 24)"),
+        (lambda x, qkv, out, heads, causal: fused(x, qkv, out, heads, False), "must not depend on positions 3 and 4"),
+    ],
     "3.1": [
         (lambda x, p: torch.stack(x[:, :p].split(p, 2)), "must be (4, 3, 4, 4), and is (3, 3, 4, 4)"),
         (lambda x, p: torch.stack([x[:, :p, :p], *x[:, :, :p].split(p, 1)]), "first column"),
@@ -141,6 +217,12 @@ MISTAKES = {
         (11, "At G = 10 it is 9.9% already"),
         (9.5, "whole number"),
         ("ten", "whole number"),
+    ],
+    "3.4": [
+        (lambda decoder, codes: decoder(codes), "two things"),
+        (lambda decoder, codes: [part.flip(2) for part in decoder.outputs(codes)], "in yours it moves the first row"),
+        (lambda decoder, codes: [part / 2 for part in decoder.outputs(codes)], "those of the package's decoder"),
+        (lambda decoder, codes: (decoder(codes), decoder.outputs(codes)[1].flip(1)), "The prefix outputs must be"),
     ],
     "4.1": [
         (frozen("encoder"), "codebook is still trained"),
@@ -161,6 +243,11 @@ MISTAKES = {
         ({1: "causal", 2: "causal"}, "can only improve"),
         ({1: "bidirectional", 2: "causal"}, "nothing keeps patches"),
         ("causal", "must be a dict"),
+    ],
+    "4.4": [
+        (lambda t, x, o: None, "returns nothing"),
+        (lambda t, x, o: (t(x, 1).pixels - x).square().mean(), "The loss of these pictures must be"),
+        (lambda t, x, o: all_terms(t, x)[1], "The causal decoder has not moved"),
     ],
     "5.1": [
         (lambda ids, c: (ids, ids), "nothing is left to learn"),
@@ -185,6 +272,12 @@ MISTAKES = {
         (lambda x, t: (x / t).softmax(0), "add up to 1"),
         (lambda x, t: (x / t).log_softmax(-1), "add up to 1"),
         (lambda x, t: (x / t**2).softmax(-1), "1 / temperature"),
+    ],
+    "5.4": [
+        (lambda x, w, heads, rope: x, "returns it as it is"),
+        (lambda x, w, heads, rope: packaged_block(x, w, heads, rope) - x, "the residual connections"),
+        (lambda x, w, heads, rope: packaged_block(x.flip(1), w, heads, rope).flip(1), "attention must be causal"),
+        (lambda x, w, heads, rope: 2 * packaged_block(x, w, heads, rope) - x, "With an MLP that gives 0"),
     ],
     "6.1": [
         (lambda nats: nats.mean(1) / math.log(2), "twice as long"),
@@ -211,6 +304,11 @@ MISTAKES = {
         (lambda first, second: sum(second) - sum(first) > 3 * 2.83, "whichever row comes first"),
         (lambda first, second: None, "True or False; this is None"),
     ],
+    "6.4": [
+        (lambda nats, a, b, grid: 0.0, "Without any error a value must take"),
+        (lambda nats, a, b, grid: packaged_code(nats, a, b, grid).item, "Without any error a value must take"),
+        (lambda nats, a, b, grid: packaged_code(nats, (a + b) / 2, b, grid), "These pictures must take"),
+    ],
     "7.1": [
         (lambda d, h, m: 4 * d * d + 2 * d + 2 * d // h + 3 * d * m, "have biases"),
         (lambda d, h, m: 4 * d * d + 4 * d + 2 * d + 2 * d // h + 2 * d * m, "three matrices"),
@@ -235,6 +333,11 @@ MISTAKES = {
         (renamed("norm", "norm1"), "norm.weight has the same name in both"),
         (lambda key: None, "norm.weight has the same name in both; yours is None"),
     ],
+    "7.4": [
+        (lambda ar, who, noise, scales, heat, caches: noise.argmax(-1), "must be those of the package"),
+        (lambda ar, who, noise, scales, heat, caches: packaged_loop(ar, who, noise, scales, heat, None), "holds 0"),
+        (lambda ar, who, noise, scales, heat, caches: noise, "of shape (2, 7); yours have (2, 7, 12)"),
+    ],
     "8.1": [
         (lambda counts: entropy(counts), "log(2) + (2 - 1) / (2 * 2)"),
         (lambda counts: entropy(counts) + (len(counts) - 1) / (2 * counts.sum()), "Codes that were never seen"),
@@ -256,6 +359,14 @@ MISTAKES = {
         (lambda t, cache, guided: (t if cache else t * t) * (1 + guided), "1 + 2 + 3 = 6 positions; yours is 9"),
         (lambda t, cache, guided: (t if cache else t * (t - 1) // 2) * (1 + guided), "yours is 3"),
     ],
+    "8.4": [
+        (lambda ar, ids, who, order: ar(ids, who), "yours have (2, 7, 12)"),
+        (
+            lambda ar, ids, who, order: read_along(ar, ids, who, torch.arange(7)),
+            "token order[0], predicted from the class",
+        ),
+        (lambda ar, ids, who, order: -read_along(ar, ids, who, order), "those of the model as it is"),
+    ],
 }
 # other right answers than the solutions
 VARIANTS = {
@@ -265,39 +376,49 @@ VARIANTS = {
         lambda z, e: torch.cdist(z, e).argmin(1).int().numpy(),
     ],
     "1.3": [lambda z, e: z - z.detach() + e.detach()],
+    "1.4": [
+        lambda z, e: [F.embedding((i := nearest(z, e)), e.detach()) - z.detach() + z, i, losses(z, F.embedding(i, e))]
+    ],
     "2.1": [
         lambda q, k: torch.arange(k) <= torch.arange(q)[:, None] + k - q,
         lambda q, k: torch.ones(q, k).tril(k - q),
     ],
     "2.2": [lambda m: {(q, k) for q, k in m.nonzero().tolist() if k > q}, lambda m: (m.bool().triu(1)).nonzero()],
     "2.3": [lambda r, c, g, k: torch.tensor(k + r * g + c + 1)],
+    "2.4": [lambda *given: fused(*given)],
     "3.1": [lambda x, p: [x[:, :p, :p]] + [x[:, :p, i : i + p] for i in range(0, x.shape[-1], p)]],
     "3.2": [lambda ids, k: torch.stack([torch.cat([ids[1, :k], ids[0, k:]]), torch.cat([ids[0, :k], ids[1, k:]])])],
     "3.3": [10, 10.0, torch.tensor(10)],
+    "3.4": [lambda decoder, codes: decoder.outputs(codes)],
     "4.1": [frozen("encoder", "quantizer", "decoder1")],
     "4.2": [lambda a, b: 10 * torch.log10(1 / ((a - b) ** 2).mean(dim=(1, 2, 3)))],
     "4.3": [{1: "Causal", 2: "bidirectional "}],
+    "4.4": [packaged_step],
     "5.1": [lambda ids, c: [torch.hstack([c.view(-1, 1), ids])[:, :-1], ids.clone()]],
     "5.2": [lambda n, g, p: [1 + (g - 1) * math.sin(math.pi * (t / n) ** p / 2) ** 2 for t in range(n)]],
     "5.3": [lambda x, t: x.softmax(-1) ** (1 / t) / (x.softmax(-1) ** (1 / t)).sum(-1, keepdim=True)],
+    "5.4": [lambda *given: packaged_block(*given)],
     "6.1": [lambda nats: (nats / math.log(2)).sum(1).tolist()],
     "6.2": [lambda counts, nats: entropy(counts) - nats.mean()],
     "6.3": [border(lambda a, b: 2 * (a.std() ** 2 + b.std() ** 2) ** 0.5)],
+    "6.4": [lambda *given: packaged_code(*given), lambda *given: torch.tensor(packaged_code(*given))],
     "7.1": [lambda d, h, m: torch.tensor(4 * d * (d + 1) + 2 * d + 2 * (d // h) + 3 * m * d)],
     "7.2": [lambda n, d, t, b, s, g: 2.0 * n * d * t * b * s * (2 if g else 1)],
     "7.3": [renamed(*PLACES, "w1", "gate", "w2", "down", "w3", "up")],
+    "7.4": [lambda *given: packaged_loop(*given)],
     "8.1": [
         lambda counts: torch.as_tensor(entropy(counts) + (int((counts > 0).sum()) - 1) / (2.0 * int(counts.sum())))
     ],
     "8.2": [lambda g: [r * g + (g - 1 - c if r % 2 else c) for r in range(g) for c in range(g)]],
     "8.3": [lambda t, cache, guided: torch.tensor((t if cache else sum(range(1, t + 1))) * (1 + guided))],
+    "8.4": [lambda *given: read_along(*given)],
 }
 
 
 def test_the_exercises_are_complete():
     assert list(learn.EXERCISES) == sorted(learn.EXERCISES) == list(MISTAKES) == list(VARIANTS)
     for notebook in {number.split(".")[0] for number in learn.EXERCISES}:
-        assert 2 <= sum(number.startswith(f"{notebook}.") for number in learn.EXERCISES) <= 3
+        assert 2 <= sum(number.startswith(f"{notebook}.") for number in learn.EXERCISES) <= 4
     for exercise in EXERCISES:
         assert exercise.task.endswith((".", "?")) and exercise.name in exercise.task + exercise.stub
         assert len(exercise.hint) > 30 and exercise.stub.count("your code") + exercise.stub.count("your number") <= 1
@@ -351,8 +472,8 @@ def test_known_mistakes_are_named(exercise, sentence, capsys):
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
 def test_a_mistake_is_not_named_without_need(exercise):
-    """Three or more to an exercise, and neither a right answer nor one that raises is called one of them."""
-    assert len(exercise.mistakes) >= 3
+    """Three or more to an exercise, with a reason for the right one, and neither a right answer nor one that raises is called one of them."""
+    assert len(exercise.mistakes) >= 3 and exercise.why.endswith(".")
     right = [answer_of(learn.solution_source(exercise.number), exercise.name), *VARIANTS[exercise.number]]
     for answer in [*right, lambda *_: 1 / 0, lambda *_: None]:
         assert exercises.diagnosis(exercise, answer) == ""
@@ -393,6 +514,47 @@ def test_the_line_that_stopped_is_shown(capsys):
 
     assert not learn.check("5.2", ramp)
     assert said(capsys).endswith("at: return steps.view(3, 5)")
+
+
+BUILDS = [one for one in EXERCISES if one.layer]
+
+
+def test_each_notebook_has_one_to_build():
+    """Of 10 to 25 lines, in a stub with types."""
+    notebooks = [one.number.split(".")[0] for one in BUILDS]
+    assert notebooks == sorted({number.split(".")[0] for number in learn.EXERCISES})
+    for exercise in BUILDS:
+        tree = ast.parse(learn.solution_source(exercise.number)).body[0]
+        lines = [line for line in ast.unparse(tree.body).splitlines() if line.strip()]
+        assert 9 <= len(lines) <= 25, (exercise.number, len(lines))
+        stub = ast.parse(exercise.stub).body[0]
+        assert stub.returns and all(one.annotation for one in stub.args.args), exercise.number
+        assert ast.get_docstring(stub)
+
+
+def test_levels_make_a_ladder():
+    for notebook in {one.number.split(".")[0] for one in EXERCISES}:
+        levels = {one.level for one in EXERCISES if one.number.split(".")[0] == notebook}
+        assert levels == set(exercises.LEVELS), notebook
+    assert all(5 <= one.minutes <= 20 for one in EXERCISES)
+
+
+@pytest.mark.parametrize("exercise", BUILDS, ids=lambda e: e.number)
+def test_the_packages_code_stands_beside_a_solved_one(exercise, capsys):
+    answer = answer_of(learn.solution_source(exercise.number), exercise.name)
+    assert learn.beside(exercise.number, answer) is None  # not solved: it would give the answer away
+    assert capsys.readouterr().out.startswith(f"Solve {exercise.number} first")
+    learn.check(exercise.number, answer)
+    shown = learn.beside(exercise.number, read_along)  # a function whose source is kept
+    assert "def read_along" in repr(shown) and learn.layer_source(exercise.number) in repr(shown)
+    for name in exercise.layer.split():
+        assert f"def {name.split('.')[-1]}(" in repr(shown)
+    assert shown._repr_html_().count("<td") == 2 and "-&gt;" in shown._repr_html_()
+
+
+def test_only_a_layer_stands_beside():
+    with pytest.raises(ValueError, match=r"exercise '1\.1' builds no layer"):
+        learn.beside("1.1", len)
 
 
 def test_hint_and_solution_are_printed(capsys):
@@ -451,5 +613,5 @@ def test_progress_without_a_name_is_in_the_home_folder(tmp_path, monkeypatch, ca
 
 @pytest.mark.parametrize("call", [lambda n: learn.check(n, 1), learn.hint, learn.solution])
 def test_unknown_numbers_list_the_known(call):
-    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*8\.3$"):
+    with pytest.raises(ValueError, match=r"no exercise '9.9'; there are 1\.1, 1\.2, .*8\.4$"):
         call("9.9")

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.quantizer import VectorQuantizer
 from .exercises import exercise, known, randn, require, require_function, require_number, require_tensor
 
 
@@ -172,3 +173,101 @@ def _through(answer: Callable) -> list:
     if not found.requires_grad:
         return [found]
     return [found, *torch.autograd.grad(found.square().sum(), (latents, codes), allow_unused=True)]
+
+
+@exercise(
+    "1.4",
+    "stretch",
+    15,
+    "core.quantizer.VectorQuantizer.forward",
+    why="Three gradients meet here: straight-through and commitment at the latents, the codebook loss at the codes.",
+    hint="Flatten to (B*T, d), take the nearest row of each, view the ids as (B, T). Two mean squared errors between"
+    " latents and rows, each with one side detached; then latents + (rows - latents).detach().",
+    stub='''
+def quantize(latents: torch.Tensor, codebook: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """latents (B, T, d), codebook (V, d) -> codes (B, T, d), ids (B, T), VQ loss, a scalar.
+
+    loss = 0.25 * commitment loss (moves the latents) + codebook loss (moves the codes)
+    """
+    ids = torch.zeros(latents.shape[:2], dtype=torch.long)
+    return codebook[ids], ids, torch.zeros(())  # your code
+''',
+)
+def quantize(answer: Callable) -> None:
+    """Write quantize(latents, codebook), the whole layer: for latents (B, T, d) and a codebook (V, d) the codes
+    (B, T, d) with straight-through gradients, the ids (B, T), and the VQ loss: 0.25 times the commitment loss plus the
+    codebook loss, each the mean of squares over all numbers."""
+    require_function(answer)
+    latents, codebook = randn(2, 5, 3), _codes()
+    found = answer(latents.clone(), codebook.clone())
+    three = isinstance(found, tuple | list) and len(found) == 3
+    require(three, "quantize must return three things: codes, ids and the loss.")
+    layer = VectorQuantizer(*codebook.shape)
+    layer.codebook.data = codebook
+    codes, ids, loss = (part.detach() for part in layer(latents))
+    require_tensor(found[1], ids, "Every latent of every picture must get the id of its nearest code")
+    require_tensor(found[0], codes, "Forwards, the codes must be the rows of those ids")
+    require_number(found[2], loss.item(), f"The VQ loss of these latents must be {loss:.4f}")
+    mine, theirs = _gradients(answer), _gradients(_quantize())
+    says = {
+        "codes at latents": "The gradient of the codes must go to the latents unchanged",
+        "codes at codebook": "The gradient of the codes must not reach the codebook",
+        "loss at latents": "The VQ loss must move the latents by the commitment loss alone, with weight 0.25",
+        "loss at codebook": "The VQ loss must move the codes by the codebook loss alone, with weight 1",
+    }
+    for name, message in says.items():
+        require_tensor(mine[name], theirs[name], message)
+
+
+def _gradients(answer: Callable) -> dict[str, Tensor]:
+    """What codes and loss send back, to latents and codebook; zeros where nothing arrives."""
+    latents, codebook = randn(2, 5, 3).requires_grad_(), _codes().requires_grad_()
+    codes, _, loss = answer(latents, codebook)
+    found = {}
+    for name, result in (("codes", (codes * randn(2, 5, 3, seed=2)).sum()), ("loss", loss)):
+        for where, leaf in (("latents", latents), ("codebook", codebook)):
+            there = (
+                torch.autograd.grad(result, leaf, retain_graph=True, allow_unused=True)[0]
+                if result.requires_grad
+                else None
+            )
+            found[f"{name} at {where}"] = torch.zeros_like(leaf) if there is None else there
+    return found
+
+
+def _quantize(fault: str = "") -> Callable:
+    """The layer, or one with a fault."""
+
+    def quantize(latents: Tensor, codebook: Tensor) -> tuple[Tensor, ...]:
+        nearness = latents @ codebook.T if fault == "dot" else -torch.cdist(latents, codebook)
+        ids = nearness.argmax(-1)
+        rows = F.embedding(ids, codebook)
+        reduction = "sum" if fault == "sum" else "mean"
+        fixed = (latents, rows) if fault == "both move" else (latents.detach(), rows.detach())
+        commitment = F.mse_loss(latents, fixed[1], reduction=reduction)
+        codebook_loss = F.mse_loss(rows, fixed[0], reduction=reduction)
+        a, b = (1.0, 0.25) if fault == "weights" else (0.25, 1.0)
+        a, b = (a if fault != "no commitment" else 0, b if fault != "no codebook" else 0)
+        codes = {"detached": rows.detach(), "leak": latents + (rows - latents)}.get(fault)
+        codes = latents + (rows - latents).detach() if codes is None else codes
+        return codes, ids, a * commitment + b * codebook_loss
+
+    return quantize
+
+
+known(
+    "1.4",
+    lambda answer: [*answer(randn(2, 5, 3), _codes()), _gradients(answer)],
+    {
+        "The ids are those of the dot product: long codes win.": _quantize("dot"),
+        "The squares are summed; the loss has their mean.": _quantize("sum"),
+        "The weights are exchanged: 0.25 belongs to the commitment loss, which moves the latents.": _quantize(
+            "weights"
+        ),
+        "Nothing is detached in the loss: each term moves latents and codes alike.": _quantize("both move"),
+        "The codes are detached: the encoder would never learn.": _quantize("detached"),
+        "There is no straight-through: the gradient goes to the rows. Detach rows - latents.": _quantize("leak"),
+        "The commitment loss is missing.": _quantize("no commitment"),
+        "The codebook loss is missing: no code would ever move.": _quantize("no codebook"),
+    },
+)

@@ -5,8 +5,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..core.layers import causal_mask
-from .exercises import as_tensor, exercise, known, require, require_function, require_number, require_tensor, shortened
+from ..core.layers import Attention, causal_mask
+from .exercises import (
+    as_tensor,
+    exercise,
+    known,
+    randn,
+    require,
+    require_function,
+    require_number,
+    require_tensor,
+    shortened,
+)
 
 
 @exercise(
@@ -176,5 +186,102 @@ known(
         "A rectangle above and to the left is counted; raster order has whole rows above.": (
             lambda r, c, g, k: k + (r + 1) * (c + 1)
         ),
+    },
+)
+
+
+@exercise(
+    "2.4",
+    "stretch",
+    15,
+    "core.layers.Attention.forward core.layers.Attention.attend",
+    why="The fused kernel of torch computes the same without ever storing the weights; a map needs your form.",
+    hint="qkv(x) (B, t, 3 D): unflatten its last dimension to (3, heads, d) and permute to (3, B, heads, t, d). Scores"
+    " q @ k^T / sqrt(d), masked, softmax over the keys, @ v; then transpose heads back and flatten them before out.",
+    stub='''
+def attend(
+    x: torch.Tensor, qkv: torch.nn.Linear, out: torch.nn.Linear, heads: int, causal: bool
+) -> torch.Tensor:
+    """x (B, t, D) -> (B, t, D). qkv: D -> 3 D, in order q, k, v, each cut into heads; out: D -> D."""
+    return torch.zeros_like(x)  # your code
+''',
+)
+def attend(answer: Callable) -> None:
+    """Write attend(x, qkv, out, heads, causal): attention with values and heads. x (B, t, D); qkv and out are linear
+    layers, D to 3 D (queries, keys, values, each cut into heads) and D to D. Returns (B, t, D)."""
+    require_function(answer)
+    for heads, causal in ((1, False), (1, True), (4, False), (4, True)):
+        layer, x = _attention(heads, causal), randn(2, 5, 8)
+        found = as_tensor(answer(x.clone(), layer.qkv, layer.out, heads, causal), "attend")
+        what = f"With {heads} head{'s' * (heads > 1)}, {'causal' if causal else 'without mask'}"
+        require(found.shape == (2, 5, 8), f"{what}, the shape must be (2, 5, 8), and is {tuple(found.shape)}.")
+        if causal:
+            other = x.clone()
+            other[:, 3:] += 1
+            same = torch.allclose(found[:, :3], answer(other, layer.qkv, layer.out, heads, causal)[:, :3], atol=1e-5)
+            require(same, f"{what}, positions 0 to 2 must not depend on positions 3 and 4, and yours do.")
+        require_tensor(found, layer(x), f"{what}, the result must be that of the package's layer")
+
+
+def _attention(heads: int, causal: bool) -> Attention:
+    """A layer of width 8 whose weights are the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer = Attention(8, heads, causal)
+        torch.nn.init.normal_(layer.qkv.weight, std=0.7)
+    return layer.requires_grad_(False)
+
+
+def _attend(fault: str = "") -> Callable:
+    """Attention, or one with a fault."""
+
+    def attend(x: Tensor, qkv: torch.nn.Linear, out: torch.nn.Linear, heads: int, causal: bool) -> Tensor:
+        batch, length, width = x.shape
+        if fault == "one head":
+            heads = 1
+        parts = qkv(x).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        if fault == "interleaved":
+            parts = qkv(x).unflatten(-1, (heads, -1, 3)).permute(4, 0, 2, 1, 3)
+        q, k, v = parts.flip(0) if fault == "order" else parts
+        scale = {"unscaled": 1, "width": width**0.5, "d": q.shape[-1]}.get(fault, q.shape[-1] ** 0.5)
+        scores = q @ k.transpose(-1, -2) / scale
+        closed = ~causal_mask(length, length)
+        if causal and fault not in ("no mask", "mask after"):
+            scores = scores.masked_fill(closed.T if fault == "future" else closed, -1e30)
+        weights = scores.softmax(-2 if fault == "queries" else -1)
+        if causal and fault == "mask after":
+            weights = weights.masked_fill(closed, 0)
+        y = weights @ v
+        y = y.reshape(batch, length, -1) if fault == "no transpose" else y.transpose(1, 2).reshape(batch, length, -1)
+        return y if fault == "no output" else out(y)
+
+    return attend
+
+
+def _attended(answer: Callable) -> list:
+    layers = [(_attention(heads, causal), heads, causal) for heads in (1, 4) for causal in (False, True)]
+    return [answer(randn(2, 5, 8), layer.qkv, layer.out, heads, causal) for layer, heads, causal in layers]
+
+
+known(
+    "2.4",
+    _attended,
+    {
+        "The scores are not divided by sqrt(d).": _attend("unscaled"),
+        "The scores are divided by sqrt(D); each head has only d = D / heads numbers.": _attend("width"),
+        "The scores are divided by d, not by its root.": _attend("d"),
+        "The heads are not cut: yours computes a single one.": _attend("one head"),
+        "qkv gives all queries, then all keys, then all values: cut into (3, heads, d) in this order.": _attend(
+            "interleaved"
+        ),
+        "Queries and values are exchanged: the order is q, k, v.": _attend("order"),
+        "The mask is not used.": _attend("no mask"),
+        "The mask is the wrong way round: it hides the past.": _attend("future"),
+        "The mask comes after the softmax, so the weights of a row do not add up to 1: put -inf in before.": _attend(
+            "mask after"
+        ),
+        "The softmax runs over the queries; each query must share its weights among the keys.": _attend("queries"),
+        "Heads and positions are mixed: transpose to (B, t, heads, d) before you flatten.": _attend("no transpose"),
+        "The output layer is missing.": _attend("no output"),
     },
 )

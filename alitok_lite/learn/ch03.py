@@ -5,7 +5,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .exercises import as_tensor, exercise, known, plain_number, require, require_function, require_tensor, shortened
+from ..core.config import TokenizerConfig
+from ..core.tokenizer import Decoder
+from .exercises import (
+    as_tensor,
+    exercise,
+    known,
+    plain_number,
+    randn,
+    require,
+    require_function,
+    require_tensor,
+    shortened,
+)
 
 
 @exercise(
@@ -154,5 +166,114 @@ known(
         "That is the grid of the paper; the share is small enough long before.": 16,
         "This is from where the share 1 / G is less than a tenth; the corner and the prefix itself count too.": 11,
         "This is a number of tokens, or a share; asked is the side G.": 0.1,
+    },
+)
+
+
+@exercise(
+    "3.4",
+    "stretch",
+    15,
+    "core.tokenizer.Decoder.outputs",
+    why="There is no shift: output i has read the start token and the codes up to i, so its own code, too.",
+    hint="Put extra_tokens in front of embed(codes), add positions, then norm_in, all blocks, norm_out. The last G*G"
+    " outputs go to head(x, G, G); outputs 1 to K, behind the start token, to aux_head(x, 1, K), cut every p columns.",
+    stub='''
+def decode_causally(decoder: torch.nn.Module, codes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """codes (B, T, d) -> pixels (B, 3, S, S) and prefix outputs (B, K, 3, p, p).
+
+    Its parts: extra_tokens (1, D), the start token; positions (1 + T, D); embed, d -> D; norm_in; blocks; norm_out;
+    head(x, G, G) -> (B, 3, S, S); aux_head(x, 1, K) -> a strip (B, 3, p, K * p)
+    """
+    G, K, p = decoder.config.grid, decoder.config.prefix_tokens, decoder.config.patch_size
+    B = len(codes)
+    return torch.zeros(B, 3, G * p, G * p), torch.zeros(B, K, 3, p, p)  # your code
+''',
+)
+def decode_causally(answer: Callable) -> None:
+    """Write decode_causally(decoder, codes): the forward pass of the causal decoder with its start token, from codes
+    (B, T, d) to the pixels (B, 3, S, S) and the prefix outputs (B, K, 3, p, p)."""
+    require_function(answer)
+    decoder, codes = _decoder(), randn(2, 7, 4)
+    found = answer(decoder, codes.clone())
+    pair = isinstance(found, tuple | list) and len(found) == 2
+    require(pair, "decode_causally must return two things: the pixels and the prefix outputs.")
+    pixels, prefix = (part.detach() for part in decoder.outputs(codes))
+    require(
+        tuple(found[0].shape) == (2, 3, 16, 16),
+        f"The pixels must have shape (2, 3, 16, 16), and have {tuple(found[0].shape)}.",
+    )
+    other = codes.clone()
+    other[:, -1] += 1
+    moved = (answer(decoder, other)[0] - found[0]).abs().amax((0, 1))
+    require(not moved[:8].any(), "The last code must move the last patch only, and in yours it moves the first row.")
+    require(moved[8:, 8:].any(), "The last code must move the last patch, and in yours it does not.")
+    require_tensor(found[0], pixels, "The pixels must be those of the package's decoder")
+    require_tensor(found[1], prefix, "The prefix outputs must be those of the package's decoder")
+
+
+def _decoder() -> Decoder:
+    """A causal decoder for pictures of 16 pixels in 2 x 2 patches, whose weights are the same each time."""
+    sizes = {f"{part}_{key}": n for part in ("encoder", "decoder") for key, n in _SMALL_SIZES}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        decoder = Decoder(
+            TokenizerConfig(image_size=16, patch_size=8, codebook_size=8, code_dim=4, **sizes), causal=True
+        )
+        for p in decoder.parameters():
+            torch.nn.init.normal_(p, 0.1, 0.3)
+    return decoder.requires_grad_(False)
+
+
+_SMALL_SIZES = (("width", 8), ("depth", 2), ("heads", 2))
+
+
+def _decode(fault: str = "") -> Callable:
+    """The forward pass, or one with a fault."""
+
+    def decode_causally(decoder: Decoder, codes: Tensor) -> tuple[Tensor, Tensor]:
+        grid, prefix, patch = decoder.config.grid, decoder.config.prefix_tokens, decoder.config.patch_size
+        start, words = decoder.extra_tokens.expand(len(codes), -1, -1), decoder.embed(codes)
+        parts = [words, start] if fault == "start last" else [start, words]
+        x = torch.cat(parts, 1)
+        if fault not in ("no positions", "positions after"):
+            x = x + decoder.positions
+        x = x if fault == "no norm" else decoder.norm_in(x)
+        x = x + decoder.positions if fault == "positions after" else x
+        for block in decoder.blocks[: 1 if fault == "one block" else None]:
+            x = block(x)
+        x = x if fault == "no last norm" else decoder.norm_out(x)
+        places = {"shifted": slice(-(grid**2) - 1, -1), "first": slice(0, grid**2), "behind": slice(1, 1 + grid**2)}
+        pixels = decoder.head(x[:, places.get(fault, slice(-(grid**2), None))], grid, grid)
+        begin = {"prefix shifted": 0}.get(fault, 1)
+        head = decoder.head if fault == "wrong head" else decoder.aux_head
+        strip = head(x[:, begin : begin + prefix], 1, prefix)  # type: ignore[misc]
+        if fault == "view":
+            return pixels, strip.reshape(len(codes), prefix, 3, patch, patch)
+        return pixels, torch.stack(strip.split(patch, 3), 1)
+
+    return decode_causally
+
+
+known(
+    "3.4",
+    lambda answer: list(answer(_decoder(), randn(2, 7, 4))),
+    {
+        "The start token stands at the end; it belongs in front of the codes.": _decode("start last"),
+        "The positions are missing.": _decode("no positions"),
+        "The positions are added after norm_in; they belong before it.": _decode("positions after"),
+        "norm_in is missing.": _decode("no norm"),
+        "norm_out is missing.": _decode("no last norm"),
+        "Only one block has run.": _decode("one block"),
+        "The pixels are read one output too early, as in a language model; here output i paints patch i.": _decode(
+            "shifted"
+        ),
+        "The pixels are read from the first outputs, which belong to start and prefix.": _decode("first"),
+        "The pixels are read behind the start token, from the prefix; they are the last G*G outputs.": _decode(
+            "behind"
+        ),
+        "The prefix outputs are read one too early: output 0 is that of the start token.": _decode("prefix shifted"),
+        "The prefix has a pixel head of its own, aux_head.": _decode("wrong head"),
+        "The strip must be cut every p columns; reshape cuts along the memory.": _decode("view"),
     },
 )

@@ -12,6 +12,7 @@ from .exercises import (
     known,
     no_nan,
     plain_number,
+    randn,
     require,
     require_function,
     require_number,
@@ -206,3 +207,107 @@ def _pairs_of_rows() -> list[tuple[list[float], list[float]]]:
         pairs += [(base, [x + distance for x in row]) for row in (base, narrow)]
         pairs += [([x + distance for x in row], base) for row in (base, narrow)]
     return pairs
+
+
+@exercise(
+    "6.4",
+    "stretch",
+    15,
+    "measure.metrics.bits_per_dimension",
+    why="One number for tokens and pixels together: it compares tokenizers of any codebook, length and quality.",
+    hint="Bits of the tokens: nats.sum(1).mean() / log(2). Errors in levels: 255 * (decoded - pixels); the mean of"
+    " their squares for each of the G rows; at least 1/12. A value of variance v takes 0.5 * log2(2 pi e v) bits.",
+    stub='''
+def two_part_code(
+    nats: torch.Tensor, decoded: torch.Tensor, pixels: torch.Tensor, grid: int
+) -> float:
+    """Bits for each value of a picture: nats (N, T) of the tokens, pictures (N, 3, S, S) in [0, 1].
+
+    First part: the tokens, as the AR model codes them. Second part: what decoding got wrong, 255 * (decoded - pixels),
+    coded as Gaussian noise: 0.5 * log2(2 * pi * e * v) bits a value, where v is the mean square in its row of patches
+    over all pictures, and 1/12, that of rounding, if it is less.
+    """
+    return 0.0  # your code
+''',
+)
+def two_part_code(answer: Callable) -> None:
+    """Write two_part_code(nats, decoded, pixels, grid): how many bits each of the 3 S S values of a picture takes, if
+    one first codes the tokens (nats (N, T)) and then the error of the decoded pictures (N, 3, S, S), as Gaussian noise
+    with the mean square of its row of patches, of which there are `grid`."""
+    require_function(answer)
+    nats, decoded, pixels = _coded()
+    exact = plain_number(answer(nats, pixels.clone(), pixels, 2))
+    rounding = 0.5 * math.log2(2 * math.pi * math.e / 12)
+    tokens = nats.sum(1).mean().item() / math.log(2) / pixels[0].numel()
+    free = f"Without any error a value must take {tokens:.3f} bits for the tokens and {rounding:.3f} for rounding"
+    require_number(exact, tokens + rounding, free)
+    wanted = _two_parts()(nats, decoded, pixels, 2)
+    more = plain_number(answer(nats + 1, decoded, pixels, 2))
+    require(isinstance(more, int | float), f"two_part_code must return a number; this is {shortened(more)}.")
+    found = plain_number(answer(nats, decoded, pixels, 2))
+    each = nats.shape[1] / math.log(2) / pixels[0].numel()
+    require_number(
+        more - found, each, f"One nat more for each of the {nats.shape[1]} tokens must add {each:.4f} bits a value"
+    )
+    worse = plain_number(answer(nats, pixels + 2 * (decoded - pixels), pixels, 2))
+    require_number(worse - found, 1.0, "Twice the error everywhere must add exactly one bit a value")
+    require_number(found, wanted, f"These pictures must take {wanted:.4f} bits a value")
+
+
+def _coded() -> tuple[Tensor, Tensor, Tensor]:
+    """Losses (3, 5), and pictures (3, 3, 8, 8) whose lower half is decoded worse, in one of them more so."""
+    pixels = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) / 2
+    error = randn(3, 3, 8, 8) * torch.tensor([0.02, 0.1]).repeat_interleave(4)[:, None]
+    error = error * torch.tensor([1.0, 1.0, 2.0]).view(3, 1, 1, 1) * torch.tensor([1.0, 1.5]).repeat_interleave(4)
+    return randn(3, 5, seed=1).abs() + 2, pixels + error, pixels
+
+
+def _two_parts(fault: str = "") -> Callable:
+    """The code, or one with a fault."""
+
+    def two_part_code(nats: Tensor, decoded: Tensor, pixels: Tensor, grid: int) -> float:
+        values = pixels[0].numel()
+        tokens = (nats.mean(1) if fault == "mean" else nats.sum(1)).mean() / (1 if fault == "nats" else math.log(2))
+        levels = (decoded - pixels) * (1 if fault == "unit" else 255)
+        squares = levels.square().unflatten(2, (grid, -1))
+        rows = {
+            "one variance": squares.mean().view(1),
+            "pictures": squares.mean((1, 3, 4)).flatten(),
+            "columns": levels.square().unflatten(3, (grid, -1)).mean((0, 1, 2, 4)),
+        }.get(fault, squares.mean((0, 1, 3, 4)))
+        rows = rows if fault == "no rounding" else rows.clamp(min=1 / 12)
+        rows = rows.sqrt() if fault == "deviation" else rows
+        log = torch.log if fault == "log" else torch.log2
+        noise = (1 if fault == "half" else 0.5) * log(2 * torch.pi * torch.e * rows)
+        total = {"no tokens": 0, "per token": tokens / nats.shape[1]}.get(fault, tokens) + values * noise.mean()
+        total = tokens + 0 if fault == "no residual" else total
+        total = tokens + noise.sum() if fault == "one value" else total
+        return float(total / (1 if fault == "whole" else values))
+
+    return two_part_code
+
+
+known(
+    "6.4",
+    lambda answer: [plain_number(answer(*_coded(), 2)), plain_number(answer(_coded()[0], *[_coded()[2]] * 2, 2))],
+    {
+        "The tokens are still in nats: divide by log(2).": _two_parts("nats"),
+        "The nats are averaged over the tokens; a picture takes their sum.": _two_parts("mean"),
+        "The tokens are missing.": _two_parts("no tokens"),
+        "The second part is missing: what the decoder got wrong.": _two_parts("no residual"),
+        "The errors are in [0, 1]; count them in levels of 255, as the pixels are stored.": _two_parts("unit"),
+        "One variance stands for the whole picture; each row of patches has its own.": _two_parts("one variance"),
+        "Each picture has its own variances, which would have to be sent too; take the mean over all.": _two_parts(
+            "pictures"
+        ),
+        "These are columns of patches; asked are rows.": _two_parts("columns"),
+        "Without the least variance of 1/12, that of rounding, a perfect picture takes minus infinity.": _two_parts(
+            "no rounding"
+        ),
+        "v is the mean square, not its root.": _two_parts("deviation"),
+        "The second part is in nats: log2, not log.": _two_parts("log"),
+        "The factor 0.5 is missing.": _two_parts("half"),
+        "This counts one value for each row; a row has 3 * S * S / G of them.": _two_parts("one value"),
+        "These are bits of a whole picture; divide by 3 * S * S.": _two_parts("whole"),
+    },
+)

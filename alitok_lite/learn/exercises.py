@@ -45,12 +45,12 @@ class Exercise:
 EXERCISES: dict[str, Exercise] = {}
 
 
-def exercise(number: str, level: str, minutes: int, layer: str = "", **texts: str) -> Callable:
+def exercise(number: str, level: str = "core", minutes: int = 7, layer: str = "", **texts: str) -> Callable:
     """Registers the function below it as the test of an exercise; texts are hint, stub and why."""
 
     def register(test: Callable[[object], None]) -> Callable[[object], None]:
         task, stub = " ".join((test.__doc__ or "").split()), texts["stub"].strip() + "\n"
-        found = number, level, minutes, test.__name__, task, texts["hint"], stub, texts["why"], test, layer
+        found = number, level, minutes, test.__name__, task, texts["hint"], stub, texts.get("why", ""), test, layer
         EXERCISES[number] = Exercise(*found)
         return test
 
@@ -80,7 +80,7 @@ def check(number: str, answer: object) -> bool:
     if missing:
         _print(f"{number}: not yet. {missing}")
         return False
-    _print(f"{number}: right! {wanted.why}")
+    _print(f"{number}: right! {wanted.why}".strip())
     note_solved(wanted.number)
     return True
 

@@ -69,3 +69,8 @@ def progress() -> None:
         print(line + (f"; open: {', '.join(left)}" if left else ""))
     count = sum(number in done for number in EXERCISES)
     print(f"In all {count} of {len(EXERCISES)} exercises. {note}")
+
+
+def solved_here(number: str) -> bool:
+    """Whether that exercise was solved in this notebook, since its kernel began."""
+    return str(number) in _solved
