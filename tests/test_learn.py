@@ -13,7 +13,7 @@ from alitok_lite.core.config import LossWeights
 from alitok_lite.core.layers import Attention, Block, KVCache, RMSNorm, SwiGLU
 from alitok_lite.core.losses import reconstruction_losses
 from alitok_lite.core.sampling import Sampling, draw_codes, next_logits
-from alitok_lite.learn import exercises, solved
+from alitok_lite.learn import exercises, predictions, solved
 from alitok_lite.measure.metrics import bits_per_dimension
 
 EXERCISES = learn.EXERCISES.values()
@@ -24,6 +24,7 @@ def nothing_solved(monkeypatch):
     """Nobody's own progress is read or written."""
     monkeypatch.setenv("ALITOK_PROGRESS", "")
     monkeypatch.setattr(solved, "_solved", set())
+    monkeypatch.setattr(predictions, "_made", {})
 
 
 def answer_of(source, name):
@@ -258,12 +259,10 @@ MISTAKES = {
         (lambda ids, c: ids, "two tensors"),
     ],
     "5.2": [
-        (lambda n, g, p: ramp(torch.arange(n) / n, g, 1.0), "larger power"),
-        (lambda n, g, p: ramp(torch.arange(n) / (n - 1), g, p), "just under g = 5; yours is 5.0"),
-        (lambda n, g, p: ramp(torch.arange(1, n + 1) / n, g, p), "first token the scale must be 1"),
-        (lambda n, g, p: ramp(torch.arange(n) / n, g, p) - 1, "first token the scale must be 1"),
-        (lambda n, g, p: 1 + (g - 1) * torch.arange(n) / n, "power 2 gives"),
-        (lambda n, g, p: ramp(torch.arange(n) / n, g, 1 / p), "later"),
+        (lambda x, w, heads, rope: x, "returns it as it is"),
+        (lambda x, w, heads, rope: packaged_block(x, w, heads, rope) - x, "the residual connections"),
+        (lambda x, w, heads, rope: packaged_block(x.flip(1), w, heads, rope).flip(1), "attention must be causal"),
+        (lambda x, w, heads, rope: 2 * packaged_block(x, w, heads, rope) - x, "With an MLP that gives 0"),
     ],
     "5.3": [
         (lambda x, t: (x * t).softmax(-1), "less certain"),
@@ -274,10 +273,12 @@ MISTAKES = {
         (lambda x, t: (x / t**2).softmax(-1), "1 / temperature"),
     ],
     "5.4": [
-        (lambda x, w, heads, rope: x, "returns it as it is"),
-        (lambda x, w, heads, rope: packaged_block(x, w, heads, rope) - x, "the residual connections"),
-        (lambda x, w, heads, rope: packaged_block(x.flip(1), w, heads, rope).flip(1), "attention must be causal"),
-        (lambda x, w, heads, rope: 2 * packaged_block(x, w, heads, rope) - x, "With an MLP that gives 0"),
+        (lambda n, g, p: ramp(torch.arange(n) / n, g, 1.0), "larger power"),
+        (lambda n, g, p: ramp(torch.arange(n) / (n - 1), g, p), "just under g = 5; yours is 5.0"),
+        (lambda n, g, p: ramp(torch.arange(1, n + 1) / n, g, p), "first token the scale must be 1"),
+        (lambda n, g, p: ramp(torch.arange(n) / n, g, p) - 1, "first token the scale must be 1"),
+        (lambda n, g, p: 1 + (g - 1) * torch.arange(n) / n, "power 2 gives"),
+        (lambda n, g, p: ramp(torch.arange(n) / n, g, 1 / p), "later"),
     ],
     "6.1": [
         (lambda nats: nats.mean(1) / math.log(2), "twice as long"),
@@ -395,9 +396,9 @@ VARIANTS = {
     "4.3": [{1: "Causal", 2: "bidirectional "}],
     "4.4": [packaged_step],
     "5.1": [lambda ids, c: [torch.hstack([c.view(-1, 1), ids])[:, :-1], ids.clone()]],
-    "5.2": [lambda n, g, p: [1 + (g - 1) * math.sin(math.pi * (t / n) ** p / 2) ** 2 for t in range(n)]],
+    "5.2": [lambda *given: packaged_block(*given)],
     "5.3": [lambda x, t: x.softmax(-1) ** (1 / t) / (x.softmax(-1) ** (1 / t)).sum(-1, keepdim=True)],
-    "5.4": [lambda *given: packaged_block(*given)],
+    "5.4": [lambda n, g, p: [1 + (g - 1) * math.sin(math.pi * (t / n) ** p / 2) ** 2 for t in range(n)]],
     "6.1": [lambda nats: (nats / math.log(2)).sum(1).tolist()],
     "6.2": [lambda counts, nats: entropy(counts) - nats.mean()],
     "6.3": [border(lambda a, b: 2 * (a.std() ** 2 + b.std() ** 2) ** 0.5)],
@@ -472,7 +473,7 @@ def test_known_mistakes_are_named(exercise, sentence, capsys):
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
 def test_a_mistake_is_not_named_without_need(exercise):
-    """Three or more to an exercise, with a reason for the right one, and neither a right answer nor one that raises is called one of them."""
+    """Three or more to an exercise, which says why; no right answer and none that raises is called one of them."""
     assert len(exercise.mistakes) >= 3 and exercise.why.endswith(".")
     right = [answer_of(learn.solution_source(exercise.number), exercise.name), *VARIANTS[exercise.number]]
     for answer in [*right, lambda *_: 1 / 0, lambda *_: None]:
@@ -512,8 +513,39 @@ def test_the_line_that_stopped_is_shown(capsys):
         steps = torch.arange(tokens)
         return steps.view(3, 5)
 
-    assert not learn.check("5.2", ramp)
+    assert not learn.check("5.4", ramp)
     assert said(capsys).endswith("at: return steps.view(3, 5)")
+
+
+def test_a_prediction_stands_beside_what_was_measured(capsys):
+    learn.predict("01a", size=..., worst_row="row 0", leaks=True)
+    learn.predict("01b", near=31, far=500, low=torch.tensor(1.0), below=-2, zero=1, word="3", half=0.7, same=False)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith('01a: put your prediction in place of each "..."') and "kept" in told[1]
+    learn.compare("01a", size=torch.tensor(2.5), worst_row="row 1", leaks=True, never_asked=12345)
+    learn.compare("01b", near=30.0, far=31.5, low=4, below=2, zero=0, word=3, half=1.0, same=torch.tensor(True))
+    assert capsys.readouterr().out.splitlines() == [
+        "size: measured 2.5; you made no prediction",
+        "worst row: measured row 1; you predicted row 0: not so",
+        "leaks: measured yes; you predicted yes: right",
+        "never asked: measured 12,345; you made no prediction",
+        "near: measured 30; you predicted 31: close",
+        "far: measured 31.5; you predicted 500: 15.9 times too high",
+        "low: measured 4; you predicted 1: 4 times too low",
+        "below: measured 2; you predicted -2: too low",
+        "zero: measured 0; you predicted 1: too high",
+        "word: measured 3; you predicted 3: not a number",
+        "half: measured 1; you predicted 0.7: too low",
+        "same: measured yes; you predicted no: not so",
+    ]
+    learn.progress()
+    assert "Predictions made in this notebook: 10 of 11 asked for so far." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [None, [1, 2], torch.zeros(2)], ids=["None", "list", "tensor"])
+def test_a_prediction_is_a_number_or_a_word(wrong):
+    with pytest.raises(ValueError, match="the prediction size is .* it must be a number"):
+        learn.predict("01a", size=wrong)
 
 
 BUILDS = [one for one in EXERCISES if one.layer]
@@ -542,10 +574,10 @@ def test_levels_make_a_ladder():
 @pytest.mark.parametrize("exercise", BUILDS, ids=lambda e: e.number)
 def test_the_packages_code_stands_beside_a_solved_one(exercise, capsys):
     answer = answer_of(learn.solution_source(exercise.number), exercise.name)
-    assert learn.beside(exercise.number, answer) is None  # not solved: it would give the answer away
+    assert learn.side_by_side(exercise.number, answer) is None  # not solved: it would give the answer away
     assert capsys.readouterr().out.startswith(f"Solve {exercise.number} first")
     learn.check(exercise.number, answer)
-    shown = learn.beside(exercise.number, read_along)  # a function whose source is kept
+    shown = learn.side_by_side(exercise.number, read_along)  # a function whose source is kept
     assert "def read_along" in repr(shown) and learn.layer_source(exercise.number) in repr(shown)
     for name in exercise.layer.split():
         assert f"def {name.split('.')[-1]}(" in repr(shown)
@@ -554,7 +586,7 @@ def test_the_packages_code_stands_beside_a_solved_one(exercise, capsys):
 
 def test_only_a_layer_stands_beside():
     with pytest.raises(ValueError, match=r"exercise '1\.1' builds no layer"):
-        learn.beside("1.1", len)
+        learn.side_by_side("1.1", len)
 
 
 def test_hint_and_solution_are_printed(capsys):

@@ -202,7 +202,7 @@ known(
 def attend(
     x: torch.Tensor, qkv: torch.nn.Linear, out: torch.nn.Linear, heads: int, causal: bool
 ) -> torch.Tensor:
-    """x (B, t, D) -> (B, t, D). qkv: D -> 3 D, in order q, k, v, each cut into heads; out: D -> D."""
+    """x (B, t, D) -> (B, t, D). qkv: D -> 3 D, in order q, k, v, each of `heads`; out: D -> D."""
     return torch.zeros_like(x)  # your code
 ''',
 )

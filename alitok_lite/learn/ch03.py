@@ -182,8 +182,9 @@ known(
 def decode_causally(decoder: torch.nn.Module, codes: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """codes (B, T, d) -> pixels (B, 3, S, S) and prefix outputs (B, K, 3, p, p).
 
-    Its parts: extra_tokens (1, D), the start token; positions (1 + T, D); embed, d -> D; norm_in; blocks; norm_out;
-    head(x, G, G) -> (B, 3, S, S); aux_head(x, 1, K) -> a strip (B, 3, p, K * p)
+    Its parts: extra_tokens (1, D), the start token; positions (1 + T, D); embed, d -> D;
+    norm_in; blocks; norm_out; head(x, G, G) -> (B, 3, S, S);
+    aux_head(x, 1, K) -> a strip (B, 3, p, K * p)
     """
     G, K, p = decoder.config.grid, decoder.config.prefix_tokens, decoder.config.patch_size
     B = len(codes)
@@ -247,7 +248,7 @@ def _decode(fault: str = "") -> Callable:
         pixels = decoder.head(x[:, places.get(fault, slice(-(grid**2), None))], grid, grid)
         begin = {"prefix shifted": 0}.get(fault, 1)
         head = decoder.head if fault == "wrong head" else decoder.aux_head
-        strip = head(x[:, begin : begin + prefix], 1, prefix)  # type: ignore[misc]
+        strip = head(x[:, begin : begin + prefix], 1, prefix)
         if fault == "view":
             return pixels, strip.reshape(len(codes), prefix, 3, patch, patch)
         return pixels, torch.stack(strip.split(patch, 3), 1)

@@ -68,7 +68,7 @@ def _freeze(*parts: str) -> Callable:
 
 def _only_attributes(tokenizer: Tokenizer) -> None:
     tokenizer.requires_grad_(False)
-    tokenizer.decoder2.requires_grad = True  # type: ignore[union-attr, assignment]
+    tokenizer.decoder2.requires_grad = True
 
 
 known(

@@ -1,4 +1,4 @@
-"""The exercises of notebook 05: shifted inputs, the guidance ramp, temperature."""
+"""The exercises of notebook 05: shifted inputs, a whole block, temperature, the guidance ramp."""
 
 from collections.abc import Callable
 
@@ -78,114 +78,6 @@ def _shifted(answer: Callable) -> list:
 
 @exercise(
     "5.2",
-    "core",
-    7,
-    why="The first tokens stay without guidance, and they settle the scene; the ramp ends just below g.",
-    hint="1 + (g - 1) (1 - cos(pi (t / T) ** p)) / 2, for t = 0 .. T - 1.",
-    stub="""
-def ramp(tokens, guidance, power):
-    return torch.full((tokens,), float(guidance))  # your code
-""",
-)
-def ramp(answer: Callable) -> None:
-    """Write ramp(tokens, guidance, power): the guidance scale at each of T tokens, (T,): half a cosine from 1 at t = 0
-    towards g, which t = T would reach, with t / T raised to the power p."""
-    require_function(answer)
-    found = as_tensor(answer(100, 5.0, 1.0), "ramp").float()
-    require(found.shape == (100,), f"There are 100 tokens, and your ramp has shape {tuple(found.shape)}.")
-    require_number(found[0], 1, "At the first token the scale must be 1, no guidance")
-    require((found.diff() > 0).all(), "The scale must rise from token to token.")
-    last = found[-1].item()
-    require(4.9 < last < 5, f"The last token is T - 1, so its scale must stay just under g = 5; yours is {last:.4f}.")
-    require_number(found[50], 3, "With power 1 the middle of a ramp to 5 must be 3")
-    bent = as_tensor(answer(100, 5.0, 2.0), "ramp").float()
-    lower = f"A larger power must rise later: at token 50 power 2 gives {bent[50]:.2f}, power 1 gives {found[50]:.2f}"
-    require(bent[50] < found[50], f"{lower}.")
-    require_number(bent[50], 1 + 2 * (1 - 0.5**0.5), "With power 2, token 50 must be at a quarter of the cosine")
-    require_number(as_tensor(answer(7, 1.0, 1.4), "ramp").max(), 1, "Guidance 1 must be 1 everywhere")
-
-
-known(
-    "5.2",
-    lambda answer: [as_tensor(answer(50, 5.0, p), "ramp") for p in (1.0, 2.0)],
-    {
-        "The power is not used.": lambda n, g, p: _ramp(torch.arange(n) / n, g, 1.0),
-        "t / (T - 1) reaches g at the last token; t / T stays just below.": lambda n, g, p: _ramp(
-            torch.arange(n) / (n - 1), g, p
-        ),
-        "You count from 1; the first token has t = 0.": lambda n, g, p: _ramp(torch.arange(1, n + 1) / n, g, p),
-        "The 1 in front is missing: no guidance is a scale of 1, not 0.": lambda n, g, p: (
-            _ramp(torch.arange(n) / n, g, p) - 1
-        ),
-        "That is a straight line; asked is half a cosine.": lambda n, g, p: 1 + (g - 1) * (torch.arange(n) / n) ** p,
-        "The power is the wrong way round: 1 / p.": lambda n, g, p: _ramp(torch.arange(n) / n, g, 1 / p),
-        "The power belongs to t / T, inside the cosine.": (
-            lambda n, g, p: 1 + (g - 1) * ((1 - torch.cos(torch.pi * torch.arange(n) / n)) / 2) ** p
-        ),
-        "The division by 2 is missing, so the ramp rises to 2 g - 1.": (
-            lambda n, g, p: 2 * _ramp(torch.arange(n) / n, g, p) - 1
-        ),
-        "The ramp rises from 1 to 1 + g: the factor is g - 1.": lambda n, g, p: _ramp(torch.arange(n) / n, g + 1, p),
-        "The scale is constant.": lambda n, g, p: torch.full((n,), float(g)),
-    },
-)
-
-
-def _ramp(t: Tensor, g: float, p: float) -> Tensor:
-    return 1 + (g - 1) * (1 - torch.cos(torch.pi * t**p)) / 2
-
-
-@exercise(
-    "5.3",
-    "warm-up",
-    5,
-    why="A temperature changes how certain the prediction is, and never which code is the likeliest.",
-    hint="Divide the logits by the temperature, then softmax over the last dimension.",
-    stub="""
-def probabilities(logits, temperature):
-    return torch.zeros_like(logits)  # your code
-""",
-)
-def probabilities(answer: Callable) -> None:
-    """Write probabilities(logits, temperature): from logits (B, V) the probabilities (B, V) of the next id at a
-    temperature above 0."""
-    require_function(answer)
-    logits = 2 * randn(2, 6)
-    plain = as_tensor(answer(logits.clone(), 1.0), "probabilities")
-    require(plain.shape == (2, 6), "The result must have the shape of the logits, (2, 6).")
-    require_tensor(plain.sum(-1), torch.ones(2), "The probabilities of each picture must add up to 1")
-    require_tensor(plain, logits.softmax(-1), "At temperature 1 they must be the softmax of the logits")
-    found_at = {t: as_tensor(answer(logits.clone(), t), "probabilities") for t in (0.5, 2.0)}
-    for t, found in found_at.items():
-        require_tensor(found.sum(-1), torch.ones(2), f"At temperature {t:g} they must add up to 1 too")
-    low, high = (torch.special.entr(found).sum(-1) for found in found_at.values())
-    order = "A higher temperature must be less certain: the entropies at 0.5 and 2 are"
-    worst = int((high - low).argmin())
-    require((high > low).all(), f"{order} {low[worst]:.2f} and {high[worst]:.2f} in row {worst}.")
-    for t, found in found_at.items():
-        wanted = "the ratio of two probabilities must be that at temperature 1, to the power 1 / temperature"
-        require_tensor(found, (logits / t).softmax(-1), f"At temperature {t:g} {wanted}")
-
-
-known(
-    "5.3",
-    lambda answer: [answer(2 * randn(2, 6), t) for t in (0.5, 2.0)],
-    {
-        "You multiplied by the temperature; divide.": lambda x, t: (x * t).softmax(-1),
-        "You divided the probabilities; divide the logits, before the softmax.": lambda x, t: x.softmax(-1) / t,
-        "The temperature is not used.": lambda x, t: x.softmax(-1),
-        "Your softmax runs over the pictures; it must run over the codes.": lambda x, t: (x / t).softmax(0),
-        "These are log probabilities.": lambda x, t: (x / t).log_softmax(-1),
-        "These are the logits; the softmax is missing.": lambda x, t: x / t,
-        "The exponentials are not divided by their sum.": lambda x, t: (x / t).exp(),
-        "The temperature is squared.": lambda x, t: (x / t**2).softmax(-1),
-        "The softmax is taken twice.": lambda x, t: (x.softmax(-1) / t).softmax(-1),
-    },
-)
-
-
-@exercise(
-    "5.4",
     "stretch",
     20,
     "core.layers.Block.forward core.layers.Attention.forward core.layers.SwiGLU.forward core.layers.rms_norm"
@@ -303,7 +195,7 @@ def _ar_block(fault: str = "") -> Callable:
 
 
 known(
-    "5.4",
+    "5.2",
     lambda answer: answer(randn(2, 5, 16), _block().state_dict(), 2, _table()),
     {
         "This is LayerNorm: RMSNorm does not subtract the mean.": _ar_block("layer norm"),
@@ -328,3 +220,111 @@ known(
         "The bias of the output projection is missing.": _ar_block("bias"),
     },
 )
+
+
+@exercise(
+    "5.3",
+    "warm-up",
+    5,
+    why="A temperature changes how certain the prediction is, and never which code is the likeliest.",
+    hint="Divide the logits by the temperature, then softmax over the last dimension.",
+    stub="""
+def probabilities(logits, temperature):
+    return torch.zeros_like(logits)  # your code
+""",
+)
+def probabilities(answer: Callable) -> None:
+    """Write probabilities(logits, temperature): from logits (B, V) the probabilities (B, V) of the next id at a
+    temperature above 0."""
+    require_function(answer)
+    logits = 2 * randn(2, 6)
+    plain = as_tensor(answer(logits.clone(), 1.0), "probabilities")
+    require(plain.shape == (2, 6), "The result must have the shape of the logits, (2, 6).")
+    require_tensor(plain.sum(-1), torch.ones(2), "The probabilities of each picture must add up to 1")
+    require_tensor(plain, logits.softmax(-1), "At temperature 1 they must be the softmax of the logits")
+    found_at = {t: as_tensor(answer(logits.clone(), t), "probabilities") for t in (0.5, 2.0)}
+    for t, found in found_at.items():
+        require_tensor(found.sum(-1), torch.ones(2), f"At temperature {t:g} they must add up to 1 too")
+    low, high = (torch.special.entr(found).sum(-1) for found in found_at.values())
+    order = "A higher temperature must be less certain: the entropies at 0.5 and 2 are"
+    worst = int((high - low).argmin())
+    require((high > low).all(), f"{order} {low[worst]:.2f} and {high[worst]:.2f} in row {worst}.")
+    for t, found in found_at.items():
+        wanted = "the ratio of two probabilities must be that at temperature 1, to the power 1 / temperature"
+        require_tensor(found, (logits / t).softmax(-1), f"At temperature {t:g} {wanted}")
+
+
+known(
+    "5.3",
+    lambda answer: [answer(2 * randn(2, 6), t) for t in (0.5, 2.0)],
+    {
+        "You multiplied by the temperature; divide.": lambda x, t: (x * t).softmax(-1),
+        "You divided the probabilities; divide the logits, before the softmax.": lambda x, t: x.softmax(-1) / t,
+        "The temperature is not used.": lambda x, t: x.softmax(-1),
+        "Your softmax runs over the pictures; it must run over the codes.": lambda x, t: (x / t).softmax(0),
+        "These are log probabilities.": lambda x, t: (x / t).log_softmax(-1),
+        "These are the logits; the softmax is missing.": lambda x, t: x / t,
+        "The exponentials are not divided by their sum.": lambda x, t: (x / t).exp(),
+        "The temperature is squared.": lambda x, t: (x / t**2).softmax(-1),
+        "The softmax is taken twice.": lambda x, t: (x.softmax(-1) / t).softmax(-1),
+    },
+)
+
+
+@exercise(
+    "5.4",
+    "core",
+    7,
+    why="The first tokens stay without guidance, and they settle the scene; the ramp ends just below g.",
+    hint="1 + (g - 1) (1 - cos(pi (t / T) ** p)) / 2, for t = 0 .. T - 1.",
+    stub="""
+def ramp(tokens, guidance, power):
+    return torch.full((tokens,), float(guidance))  # your code
+""",
+)
+def ramp(answer: Callable) -> None:
+    """Write ramp(tokens, guidance, power): the guidance scale at each of T tokens, (T,): half a cosine from 1 at t = 0
+    towards g, which t = T would reach, with t / T raised to the power p."""
+    require_function(answer)
+    found = as_tensor(answer(100, 5.0, 1.0), "ramp").float()
+    require(found.shape == (100,), f"There are 100 tokens, and your ramp has shape {tuple(found.shape)}.")
+    require_number(found[0], 1, "At the first token the scale must be 1, no guidance")
+    require((found.diff() > 0).all(), "The scale must rise from token to token.")
+    last = found[-1].item()
+    require(4.9 < last < 5, f"The last token is T - 1, so its scale must stay just under g = 5; yours is {last:.4f}.")
+    require_number(found[50], 3, "With power 1 the middle of a ramp to 5 must be 3")
+    bent = as_tensor(answer(100, 5.0, 2.0), "ramp").float()
+    lower = f"A larger power must rise later: at token 50 power 2 gives {bent[50]:.2f}, power 1 gives {found[50]:.2f}"
+    require(bent[50] < found[50], f"{lower}.")
+    require_number(bent[50], 1 + 2 * (1 - 0.5**0.5), "With power 2, token 50 must be at a quarter of the cosine")
+    require_number(as_tensor(answer(7, 1.0, 1.4), "ramp").max(), 1, "Guidance 1 must be 1 everywhere")
+
+
+known(
+    "5.4",
+    lambda answer: [as_tensor(answer(50, 5.0, p), "ramp") for p in (1.0, 2.0)],
+    {
+        "The power is not used.": lambda n, g, p: _ramp(torch.arange(n) / n, g, 1.0),
+        "t / (T - 1) reaches g at the last token; t / T stays just below.": lambda n, g, p: _ramp(
+            torch.arange(n) / (n - 1), g, p
+        ),
+        "You count from 1; the first token has t = 0.": lambda n, g, p: _ramp(torch.arange(1, n + 1) / n, g, p),
+        "The 1 in front is missing: no guidance is a scale of 1, not 0.": lambda n, g, p: (
+            _ramp(torch.arange(n) / n, g, p) - 1
+        ),
+        "That is a straight line; asked is half a cosine.": lambda n, g, p: 1 + (g - 1) * (torch.arange(n) / n) ** p,
+        "The power is the wrong way round: 1 / p.": lambda n, g, p: _ramp(torch.arange(n) / n, g, 1 / p),
+        "The power belongs to t / T, inside the cosine.": (
+            lambda n, g, p: 1 + (g - 1) * ((1 - torch.cos(torch.pi * torch.arange(n) / n)) / 2) ** p
+        ),
+        "The division by 2 is missing, so the ramp rises to 2 g - 1.": (
+            lambda n, g, p: 2 * _ramp(torch.arange(n) / n, g, p) - 1
+        ),
+        "The ramp rises from 1 to 1 + g: the factor is g - 1.": lambda n, g, p: _ramp(torch.arange(n) / n, g + 1, p),
+        "The scale is constant.": lambda n, g, p: torch.full((n,), float(g)),
+    },
+)
+
+
+def _ramp(t: Tensor, g: float, p: float) -> Tensor:
+    return 1 + (g - 1) * (1 - torch.cos(torch.pi * t**p)) / 2

@@ -223,9 +223,9 @@ def two_part_code(
 ) -> float:
     """Bits for each value of a picture: nats (N, T) of the tokens, pictures (N, 3, S, S) in [0, 1].
 
-    First part: the tokens, as the AR model codes them. Second part: what decoding got wrong, 255 * (decoded - pixels),
-    coded as Gaussian noise: 0.5 * log2(2 * pi * e * v) bits a value, where v is the mean square in its row of patches
-    over all pictures, and 1/12, that of rounding, if it is less.
+    First part: the tokens, as the AR model codes them. Second part: what decoding got wrong,
+    255 * (decoded - pixels), coded as Gaussian noise: 0.5 * log2(2 * pi * e * v) bits a value,
+    where v is the mean square in its row of patches over all pictures, or 1/12 if it is less.
     """
     return 0.0  # your code
 ''',

@@ -211,10 +211,11 @@ def sample(
     temperature: float,
     caches: list,
 ) -> torch.Tensor:
-    """Ids (B, T) of pictures with labels (B,). noise (B, T, V) is Gumbel noise, scales (T,) the guidance.
+    """Ids (B, T) of pictures with labels (B,). noise (B, T, V) is Gumbel, scales (T,) the guidance.
 
-    ar.embed_class(labels) -> (B, 1, D); ar.embedding(ids) -> (B, t, D); ar.config.classes: the null class
-    ar.transform(x, caches) -> logits (B, t, V): reads x behind what the caches hold, and adds x to them
+    ar.embed_class(labels) -> (B, 1, D); ar.embedding(ids) -> (B, t, D); ar.config.classes is the
+    null class; ar.transform(x, caches) -> logits (B, t, V) reads x behind what the caches hold,
+    and adds x to them
     """
     B, T, V = noise.shape
     return torch.zeros(B, T, dtype=torch.long)  # your code

@@ -199,11 +199,11 @@ known(
 def nats_along(
     ar: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor, order: torch.Tensor
 ) -> torch.Tensor:
-    """Loss (B, T) in nats of ids (B, T) that are read in the order (T,), a permutation of 0 .. T - 1.
+    """Loss (B, T) in nats of ids (B, T) that are read in an order (T,) of 0 .. T - 1.
 
-    Each token keeps its place, that is its row in ar.rope(ids.device) (1 + T, d/2, 2), class token first.
-    ar.embed_class(labels) -> (B, 1, D); ar.embedding(ids) -> (B, t, D)
-    each block of ar.blocks: block(x, rope) -> x, rope having a row for each position of x; ar.norm; ar.output
+    Each token keeps its place: its row in ar.rope(ids.device) (1 + T, d/2, 2), class token first.
+    ar.embed_class(labels) -> (B, 1, D); ar.embedding(ids) -> (B, t, D); ar.norm; ar.output
+    each block of ar.blocks: block(x, rope) -> x, where rope has a row for each position of x
     """
     return torch.zeros(ids.shape)  # your code
 ''',

@@ -140,17 +140,6 @@ def shift(ids, class_tokens):
 
 
 # --- 5.2
-def ramp(tokens, guidance, power):
-    t = torch.arange(tokens) / tokens
-    return 1 + (guidance - 1) * (1 - torch.cos(torch.pi * t**power)) / 2
-
-
-# --- 5.3
-def probabilities(logits, temperature):
-    return (logits / temperature).softmax(-1)
-
-
-# --- 5.4
 def ar_block(x: torch.Tensor, weights: dict[str, torch.Tensor], heads: int, rope: torch.Tensor) -> torch.Tensor:
     def rms_norm(x, name):
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * weights[f"{name}.weight"]
@@ -176,6 +165,17 @@ def ar_block(x: torch.Tensor, weights: dict[str, torch.Tensor], heads: int, rope
     y = rms_norm(x, "norm2")
     gated = torch.nn.functional.silu(linear(y, "mlp.gate")) * linear(y, "mlp.up")
     return x + linear(gated, "mlp.down")
+
+
+# --- 5.3
+def probabilities(logits, temperature):
+    return (logits / temperature).softmax(-1)
+
+
+# --- 5.4
+def ramp(tokens, guidance, power):
+    t = torch.arange(tokens) / tokens
+    return 1 + (guidance - 1) * (1 - torch.cos(torch.pi * t**power)) / 2
 
 
 # --- 6.1

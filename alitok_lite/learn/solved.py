@@ -48,7 +48,8 @@ def note_solved(number: str) -> None:
 
 def progress() -> None:
     """Print which exercises of the course are solved and which are open, with their minutes, and where that is kept."""
-    from .exercises import EXERCISES  # which needs this file
+    from .exercises import EXERCISES  # which needs this file, as predictions does
+    from .predictions import made
 
     path, note = place(), "Kept in this notebook only."
     try:
@@ -68,6 +69,9 @@ def progress() -> None:
         line = f"{notebook.zfill(2)}  {len(right)} of {len(all_)} solved"
         print(line + (f"; open: {', '.join(left)}" if left else ""))
     count = sum(number in done for number in EXERCISES)
+    predicted, asked = made()
+    if asked:
+        print(f"Predictions made in this notebook: {predicted} of {asked} asked for so far.")
     print(f"In all {count} of {len(EXERCISES)} exercises. {note}")
 
 

@@ -20,10 +20,11 @@ class Sources:
         return "\n".join(f"# {title}\n{text}" for title, text in self.texts.items())
 
     def _repr_html_(self) -> str:
-        look = "text-align: left; vertical-align: top; white-space: pre; font-family: monospace; font-size: 85%"
+        look = "text-align: left; vertical-align: top; white-space: pre-wrap; font-family: monospace; font-size: 85%"
         titles = "".join(f'<th style="text-align: left">{html.escape(title)}</th>' for title in self.texts)
         cells = "".join(f'<td style="{look}">{html.escape(text)}</td>' for text in self.texts.values())
-        return f"<table><tr>{titles}</tr><tr>{cells}</tr></table>"
+        whole = "table-layout: fixed; width: 100%"  # long lines are wrapped, so that both columns are seen
+        return f'<table style="{whole}"><tr>{titles}</tr><tr>{cells}</tr></table>'
 
 
 def layer_source(number: str) -> str:
@@ -40,17 +41,17 @@ def _named(name: str) -> Callable:
     found = importlib.import_module(f"..{folder}.{file}", __package__)
     for part in rest:
         found = getattr(found, part)
-    return found  # type: ignore[return-value]
+    return found
 
 
-def beside(number: str, answer: Callable) -> Sources | None:
+def side_by_side(number: str, answer: Callable) -> Sources | None:
     """Yours and the package's code, once the exercise is solved in this notebook; until then a line is printed.
 
     ValueError for an unknown number, or an exercise that builds no layer.
     """
     theirs, names = layer_source(number), find(number).layer.split()
     if not solved_here(number):
-        print(f"Solve {number} first: then {', '.join(names)} of the package stands here beside yours.")
+        print(f"Solve {number} first; then the package's own code is shown here beside yours.")
         return None
     try:
         mine = inspect.getsource(answer).strip()
