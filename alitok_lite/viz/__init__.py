@@ -6,6 +6,7 @@ Colours, fonts and boards of tokens are in panels.py; nothing else of the packag
 from ..study.rows import REPORTED
 from .explorer import attention_explorer
 from .ideas import drawing, guidance_ramps, next_token_shift, rope_phases, scan_orders, temperatures, two_stages
+from .looks import Look, attention_beside_dependency
 from .maps import PART_NAMES, attention, attention_heads, dependency_maps, masks
 from .numbers import (
     ablation,
