@@ -22,7 +22,8 @@ def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         found = CHECK.search(cell.source)
         if found:
             stub = EXERCISES[found.group(2)].stub.strip()
-            cell.source = f"{stub}\n\n\n{cell.source[found.start() :]}"
+            before, call = cell.source[: found.start()], cell.source[found.start() :]
+            cell.source = stub + before[len(before.rstrip()) :] + call
         if _predicts(cell):
             cell.source = re.sub(r"(\w+)=[^,)\n]+(?=[,)])", r"\1=...", cell.source)
     return notebook

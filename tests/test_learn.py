@@ -551,10 +551,9 @@ def test_a_prediction_is_a_number_or_a_word(wrong):
 BUILDS = [one for one in EXERCISES if one.layer]
 
 
-def test_each_notebook_has_one_to_build():
+def test_each_of_the_first_eight_has_one_to_build():
     """Of 10 to 25 lines, in a stub with types."""
-    notebooks = [one.number.split(".")[0] for one in BUILDS]
-    assert notebooks == sorted({number.split(".")[0] for number in learn.EXERCISES})
+    assert [one.number.split(".")[0] for one in BUILDS] == [str(number) for number in range(1, 9)]
     for exercise in BUILDS:
         tree = ast.parse(learn.solution_source(exercise.number)).body[0]
         lines = [line for line in ast.unparse(tree.body).splitlines() if line.strip()]
@@ -567,7 +566,8 @@ def test_each_notebook_has_one_to_build():
 def test_levels_make_a_ladder():
     for notebook in {one.number.split(".")[0] for one in EXERCISES}:
         levels = {one.level for one in EXERCISES if one.number.split(".")[0] == notebook}
-        assert levels == set(exercises.LEVELS), notebook
+        built = any(one.number.split(".")[0] == notebook for one in BUILDS)
+        assert levels == set(exercises.LEVELS) if built else len(levels) >= 2 and levels <= set(exercises.LEVELS)
     assert all(5 <= one.minutes <= 20 for one in EXERCISES)
 
 

@@ -117,7 +117,7 @@ def predictions(notebook):
 def test_predictions_can_be_made(notebook):
     """Each question has a cell for the answer; none is given; the experiment stands between it and the measurement."""
     asked, measured = predictions(notebook)
-    assert list(asked) == list(measured) and len(asked) >= 4
+    assert list(asked) == list(measured) and len(asked) >= 2
     sources = [cell.source for cell in notebook.cells]
     for number, names in asked.items():
         assert all(isinstance(value, ast.Constant) and value.value is ... for value in names.values()), number
@@ -133,7 +133,7 @@ def test_predictions_can_be_made(notebook):
 def test_answers_are_collapsed(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            shown = re.sub(r"<details>\n<summary>.*?</summary>\n\n.*?\n\n</details>", "", cell.source, flags=re.S)
+            shown = re.sub(r"<details>\s*<summary>.*?</summary>\n\n.*?\n\n</details>", "", cell.source, flags=re.S)
             assert "details>" not in shown and "**What you should see.**" not in shown and "**Why.**" not in shown
 
 

@@ -156,23 +156,21 @@ def _ar_block(fault: str = "") -> Callable:
         size = x.square().sum(-1, keepdim=True) if fault == "norm" else x.square().mean(-1, keepdim=True)
         return x * torch.rsqrt(size + 1e-5) * weight
 
+    def turned(x: Tensor, rope: Tensor) -> Tensor:
+        return x if fault == "no rope" else _turned(x, rope, fault == "halves")
+
     def attention(x: Tensor, w: dict[str, Tensor], heads: int, rope: Tensor) -> Tensor:
         rows = F.linear(x, w["attention.qkv.weight"], w["attention.qkv.bias"])
         q, k, v = rows.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-        turn = lambda x: x if fault == "no rope" else _turned(x, rope, fault == "halves")  # noqa: E731
-        names = [w["attention.q_norm.weight"], w["attention.k_norm.weight"]]
+        weights = w["attention.q_norm.weight"], w["attention.k_norm.weight"]
         if fault == "rope first":
-            q, k = (norm(turn(x), weight) for x, weight in zip((q, k), names, strict=True))
+            q, k = (norm(turned(x, rope), weight) for x, weight in zip((q, k), weights, strict=True))
         elif fault == "no qk norm":
-            q, k = turn(q), turn(k)
+            q, k = turned(q, rope), turned(k, rope)
         else:
-            q, k = (turn(norm(x, weight)) for x, weight in zip((q, k), names, strict=True))
-        k = (
-            norm(rows.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)[1], names[1])
-            if fault == "queries only"
-            else k
-        )
-        v = turn(v) if fault == "values" else v
+            q, k = (norm(x, weight) for x, weight in zip((q, k), weights, strict=True))
+            q, k = turned(q, rope), k if fault == "queries only" else turned(k, rope)
+        v = turned(v, rope) if fault == "values" else v
         scores = q @ k.transpose(-1, -2) / (1 if fault == "scale" else q.shape[-1] ** 0.5)
         scores = scores if fault == "no mask" else scores.masked_fill(~causal_mask(*scores.shape[-2:]), -torch.inf)
         y = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
