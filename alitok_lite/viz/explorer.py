@@ -52,52 +52,61 @@ def attention_explorer(
     import ipywidgets as widgets  # only notebooks have it running
 
     named = models if isinstance(models, dict) else {"this model": models}
-    seen = {name: Seen(model, pixels, label) for name, model in named.items()}
-    first = next(iter(seen.values()))
-    tokenizer = widgets.Dropdown(options=list(seen), description="tokenizer")
-    part = widgets.Dropdown(options=_parts(first), description="part")
-    layer = widgets.IntSlider(max=0, description="layer")
-    head = widgets.Dropdown(options=_heads(first.maps[part.value]), description="head")
-    token = widgets.IntSlider(first.config.prefix_tokens, 0, first.config.tokens - 1, description="token")
-    figure = widgets.Image(format="png", layout={"width": "auto", "max_width": "100%", "align_self": "flex-start"})
-    clicks = widgets.Box([_clickable(pixels, first.config, token)])
+    controls = _Controls({name: Seen(model, pixels, label) for name, model in named.items()})
+    left = widgets.VBox(controls.all, layout={"flex": "0 0 auto"})
+    return widgets.VBox([widgets.HBox([left, controls.clicks]), controls.figure])
 
-    def show(_: object = None) -> None:
-        one = None if head.value < 0 else head.value
-        figure.value = seen[tokenizer.value].png(tokenizer.value, part.value, layer.value, one, token.value)
 
-    def fit(_: object = None) -> None:
+class _Controls:
+    """The widgets of the explorer, and what a change of each does to the others."""
+
+    def __init__(self, seen: dict[str, Seen]) -> None:
+        import ipywidgets as widgets
+
+        self.seen, first = seen, next(iter(seen.values()))
+        self.tokenizer = widgets.Dropdown(options=list(seen), description="tokenizer")
+        self.part = widgets.Dropdown(options=_parts(first), description="part")
+        self.layer = widgets.IntSlider(max=0, description="layer")
+        self.head = widgets.Dropdown(options=_heads(first.maps[self.part.value]), description="head")
+        prefix, tokens = first.config.prefix_tokens, first.config.tokens
+        self.token = widgets.IntSlider(prefix, 0, tokens - 1, description="token")
+        look = {"width": "auto", "max_width": "100%", "align_self": "flex-start"}
+        self.figure = widgets.Image(format="png", layout=look)
+        self.clicks = widgets.Box([_clickable(first.pixels, first.config, self.token)])
+        self.all = [self.tokenizer, self.part, self.layer, self.head, self.token]
+        self.fit()
+        self.show()
+        self.tokenizer.observe(self.change, "value")
+        self.part.observe(self.fit, "value")
+        for control in self.all[1:]:
+            control.observe(self.show, "value")
+
+    def show(self, _: object = None) -> None:
+        name, head = self.tokenizer.value, None if self.head.value < 0 else self.head.value
+        self.figure.value = self.seen[name].png(name, self.part.value, self.layer.value, head, self.token.value)
+
+    def fit(self, _: object = None) -> None:
         """Parts differ in layers and heads."""
-        layers = seen[tokenizer.value].maps[part.value]
-        layer.max = len(layers) - 1
-        if head.options != _heads(layers):
-            head.options = _heads(layers)
+        layers = self.seen[self.tokenizer.value].maps[self.part.value]
+        self.layer.max = len(layers) - 1
+        if self.head.options != _heads(layers):
+            self.head.options = _heads(layers)
 
-    def change(change: dict) -> None:
+    def change(self, change: dict) -> None:
         """Another tokenizer has other parts and perhaps no prefix; the patch stays."""
-        old, new = seen[change["old"]].config, seen[change["new"]].config
-        patch, kept = max(token.value - old.prefix_tokens, 0), part.value
-        for control in (part, layer, head, token):
-            control.unobserve(show, "value")
-        parts = _parts(seen[change["new"]])
-        part.options = parts
-        part.value = kept if kept in dict(parts).values() else "bidirectional"
-        token.max = new.tokens - 1
-        token.value = new.prefix_tokens + patch
-        clicks.children = [_clickable(pixels, new, token)]
-        fit()
-        for control in (part, layer, head, token):
-            control.observe(show, "value")
-        show()
-
-    fit()
-    show()
-    tokenizer.observe(change, "value")
-    part.observe(fit, "value")
-    for control in (part, layer, head, token):
-        control.observe(show, "value")
-    controls = widgets.VBox([tokenizer, part, layer, head, token], layout={"flex": "0 0 auto"})
-    return widgets.VBox([widgets.HBox([controls, clicks]), figure])
+        old, new = self.seen[change["old"]].config, self.seen[change["new"]]
+        patch, kept, parts = max(self.token.value - old.prefix_tokens, 0), self.part.value, _parts(new)
+        for control in self.all[1:]:
+            control.unobserve(self.show, "value")
+        self.part.options = parts
+        self.part.value = kept if kept in dict(parts).values() else "bidirectional"
+        self.token.max = new.config.tokens - 1
+        self.token.value = new.config.prefix_tokens + patch
+        self.clicks.children = [_clickable(new.pixels, new.config, self.token)]
+        self.fit()
+        for control in self.all[1:]:
+            control.observe(self.show, "value")
+        self.show()
 
 
 def _parts(seen: Seen) -> tuple[tuple[str, str], ...]:
