@@ -1,8 +1,14 @@
-"""Run notebooks, store their outputs: python notebooks/run.py [FILE.ipynb ...]; default all."""
+"""Run notebooks and store their outputs, or make copies for a class.
 
+python notebooks/run.py [FILE.ipynb ...]                   run (default: all), store the outputs
+python notebooks/run.py --student FOLDER [FILE.ipynb ...]  no outputs, empty exercises
+python notebooks/run.py --answers FILE.ipynb               all answers in one, for teachers
+"""
+
+import argparse
 import base64
 import io
-import sys
+import os
 import time
 from pathlib import Path
 
@@ -10,6 +16,7 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image, ImageChops
 
+from copies import answers, student
 from describe import describe
 
 FOLDER = Path(__file__).parent
@@ -21,6 +28,7 @@ def executed(notebook: nbformat.NotebookNode, seconds: int = 600) -> nbformat.No
     Raises nbclient.exceptions.CellExecutionError for a cell that fails.
     """
     options = {"timeout": seconds, "kernel_name": "python3", "store_widget_state": False}
+    os.environ["ALITOK_PROGRESS"] = ""  # nobody's own progress is read or written
     NotebookClient(notebook, resources={"metadata": {"path": str(FOLDER)}}, **options).execute()
     notebook.metadata.pop("widgets", None)
     language = {"name": "python"}
@@ -45,16 +53,53 @@ def smaller(png: str) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def main(names: list[str]) -> None:
-    """Run the named notebooks, or all of them, and write each when it has finished."""
-    for path in [Path(name) for name in names] or sorted(FOLDER.glob("*.ipynb")):
+def written(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Write a notebook whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    nbformat.write(notebook, temporary)
+    temporary.rename(path)
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for; one sentence and exit code 2 for what cannot be done."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("files", nargs="*", metavar="FILE.ipynb", type=Path)
+    parser.add_argument("--student", metavar="FOLDER", type=Path, help="copies for students")
+    parser.add_argument("--answers", metavar="FILE.ipynb", type=Path, help="answers for teachers")
+    given = parser.parse_args()
+    given.files = given.files or sorted(FOLDER.glob("[0-9]*.ipynb"))
+    for path in given.files:
+        if not path.is_file():
+            parser.error(f"there is no notebook {path}")
+    if given.student and given.student.resolve() in {path.resolve().parent for path in given.files}:
+        parser.error(f"{given.student} holds the notebooks themselves; name another folder")
+    if given.answers and given.answers.suffix != ".ipynb":
+        parser.error(f"{given.answers} must end in .ipynb")
+    if given.answers and given.answers.resolve() in {path.resolve() for path in given.files}:
+        parser.error(f"{given.answers} is one of the notebooks; name another file")
+    return given
+
+
+def main() -> None:
+    """Run the notebooks and write each when it has finished; or write copies."""
+    given = arguments()
+    if given.student:
+        given.student.mkdir(parents=True, exist_ok=True)
+        for path in given.files:
+            written(student(nbformat.read(path, as_version=4)), given.student / path.name)
+            print(given.student / path.name)
+    if given.answers:
+        notebooks = {path.name: nbformat.read(path, as_version=4) for path in given.files}
+        written(answers(notebooks), given.answers)
+        print(given.answers)
+    if given.student or given.answers:
+        return
+    for path in given.files:
         began = time.time()
-        notebook = executed(nbformat.read(path, as_version=4))
-        temporary = path.with_suffix(".tmp")
-        nbformat.write(notebook, temporary)
-        temporary.rename(path)
+        written(executed(nbformat.read(path, as_version=4)), path)
         print(f"{path.name}: {time.time() - began:.0f} s, {path.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

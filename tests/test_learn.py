@@ -1,16 +1,31 @@
 """Every exercise: its stub runs and fails with help, typical mistakes fail by name, its solution passes."""
 
+import ast
 import math
 import re
 from itertools import combinations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from alitok_lite import learn
-from alitok_lite.learn import exercises
+from alitok_lite.core.config import LossWeights
+from alitok_lite.core.layers import Attention, Block, KVCache, RMSNorm, SwiGLU
+from alitok_lite.core.losses import reconstruction_losses
+from alitok_lite.core.sampling import Sampling, draw_codes, next_logits
+from alitok_lite.learn import exercises, predictions, solved
+from alitok_lite.measure.metrics import bits_per_dimension
 
 EXERCISES = learn.EXERCISES.values()
+
+
+@pytest.fixture(autouse=True)
+def nothing_solved(monkeypatch):
+    """Nobody's own progress is read or written."""
+    monkeypatch.setenv("ALITOK_PROGRESS", "")
+    monkeypatch.setattr(solved, "_solved", set())
+    monkeypatch.setattr(predictions, "_made", {})
 
 
 def answer_of(source, name):
@@ -124,6 +139,66 @@ def readable(tokens, pictures, first=False, last=False, shift=None):
     return True
 
 
+def nearest(latents, codebook):
+    return torch.cdist(latents, codebook).argmin(-1)
+
+
+def losses(latents, rows):
+    return F.mse_loss(rows, latents.detach()) + F.mse_loss(latents, rows.detach()) / 4
+
+
+def fused(x, qkv, out, heads, causal):
+    """Attention by torch's kernel."""
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv(x).chunk(3, -1))
+    return out(F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2))
+
+
+def all_terms(tokenizer, pixels):
+    output = tokenizer(pixels, 1)
+    return output, sum(reconstruction_losses(output, pixels, LossWeights()).values())
+
+
+def packaged_step(tokenizer, pixels, optimizer):
+    """In the package's order: dead codes move before the optimiser's step."""
+    output, loss = all_terms(tokenizer, pixels)
+    optimizer.zero_grad(set_to_none=False)
+    loss.backward()
+    tokenizer.quantizer.revive(output.latents, output.ids)
+    optimizer.step()
+    return loss.item()
+
+
+def packaged_block(x, weights, heads, rope):
+    width, hidden = x.shape[-1], len(weights["mlp.gate.weight"])
+    block = Block(width, Attention(width, heads, True, True), SwiGLU(width, hidden), RMSNorm)
+    block.load_state_dict(weights)
+    return block.requires_grad_(False)(x, rope)
+
+
+def packaged_code(nats, decoded, pixels, grid):
+    rows = (decoded - pixels).square().unflatten(2, (grid, -1)).mean((0, 1, 3, 4)).tolist()
+    return bits_per_dimension(nats.sum(1).mean().item() / math.log(2), rows, pixels.shape[-1])
+
+
+def packaged_loop(ar, labels, noise, scales, temperature, caches):
+    sampling, rows = Sampling(temperature=temperature), torch.cat([labels, torch.full_like(labels, ar.config.classes)])
+    ids = torch.empty(len(labels), 0, dtype=torch.long)
+    for t in range(noise.shape[1]):
+        fresh = [KVCache(16) for _ in ar.blocks] if caches is None else caches
+        logits = next_logits(ar, rows, ids, fresh)
+        ids = torch.cat([ids, draw_codes(logits, scales[t], noise[:, t], sampling)[0]], 1)
+    return ids
+
+
+def read_along(ar, ids, labels, order):
+    """By the model itself, whose table has been put into the order."""
+    table, words = ar.rope(ids.device), ids[:, order]
+    ar._rope = torch.cat([table[:1], table[1:][order]])
+    logits = ar(words, labels)
+    ar._rope = table
+    return F.cross_entropy(logits.transpose(1, 2), words, reduction="none")
+
+
 PLACES = ("embeddings.", "embedding.", ".attn.proj.", ".attention.out.", ".attn.", ".attention.")
 
 
@@ -153,6 +228,10 @@ MISTAKES = {
         (lambda z, e: e + z - z.detach(), "own loss alone"),
         (lambda z, e: 2 * z + (e - 2 * z).detach(), "unchanged"),
     ],
+    "1.4": [
+        (lambda z, e: (e[torch.cdist(z, e).argmin(-1)], torch.cdist(z, e).argmin(-1), 0.0), "VQ loss of these latents"),
+        (lambda z, e: e[torch.cdist(z, e).argmin(-1)], "three things"),
+    ],
     "2.1": [
         (lambda q, k: torch.ones(q, k, dtype=torch.bool).tril(), "sees 1"),
         (lambda q, k: torch.ones(q, k, dtype=torch.bool).triu(), "sees later keys"),
@@ -173,6 +252,11 @@ MISTAKES = {
         (lambda r, c, g, k: k + c * g + r + 1, "next there is one token more"),
         (lambda r, c, g, k: g * g, "its own token"),
     ],
+    "2.4": [
+        (lambda x, qkv, out, heads, causal: out(x), "With 1 head, without mask"),
+        (lambda x, qkv, out, heads, causal: qkv(x), "must be (2, 5, 8), and is (2, 5, 24)"),
+        (lambda x, qkv, out, heads, causal: fused(x, qkv, out, heads, False), "must not depend on positions 3 and 4"),
+    ],
     "3.1": [
         (lambda x, p: torch.stack(x[:, :p].split(p, 2)), "must be (4, 3, 4, 4), and is (3, 3, 4, 4)"),
         (lambda x, p: torch.stack([x[:, :p, :p], *x[:, :, :p].split(p, 1)]), "first column"),
@@ -190,6 +274,12 @@ MISTAKES = {
         (11, "At G = 10 it is 9.9% already"),
         (9.5, "whole number"),
         ("ten", "whole number"),
+    ],
+    "3.4": [
+        (lambda decoder, codes: decoder(codes), "two things"),
+        (lambda decoder, codes: [part.flip(2) for part in decoder.outputs(codes)], "in yours it moves the first row"),
+        (lambda decoder, codes: [part / 2 for part in decoder.outputs(codes)], "those of the package's decoder"),
+        (lambda decoder, codes: (decoder(codes), decoder.outputs(codes)[1].flip(1)), "The prefix outputs must be"),
     ],
     "4.1": [
         (frozen("encoder"), "codebook is still trained"),
@@ -211,6 +301,11 @@ MISTAKES = {
         ({1: "bidirectional", 2: "causal"}, "nothing keeps patches"),
         ("causal", "must be a dict"),
     ],
+    "4.4": [
+        (lambda t, x, o: None, "returns nothing"),
+        (lambda t, x, o: (t(x, 1).pixels - x).square().mean(), "The loss of these pictures must be"),
+        (lambda t, x, o: all_terms(t, x)[1], "The causal decoder has not moved"),
+    ],
     "5.1": [
         (lambda ids, c: (ids, ids), "nothing is left to learn"),
         (lambda ids, c: (ids[:, :-1], ids[:, 1:]), "4 ids to predict"),
@@ -220,20 +315,26 @@ MISTAKES = {
         (lambda ids, c: ids, "two tensors"),
     ],
     "5.2": [
+        (lambda x, w, heads, rope: x, "returns it as it is"),
+        (lambda x, w, heads, rope: packaged_block(x, w, heads, rope) - x, "the residual connections"),
+        (lambda x, w, heads, rope: packaged_block(x.flip(1), w, heads, rope).flip(1), "attention must be causal"),
+        (lambda x, w, heads, rope: 2 * packaged_block(x, w, heads, rope) - x, "With an MLP that gives 0"),
+    ],
+    "5.3": [
+        (lambda x, t: (x * t).softmax(-1), "less certain"),
+        (lambda x, t: x.softmax(-1) / t, "they must add up to 1 too"),
+        (lambda x, t: x.softmax(-1), "less certain"),
+        (lambda x, t: (x / t).softmax(0), "add up to 1"),
+        (lambda x, t: (x / t).log_softmax(-1), "add up to 1"),
+        (lambda x, t: (x / t**2).softmax(-1), "1 / temperature"),
+    ],
+    "5.4": [
         (lambda n, g, p: ramp(torch.arange(n) / n, g, 1.0), "larger power"),
         (lambda n, g, p: ramp(torch.arange(n) / (n - 1), g, p), "just under g = 5; yours is 5.0"),
         (lambda n, g, p: ramp(torch.arange(1, n + 1) / n, g, p), "first token the scale must be 1"),
         (lambda n, g, p: ramp(torch.arange(n) / n, g, p) - 1, "first token the scale must be 1"),
         (lambda n, g, p: 1 + (g - 1) * torch.arange(n) / n, "power 2 gives"),
         (lambda n, g, p: ramp(torch.arange(n) / n, g, 1 / p), "later"),
-    ],
-    "5.3": [
-        (lambda x, t: (x * t).softmax(-1), "less certain"),
-        (lambda x, t: x.softmax(-1) / t, "less certain"),
-        (lambda x, t: x.softmax(-1), "less certain"),
-        (lambda x, t: (x / t).softmax(0), "add up to 1"),
-        (lambda x, t: (x / t).log_softmax(-1), "add up to 1"),
-        (lambda x, t: (x / t**2).softmax(-1), "1 / temperature"),
     ],
     "6.1": [
         (lambda nats: nats.mean(1) / math.log(2), "twice as long"),
@@ -252,13 +353,18 @@ MISTAKES = {
     ],
     "6.3": [
         (border(lambda a, b: 0), "must be none"),
-        (border(lambda a, b: 2 * (a.var() + b.var()).div(3) ** 0.5), "deviations of seeds"),
-        (border(lambda a, b: 2 * (a.var(correction=0) + b.var(correction=0)) ** 0.5), "by n - 1"),
-        (border(lambda a, b: 2 * (a.std() + b.std())), "add up as squares"),
+        (border(lambda a, b: 2 * (a.var() + b.var()).div(3) ** 0.5), "standard errors of the means"),
+        (border(lambda a, b: 2 * (a.var(correction=0) + b.var(correction=0)) ** 0.5), "divided by n - 1"),
+        (border(lambda a, b: 2 * (a.std() + b.std())), "independent ones add up as squares"),
         (border(lambda a, b: 2 * a.std() * 2**0.5), "wider of the two"),
         (border(lambda a, b: 2 * b.std() * 2**0.5), "first row must count"),
         (lambda first, second: sum(second) - sum(first) > 3 * 2.83, "whichever row comes first"),
         (lambda first, second: None, "True or False; this is None"),
+    ],
+    "6.4": [
+        (lambda nats, a, b, grid: 0.0, "Without any error a value must take"),
+        (lambda nats, a, b, grid: packaged_code(nats, a, b, grid).item, "Without any error a value must take"),
+        (lambda nats, a, b, grid: packaged_code(nats, (a + b) / 2, b, grid), "These pictures must take"),
     ],
     "7.1": [
         (lambda d, h, m: 4 * d * d + 2 * d + 2 * d // h + 3 * d * m, "have biases"),
@@ -267,7 +373,7 @@ MISTAKES = {
         (lambda d, h, m: 4 * d * d + 4 * d + 4 * d + 3 * d * m, "4 heads instead of 2"),
         (lambda d, h, m: 4 * d * d + 4 * d + 2 * d // h + 3 * d * m, "two norms 16"),
         (lambda d, h, m: 4 * d * d + 4 * d + 2 * d + 2 * d // h + 3 * d * m + 2 * m + d, "3 x width"),
-        (lambda d, h, m: None, "stopped with TypeError"),
+        (lambda d, h, m: None, "returned None, which is not what was asked. Write block_parameters"),
     ],
     "7.2": [
         (lambda n, d, t, b, s, g: n * d * t * b * s * (1 + g), "a key and a value, 2"),
@@ -283,6 +389,11 @@ MISTAKES = {
         (renamed(*PLACES[4:], "embeddings", "embedding", "w1", "gate", "w2", "down", "w3", "up"), "attn.proj.weight"),
         (renamed("norm", "norm1"), "norm.weight has the same name in both"),
         (lambda key: None, "norm.weight has the same name in both; yours is None"),
+    ],
+    "7.4": [
+        (lambda ar, who, noise, scales, heat, caches: noise.argmax(-1), "must be those of the package"),
+        (lambda ar, who, noise, scales, heat, caches: packaged_loop(ar, who, noise, scales, heat, None), "holds 0"),
+        (lambda ar, who, noise, scales, heat, caches: noise, "of shape (2, 7); yours have (2, 7, 12)"),
     ],
     "8.1": [
         (lambda counts: entropy(counts), "log(2) + (2 - 1) / (2 * 2)"),
@@ -304,6 +415,14 @@ MISTAKES = {
         (lambda t, cache, guided: t if cache else t * (t + 1) // 2, "take 42 with a cache"),
         (lambda t, cache, guided: (t if cache else t * t) * (1 + guided), "1 + 2 + 3 = 6 positions; yours is 9"),
         (lambda t, cache, guided: (t if cache else t * (t - 1) // 2) * (1 + guided), "yours is 3"),
+    ],
+    "8.4": [
+        (lambda ar, ids, who, order: ar(ids, who), "yours have (2, 7, 12)"),
+        (
+            lambda ar, ids, who, order: read_along(ar, ids, who, torch.arange(7)),
+            "token order[0], predicted from the class",
+        ),
+        (lambda ar, ids, who, order: -read_along(ar, ids, who, order), "those of the model as it is"),
     ],
     "9.1": [
         (lambda d: d.triu(1).sum() / d.sum(), "later tokens, the share must be 0"),
@@ -375,32 +494,42 @@ VARIANTS = {
         lambda z, e: torch.cdist(z, e).argmin(1).int().numpy(),
     ],
     "1.3": [lambda z, e: z - z.detach() + e.detach()],
+    "1.4": [
+        lambda z, e: [F.embedding((i := nearest(z, e)), e.detach()) - z.detach() + z, i, losses(z, F.embedding(i, e))]
+    ],
     "2.1": [
         lambda q, k: torch.arange(k) <= torch.arange(q)[:, None] + k - q,
         lambda q, k: torch.ones(q, k).tril(k - q),
     ],
     "2.2": [lambda m: {(q, k) for q, k in m.nonzero().tolist() if k > q}, lambda m: (m.bool().triu(1)).nonzero()],
     "2.3": [lambda r, c, g, k: torch.tensor(k + r * g + c + 1)],
+    "2.4": [lambda *given: fused(*given)],
     "3.1": [lambda x, p: [x[:, :p, :p]] + [x[:, :p, i : i + p] for i in range(0, x.shape[-1], p)]],
     "3.2": [lambda ids, k: torch.stack([torch.cat([ids[1, :k], ids[0, k:]]), torch.cat([ids[0, :k], ids[1, k:]])])],
     "3.3": [10, 10.0, torch.tensor(10)],
+    "3.4": [lambda decoder, codes: decoder.outputs(codes)],
     "4.1": [frozen("encoder", "quantizer", "decoder1")],
     "4.2": [lambda a, b: 10 * torch.log10(1 / ((a - b) ** 2).mean(dim=(1, 2, 3)))],
     "4.3": [{1: "Causal", 2: "bidirectional "}],
+    "4.4": [packaged_step],
     "5.1": [lambda ids, c: [torch.hstack([c.view(-1, 1), ids])[:, :-1], ids.clone()]],
-    "5.2": [lambda n, g, p: [1 + (g - 1) * math.sin(math.pi * (t / n) ** p / 2) ** 2 for t in range(n)]],
+    "5.2": [lambda *given: packaged_block(*given)],
     "5.3": [lambda x, t: x.softmax(-1) ** (1 / t) / (x.softmax(-1) ** (1 / t)).sum(-1, keepdim=True)],
+    "5.4": [lambda n, g, p: [1 + (g - 1) * math.sin(math.pi * (t / n) ** p / 2) ** 2 for t in range(n)]],
     "6.1": [lambda nats: (nats / math.log(2)).sum(1).tolist()],
     "6.2": [lambda counts, nats: entropy(counts) - nats.mean()],
     "6.3": [border(lambda a, b: 2 * (a.std() ** 2 + b.std() ** 2) ** 0.5)],
+    "6.4": [lambda *given: packaged_code(*given), lambda *given: torch.tensor(packaged_code(*given))],
     "7.1": [lambda d, h, m: torch.tensor(4 * d * (d + 1) + 2 * d + 2 * (d // h) + 3 * m * d)],
     "7.2": [lambda n, d, t, b, s, g: 2.0 * n * d * t * b * s * (2 if g else 1)],
     "7.3": [renamed(*PLACES, "w1", "gate", "w2", "down", "w3", "up")],
+    "7.4": [lambda *given: packaged_loop(*given)],
     "8.1": [
         lambda counts: torch.as_tensor(entropy(counts) + (int((counts > 0).sum()) - 1) / (2.0 * int(counts.sum())))
     ],
     "8.2": [lambda g: [r * g + (g - 1 - c if r % 2 else c) for r in range(g) for c in range(g)]],
     "8.3": [lambda t, cache, guided: torch.tensor((t if cache else sum(range(1, t + 1))) * (1 + guided))],
+    "8.4": [lambda *given: read_along(*given)],
     "9.1": [lambda d: sum((d[n + 1 :, n].sum() / d[:, n].sum()).item() for n in range(len(d))) / len(d)],
     "9.2": [lambda *given: dependent(*given).tolist()],
     "9.3": [lambda a, b, bits: torch.tensor(line(a, b, bits)) if min(a, b)[0] <= bits <= max(a, b)[0] else None],
@@ -417,7 +546,7 @@ def test_the_exercises_are_complete():
     in_order = sorted(learn.EXERCISES, key=lambda number: [int(part) for part in number.split(".")])
     assert list(learn.EXERCISES) == in_order == list(MISTAKES) == list(VARIANTS)
     for notebook in {number.split(".")[0] for number in learn.EXERCISES}:
-        assert 2 <= sum(number.startswith(f"{notebook}.") for number in learn.EXERCISES) <= 3
+        assert 2 <= sum(number.startswith(f"{notebook}.") for number in learn.EXERCISES) <= 4
     for exercise in EXERCISES:
         assert exercise.task.endswith((".", "?")) and exercise.name in exercise.task + exercise.stub
         assert len(exercise.hint) > 30 and exercise.stub.count("your code") + exercise.stub.count("your number") <= 1
@@ -444,7 +573,7 @@ def test_solution_passes(exercise, capsys):
     source = learn.solution_source(exercise.number)
     assert exercise.stub.split("(")[0].split(" =")[0] in source
     assert learn.check(exercise.number, answer_of(source, exercise.name)) is True
-    assert capsys.readouterr().out == f"{exercise.number}: right!\n"
+    assert said(capsys) == f"{exercise.number}: right! {exercise.why}"
 
 
 @pytest.mark.parametrize(
@@ -454,6 +583,28 @@ def test_solution_passes(exercise, capsys):
 def test_typical_mistakes_fail_by_name(number, answer, words, capsys):
     assert learn.check(number, answer) is False
     assert words in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "sentence"),
+    [pytest.param(e, s, id=f"{e.number}-{i}") for e in EXERCISES for i, s in enumerate(e.mistakes)],
+)
+def test_known_mistakes_are_named(exercise, sentence, capsys):
+    """In code of any form that gives the same: here in a function around it."""
+    wrong = exercise.mistakes[sentence]
+    answer = (lambda *given: wrong(*given)) if callable(wrong) else wrong
+    assert learn.check(exercise.number, answer) is False
+    message = said(capsys)
+    assert message.endswith(" ".join(sentence.split())) and len(message) > len(sentence) + 25, message
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_a_mistake_is_not_named_without_need(exercise):
+    """Three or more to an exercise, which says why; no right answer and none that raises is called one of them."""
+    assert len(exercise.mistakes) >= 3 and exercise.why.endswith(".")
+    right = [answer_of(learn.solution_source(exercise.number), exercise.name), *VARIANTS[exercise.number]]
+    for answer in [*right, lambda *_: 1 / 0, lambda *_: None]:
+        assert exercises.diagnosis(exercise, answer) == ""
 
 
 @pytest.mark.parametrize(("number", "answer"), [(n, right) for n, all_ in VARIANTS.items() for right in all_])
@@ -471,6 +622,100 @@ def test_an_exception_is_one_line_and_the_random_numbers_stay(capsys):
     )
 
 
+USELESS = [None, "text", 5, {}, torch.zeros(0), (torch.zeros(2, 2),), math.nan, object()]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_what_cannot_be_used_is_not_called_an_error_of_the_learner(exercise, capsys):
+    """The check stumbles over it, not the learner's code: it says what came back, or what is asked."""
+    for returned in USELESS:
+        assert learn.check(exercise.number, lambda *_, returned=returned: returned) is False
+        assert "stopped with" not in said(capsys)
+        assert learn.check(exercise.number, returned) is False
+        assert "stopped with" not in said(capsys)
+
+
+def test_the_line_that_stopped_is_shown(capsys):
+    def ramp(tokens, guidance, power):
+        steps = torch.arange(tokens)
+        return steps.view(3, 5)
+
+    assert not learn.check("5.4", ramp)
+    assert said(capsys).endswith("at: return steps.view(3, 5)")
+
+
+def test_a_prediction_stands_beside_what_was_measured(capsys):
+    learn.predict("01a", size=..., worst_row="row 0", leaks=True)
+    learn.predict("01b", near=31, far=500, low=torch.tensor(1.0), below=-2, zero=1, word="3", half=0.7, same=False)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith('01a: put your prediction in place of each "..."') and "kept" in told[1]
+    learn.compare("01a", size=torch.tensor(2.5), worst_row="row 1", leaks=True, never_asked=12345)
+    learn.compare("01b", near=30.0, far=31.5, low=4, below=2, zero=0, word=3, half=1.0, same=torch.tensor(True))
+    assert capsys.readouterr().out.splitlines() == [
+        "size: measured 2.5; you made no prediction",
+        "worst row: measured row 1; you predicted row 0: not so",
+        "leaks: measured yes; you predicted yes: right",
+        "never asked: measured 12,345; you made no prediction",
+        "near: measured 30; you predicted 31: close",
+        "far: measured 31.5; you predicted 500: 15.9 times too high",
+        "low: measured 4; you predicted 1: 4 times too low",
+        "below: measured 2; you predicted -2: too low",
+        "zero: measured 0; you predicted 1: too high",
+        "word: measured 3; you predicted 3: not a number",
+        "half: measured 1; you predicted 0.7: too low",
+        "same: measured yes; you predicted no: not so",
+    ]
+    learn.progress()
+    assert "Predictions made in this notebook: 10 of 11 asked for so far." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [None, [1, 2], torch.zeros(2)], ids=["None", "list", "tensor"])
+def test_a_prediction_is_a_number_or_a_word(wrong):
+    with pytest.raises(ValueError, match="the prediction size is .* it must be a number"):
+        learn.predict("01a", size=wrong)
+
+
+BUILDS = [one for one in EXERCISES if one.layer]
+
+
+def test_each_of_the_first_eight_has_one_to_build():
+    """Of 10 to 25 lines, in a stub with types."""
+    assert [one.number.split(".")[0] for one in BUILDS] == [str(number) for number in range(1, 9)]
+    for exercise in BUILDS:
+        tree = ast.parse(learn.solution_source(exercise.number)).body[0]
+        lines = [line for line in ast.unparse(tree.body).splitlines() if line.strip()]
+        assert 9 <= len(lines) <= 25, (exercise.number, len(lines))
+        stub = ast.parse(exercise.stub).body[0]
+        assert stub.returns and all(one.annotation for one in stub.args.args), exercise.number
+        assert ast.get_docstring(stub)
+
+
+def test_levels_make_a_ladder():
+    for notebook in {one.number.split(".")[0] for one in EXERCISES}:
+        levels = {one.level for one in EXERCISES if one.number.split(".")[0] == notebook}
+        built = any(one.number.split(".")[0] == notebook for one in BUILDS)
+        assert levels == set(exercises.LEVELS) if built else len(levels) >= 2 and levels <= set(exercises.LEVELS)
+    assert all(5 <= one.minutes <= 20 for one in EXERCISES)
+
+
+@pytest.mark.parametrize("exercise", BUILDS, ids=lambda e: e.number)
+def test_the_packages_code_stands_beside_a_solved_one(exercise, capsys):
+    answer = answer_of(learn.solution_source(exercise.number), exercise.name)
+    assert learn.side_by_side(exercise.number, answer) is None  # not solved: it would give the answer away
+    assert capsys.readouterr().out.startswith(f"Solve {exercise.number} first")
+    learn.check(exercise.number, answer)
+    shown = learn.side_by_side(exercise.number, read_along)  # a function whose source is kept
+    assert "def read_along" in repr(shown) and learn.layer_source(exercise.number) in repr(shown)
+    for name in exercise.layer.split():
+        assert f"def {name.split('.')[-1]}(" in repr(shown)
+    assert shown._repr_html_().count("<td") == 2 and "-&gt;" in shown._repr_html_()
+
+
+def test_only_a_layer_stands_beside():
+    with pytest.raises(ValueError, match=r"exercise '1\.1' builds no layer"):
+        learn.side_by_side("1.1", len)
+
+
 def test_hint_and_solution_are_printed(capsys):
     learn.hint("2.3")
     assert said(capsys) == learn.EXERCISES["2.3"].hint
@@ -483,6 +728,46 @@ def test_without_the_solutions_all_else_works(tmp_path, monkeypatch, capsys):
     learn.solution("1.1")
     assert "without the solution of 1.1" in capsys.readouterr().out
     assert learn.check("3.3", 10) and not learn.check("3.3", 4)
+
+
+def test_progress_is_kept_for_the_next_notebook(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "new" / "progress.json"
+    monkeypatch.setenv("ALITOK_PROGRESS", str(path))
+    learn.check("3.3", 4)
+    assert not path.exists()  # a wrong answer is nothing to keep
+    learn.check("3.3", 10)
+    monkeypatch.setattr(solved, "_solved", set())  # another notebook, with its own kernel
+    learn.check("4.3", {1: "causal", 2: "bidirectional"})
+    capsys.readouterr()
+    learn.progress()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("03  1 of") and "3.3" not in lines[2] and "3.1 (core, 7 min)" in lines[2]
+    assert lines[3].startswith("04  1 of") and "4.3" not in lines[3]
+    assert lines[-1] == f"In all 2 of {len(EXERCISES)} exercises. Kept in {path}."
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"[1]", b"\xff"])
+def test_progress_without_a_file_counts_this_notebook(content, tmp_path, monkeypatch, capsys):
+    """No place for it, or a file that is something else: that is said, and the file stays as it is."""
+    path = tmp_path / "progress.json"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setenv("ALITOK_PROGRESS", "" if content is None else str(path))
+    learn.check("3.3", 10)
+    learn.progress()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"In all 1 of {len(EXERCISES)} exercises. ") and "this notebook only" in last
+    assert content is None or path.read_bytes() == content and str(path) in last
+
+
+def test_progress_without_a_name_is_in_the_home_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("ALITOK_PROGRESS")
+    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path)
+    learn.progress()
+    learn.check("3.3", 10)
+    learn.progress()
+    out = capsys.readouterr().out
+    assert "Will be kept in ~/.alitok_lite/progress.json." in out and "Kept in ~/.alitok_lite/progress.json." in out
 
 
 @pytest.mark.parametrize("call", [lambda n: learn.check(n, 1), learn.hint, learn.solution])

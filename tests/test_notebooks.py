@@ -1,9 +1,11 @@
 """The notebooks' contract: what a reader finds in each of them, and that they run as they are shipped."""
 
+import ast
 import base64
 import io
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -123,6 +125,9 @@ def test_rhythm(notebook):
     exercises = re.findall(r'check\("(\d+\.\d+)"', source)
     assert 2 <= len(set(exercises)) <= 4
     for number in exercises:
+        one = EXERCISES[number]
+        task = next(cell.source for cell in notebook.cells if f"Exercise {number}" in cell.source)
+        assert f"*{one.level.capitalize()}, {one.minutes} minutes.*" in task, number
         assert f'hint("{number}")' in source or f'hint("{number}")' in text
         assert f'solution("{number}")' in source or f'solution("{number}")' in text
 
@@ -137,11 +142,49 @@ def test_outputs_are_stored_whole_and_clean(notebook):
             assert output.get("name") != "stderr", output.get("text")
 
 
-def test_every_figure_is_described_above_it(notebook):
-    """For readers who do not see it; and it says what to look at."""
-    for above, cell in zip(notebook.cells, notebook.cells[1:], strict=False):
+def test_every_figure_is_described_beside_it(notebook):
+    """For readers who do not see it; and it says what to look at. Below it, where above it would tell the answer."""
+    rows = zip(notebook.cells, notebook.cells[1:], notebook.cells[2:], strict=False)
+    for above, cell, below in rows:
         if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
-            assert above.cell_type == "markdown" and "*Figure" in above.source, cell.source
+            texts = [one.source for one in (above, below) if one.cell_type == "markdown"]
+            assert any("*Figure" in text for text in texts), cell.source
+
+
+def predictions(notebook):
+    """The arguments of the predictions by number, and of what was measured; those of a dict have the name None."""
+    found = {"predict": {}, "compare": {}}
+    for cell in code(notebook):
+        for call in ast.walk(ast.parse(cell.source)):
+            name = getattr(getattr(call, "func", None), "id", None)
+            if name in found:
+                assert call.args[0].value not in found[name]
+                found[name][call.args[0].value] = {one.arg: one.value for one in call.keywords}
+    return found["predict"], found["compare"]
+
+
+def test_predictions_can_be_made(notebook):
+    """Each question has a cell for the answer; none is given; the experiment stands between it and the measurement."""
+    asked, measured = predictions(notebook)
+    assert list(asked) == list(measured) and len(asked) >= 2
+    sources = [cell.source for cell in notebook.cells]
+    for number, names in asked.items():
+        assert all(isinstance(value, ast.Constant) and value.value is ... for value in names.values()), number
+        assert names.keys() == measured[number].keys() or None in measured[number], number
+        calls = (re.compile(rf'\b{call}\(\s*"{number}"') for call in ("predict", "compare"))
+        before, after = (next(i for i, text in enumerate(sources) if call.search(text)) for call in calls)
+        assert "**Predict.**" in sources[before - 1] and "*Figure" not in sources[before - 1]
+        between = notebook.cells[before + 1 : after]
+        first = next(n for n, cell in enumerate(between) if cell.cell_type == "code")
+        assert not any("*Figure" in cell.source for cell in between[:first]), number
+        assert not any("**What you should see.**" in cell.source for cell in between), number
+
+
+def test_answers_are_collapsed(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            shown = re.sub(r"<details>\s*<summary>.*?</summary>\n\n.*?\n\n</details>", "", cell.source, flags=re.S)
+            assert "details>" not in shown and "**What you should see.**" not in shown and "**Why.**" not in shown
 
 
 def test_nothing_is_fetched_from_elsewhere(notebook):
@@ -170,6 +213,66 @@ def test_figures_get_smaller_and_stay_the_same(colours):
     assert len(found) < len(file.getvalue())
     again = torch.from_numpy(numpy.array(Image.open(io.BytesIO(found)).convert("RGB")))
     assert torch.equal(again, pixels[..., :3])
+
+
+@pytest.mark.notebooks
+def test_copies_for_students_are_empty(tmp_path):
+    """Whatever has been done in the notebooks: no output, no prediction, no solution."""
+    import nbformat
+
+    used = tmp_path / "used"
+    used.mkdir()
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        for cell in code(notebook):
+            for number in re.findall(r'check\("(\d+\.\d+)"', cell.source):
+                stub = EXERCISES[number].stub.strip()
+                cell.source = cell.source.replace(stub, solution_source(number).strip())
+            cell.source = re.sub(r"=\.\.\.(?=[,)])", "=12.5", cell.source)
+        nbformat.write(notebook, used / path.name)
+    run = [sys.executable, str(FOLDER / "run.py")]
+    names = [str(used / path.name) for path in NOTEBOOKS]
+    subprocess.run([*run, "--student", str(tmp_path / "class"), *names], check=True, timeout=100)
+    for path in NOTEBOOKS:
+        copy, shipped = read(tmp_path / "class" / path.name), read(path)
+        assert [cell.source for cell in copy.cells] == [cell.source for cell in shipped.cells]
+        assert not any(cell.outputs or cell.execution_count for cell in code(copy))
+
+
+@pytest.mark.notebooks
+def test_answers_for_teachers_are_complete(tmp_path):
+    run = [sys.executable, str(FOLDER / "run.py"), "--answers", str(tmp_path / "key.ipynb")]
+    subprocess.run(run, check=True, timeout=100)
+    key = read(tmp_path / "key.ipynb")
+    text = prose(key)
+    for number, one in EXERCISES.items():
+        assert f"### Exercise {number} ({one.level}, {one.minutes} minutes)" in text and one.why in text
+        assert any(solution_source(number).strip() in cell.source for cell in code(key))
+        assert all(f"- {sentence}" in text for sentence in one.mistakes)
+    for path in NOTEBOOKS:
+        for number in predictions(read(path))[0]:
+            (cell,) = [cell for cell in code(read(path)) if re.search(rf'compare\(\s*"{number}"', cell.source)]
+            first = cell.outputs[0].text.splitlines()[0].replace("; you made no prediction", "")
+            assert f"    {first}" in text, number
+    assert text.count("**What you should see.**") >= 50
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["none.ipynb"], "there is no notebook none.ipynb"),
+        (["--student", str(FOLDER)], "holds the notebooks themselves"),
+        (["--answers", str(NOTEBOOKS[0])], "is one of the notebooks"),
+        (["--answers", "key.txt"], "must end in .ipynb"),
+    ],
+    ids=["no notebook", "own folder", "own file", "other ending"],
+)
+def test_copies_never_replace_the_notebooks(given, words, tmp_path):
+    run = subprocess.run(
+        [sys.executable, str(FOLDER / "run.py"), *given], capture_output=True, text=True, cwd=tmp_path, timeout=100
+    )
+    assert run.returncode == 2 and words in run.stderr and not list(tmp_path.iterdir())
 
 
 @pytest.mark.notebooks

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import small_model
+from conftest import small_model, small_tokenizer
 from matplotlib import pyplot, rcParams, rcParamsOrig
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
@@ -20,7 +20,6 @@ from alitok_lite import TokenizerConfig, viz
 from alitok_lite.core.layers import causal_mask, rope_table
 from alitok_lite.measure import probe
 from alitok_lite.study import toy
-from alitok_lite.viz import explorer
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +40,15 @@ def given():
         dependency={"causal": probe.dependency_map(model.tokenizer, pixels), "other": torch.rand(21, 16)},
         values=torch.rand(21, generator=torch.Generator().manual_seed(1)),
     )
+
+
+def looks(g):
+    """With prefix and without."""
+    plain = small_tokenizer(image_size=64, prefix=False)
+    return {
+        "causal": viz.Look(g.maps["causal"][1], g.dependency["causal"], g.config, "causal"),
+        "conventional": viz.Look(torch.full((2, 20, 20), 0.05), torch.rand(16, 16), plain, "bidirectional"),
+    }
 
 
 BROKEN = causal_mask(9, 9).clone()
@@ -89,6 +97,10 @@ FIGURES = ATTENTION | {
     "masks with a leak": lambda g: viz.masks({"yours": BROKEN}, leaks={"yours": probe.find_leaks(BROKEN)}),
     "attention of one head": lambda g: viz.attention(
         g.pixels[:1], g.maps["bidirectional"][0], g.config, "bidirectional", 9, head=1
+    ),
+    "attention_beside_dependency": lambda g: viz.attention_beside_dependency(looks(g), 6),
+    "attention_beside_dependency of one head": lambda g: viz.attention_beside_dependency(
+        {"causal": looks(g)["causal"]}, 15, head=1
     ),
     "attention_heads encoder": lambda g: viz.attention_heads(g.pixels[0], g.maps["encoder"][0], g.config, "encoder", 9),
     "attention_heads ar": lambda g: viz.attention_heads(g.pixels[0], g.maps["ar"][0], g.config, "ar", 9),
@@ -246,7 +258,7 @@ def arrays(ax):
 def holds(ax, expected):
     """Whether an image in the axes shows exactly this array."""
     expected = np.asarray(expected)
-    return any(a.shape == expected.shape and np.allclose(a, expected, atol=1e-5) for a in arrays(ax))
+    return any(a.shape == expected.shape and np.allclose(a, expected, atol=1e-5, equal_nan=True) for a in arrays(ax))
 
 
 def words(ax):
@@ -476,28 +488,67 @@ def test_style_does_not_leak_and_pyplot_stays_out(given, loaded):
     assert "matplotlib" in loaded["figures"] and not {"matplotlib.pyplot", "ipywidgets"} & loaded["figures"]
 
 
-def test_explorer_shows_what_its_twin_shows(given, monkeypatch):
-    widgets = pytest.importorskip("ipywidgets")
-    pixels, maps = given.pixels[:1], given.maps
-    top, picture = viz.attention_explorer(given.model, pixels, 1).children
-    controls, rows = top.children
-    part, layer, head, token = controls.children
-    assert picture.value == viz.to_png(viz.attention(pixels, maps["encoder"][0], given.config, "encoder", 5))
-    names = [[cell.description for cell in row.children if isinstance(cell, widgets.Button)] for row in rows.children]
-    assert names[0] == ["p0", "p1", "p2", "p3", "p4"] and names[2] == ["1,0", "1,1", "1,2", "1,3"]
-    assert [len(row.children) for row in rows.children] == [5] * 5  # a column's prefix token stands above it
-    buttons = [cell for row in rows.children for cell in row.children if isinstance(cell, widgets.Button)]
+def test_attention_stands_beside_dependency(given):
+    """The row of the token's attention, and the column of the patch; both in per cent."""
+    attends, depends, _, free = viz.attention_beside_dependency(looks(given), 6).axes[:4]
+    row = 100 * given.maps["causal"][1].mean(0)[1 + 5 + 6]
+    row[row == 0] = math.nan  # pale
+    assert holds(attends, row[6:].view(4, 4)) and holds(attends, row[None, :1]) and holds(attends, row[None, 2:6])
+    column = given.dependency["causal"][:, 6]
+    share = 100 * column / column.sum()
+    share[share == 0] = math.nan
+    assert holds(depends, share[5:].view(4, 4)) and holds(depends, share[None, 1:5])
+    assert attends.get_title() == "causal\nattention: 0 % later" and "dependency: 0 % later" in depends.get_title()
+    later = arrays(free)[-1].flatten()[7:].sum()
+    assert free.get_title() == f"conventional\ndependency: {later:.0f} % later" and later > 10
+    assert depends.get_xlim() == free.get_xlim() and depends.get_ylim() == free.get_ylim()
 
-    shown = []
-    monkeypatch.setattr(explorer, "attention", lambda *arguments: shown.append(arguments))
-    monkeypatch.setattr(explorer, "to_png", lambda _: str(len(shown)).encode())
-    buttons[20].click()
-    assert token.value == 20 and shown[-1][4] == 20 and picture.value == b"1"
-    part.value, layer.value, head.value, token.value = "ar", 1, 0, 3
-    _, weights, config, *rest = shown[-1]
-    assert torch.equal(weights, maps["ar"][1]) and config == given.config and rest == ["ar", 3, 0]
-    assert picture.value == str(len(shown)).encode()
-    colors = [button.style.button_color for button in buttons]
-    assert colors[3] == viz.ORANGE and colors.count(viz.ORANGE) == 1
-    part.value, layer.value, head.value = "causal", 0, -1
-    assert torch.equal(shown[-1][1], maps["causal"][0]) and shown[-1][3:] == ("causal", 3, None)
+
+def test_explorer_shows_what_its_twins_show(given):
+    pytest.importorskip("ipywidgets")
+    pixels, maps = given.pixels[:1], given.maps
+    top, figure = viz.attention_explorer({"ours": given.model}, pixels, 1).children
+    controls, clicks = top.children
+    tokenizer, part, layer, head, token = controls.children
+    assert figure.value == viz.to_png(viz.attention(pixels, maps["encoder"][0], given.config, "encoder", 5))
+    strip, picture = clicks.children[0].children
+    image, cells = picture.children
+    assert len(strip.children) == 5 and len(cells.children) == 16
+    assert image.layout.grid_area == cells.layout.grid_area  # the buttons lie on the picture
+    assert Image.open(io.BytesIO(image.value)).size == (176, 176)
+
+    cells.children[9].click()
+    assert token.value == 14
+    part.value, layer.value, head.value = "ar", 1, 0
+    assert figure.value == viz.to_png(viz.attention(pixels, maps["ar"][1], given.config, "ar", 14, 0))
+    part.value, head.value = "causal", -1
+    moves = sum(probe.dependency_map(given.model.tokenizer, pixels, 1, seed=seed) for seed in range(3)) / 3
+    look = {"ours, causal decoder": viz.Look(maps["causal"][1], moves, given.config, "causal")}
+    assert figure.value == viz.to_png(viz.attention_beside_dependency(look, 9))
+    strip.children[2].click()  # a prefix token has no patch that could depend
+    assert figure.value == viz.to_png(viz.attention(pixels, maps["causal"][1], given.config, "causal", 2))
+    marked = [button.layout.border_top.startswith("3px") for button in (*strip.children, *cells.children)]
+    assert [index for index, mark in enumerate(marked) if mark] == [2] and tokenizer.value == "ours"
+
+
+def test_explorer_keeps_the_patch_when_the_tokenizer_changes(given):
+    """A conventional one has no causal decoder and no prefix, and other layers and heads."""
+    pytest.importorskip("ipywidgets")
+    sizes = {"image_size": 64, "prefix": False, "aligned": False, "decoder_depth": 1, "decoder_heads": 4}
+    other = small_model((2,), **sizes)
+    pixels = given.pixels[:1]
+    top, figure = viz.attention_explorer({"ours": given.model, "conventional": other}, pixels, 1).children
+    tokenizer, part, layer, head, token = top.children[0].children
+    part.value, layer.value, head.value, token.value = "causal", 1, 1, 11
+    tokenizer.value = "conventional"
+    assert (part.value, layer.value, token.value, token.max) == ("bidirectional", 0, 6, 15)
+    assert [name for name, _ in head.options][-1] == "head 3" and "causal" not in dict(part.options).values()
+    (picture,) = top.children[1].children[0].children
+    picture.children[1].children[3].click()
+    moves = sum(probe.dependency_map(other.tokenizer, pixels, 2, seed=seed) for seed in range(3)) / 3
+    weights = probe.attention_of(other, pixels, 1)["bidirectional"][0]
+    look = {"conventional, bidirectional decoder": viz.Look(weights, moves, other.tokenizer.config, "bidirectional")}
+    one = None if head.value < 0 else head.value
+    assert figure.value == viz.to_png(viz.attention_beside_dependency(look, 3, one))
+    tokenizer.value = "ours"
+    assert token.value == 8 and token.max == 20

@@ -1,16 +1,32 @@
 """The exercises of notebook 04: freezing for stage 2, PSNR, which decoder belongs to which stage."""
 
+import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from ..core.config import TokenizerConfig
 from ..core.tokenizer import Tokenizer
-from .exercises import as_tensor, exercise, randn, require, require_function, require_tensor, shortened
+from .exercises import (
+    as_tensor,
+    exercise,
+    known,
+    randn,
+    require,
+    require_function,
+    require_number,
+    require_tensor,
+    shortened,
+)
 
 
 @exercise(
     "4.1",
+    "core",
+    7,
+    why="The ids stay the same because nothing that makes them is trained; only their pixels get better.",
     hint="tokenizer.requires_grad_(False) freezes everything; then set True for the one module that stage 2 trains.",
     stub="""
 def prepare_stage2(tokenizer):
@@ -21,9 +37,7 @@ def prepare_stage2(answer: Callable) -> None:
     """Write prepare_stage2(tokenizer): set requires_grad so that stage 2 trains what it should and nothing else. The
     parts are tokenizer.encoder, .quantizer, .decoder1 (causal) and .decoder2 (bidirectional)."""
     require_function(answer)
-    sizes = {f"{part}_{key}": n for part in ("encoder", "decoder") for key, n in _SMALL_SIZES}
-    tokenizer = Tokenizer(TokenizerConfig(image_size=32, codebook_size=8, code_dim=4, **sizes), (1, 2))
-    tokenizer.decoder2.requires_grad_(False)  # stage 2 trains it, whatever it was before
+    tokenizer = _small_tokenizer()
     answer(tokenizer)
     learns = {name: {p.requires_grad for p in part.parameters()} for name, part in tokenizer.named_children()}
     require(False not in learns["decoder2"], "The bidirectional decoder (decoder2) is frozen, but stage 2 trains it.")
@@ -35,8 +49,61 @@ def prepare_stage2(answer: Callable) -> None:
 _SMALL_SIZES = (("width", 16), ("depth", 1), ("heads", 2))
 
 
+def _small_tokenizer() -> Tokenizer:
+    sizes = {f"{part}_{key}": n for part in ("encoder", "decoder") for key, n in _SMALL_SIZES}
+    tokenizer = Tokenizer(TokenizerConfig(image_size=32, codebook_size=8, code_dim=4, **sizes), (1, 2))
+    tokenizer.decoder(2).requires_grad_(False)  # stage 2 trains it, whatever it was before
+    return tokenizer
+
+
+def _freeze(*parts: str) -> Callable:
+    """An answer that freezes these parts and trains all others."""
+
+    def prepare(tokenizer: Tokenizer) -> None:
+        for name, part in tokenizer.named_children():
+            part.requires_grad_(name not in parts)
+
+    return prepare
+
+
+def _only_attributes(tokenizer: Tokenizer) -> None:
+    tokenizer.requires_grad_(False)
+    tokenizer.decoder2.requires_grad = True
+
+
+known(
+    "4.1",
+    lambda answer: _prepared(answer),
+    {
+        "tokenizer.decoder2.requires_grad = True only sets an attribute of the module and changes no parameter; call"
+        " requires_grad_(True).": _only_attributes,
+        "Everything is frozen: stage 2 would train nothing.": lambda t: t.requires_grad_(False),
+        "Nothing is frozen.": lambda t: t.requires_grad_(True),
+        "Only the encoder is frozen; the codebook gives the ids their meaning, so it must stay as well.": _freeze(
+            "encoder"
+        ),
+        "Only the codebook is frozen: the encoder would choose other ids.": _freeze("quantizer"),
+        "You trained the decoder of stage 1.": _freeze("encoder", "quantizer", "decoder2"),
+        "decoder1 is still trained: an optimiser with weight decay would change it without any gradient.": (
+            _freeze("encoder", "quantizer")
+        ),
+    },
+)
+
+
+def _prepared(answer: Callable) -> dict[str, bool]:
+    tokenizer = _small_tokenizer()
+    answer(tokenizer)
+    return {name: p.requires_grad for name, p in tokenizer.named_parameters()} | {
+        name: "requires_grad" in vars(part) for name, part in tokenizer.named_children()
+    }
+
+
 @exercise(
     "4.2",
+    "warm-up",
+    7,
+    why="PSNR is a logarithm, so the mean of the PSNRs is not the PSNR of the mean error: say which one you report.",
     hint="Mean squared error of each picture: (a - b).square().flatten(1).mean(1); then -10 times its log10.",
     stub="""
 def my_psnr(decoded, pixels):
@@ -61,8 +128,44 @@ def my_psnr(answer: Callable) -> None:
     )
 
 
+known(
+    "4.2",
+    lambda answer: answer(*_pictures()),
+    {
+        "-20 log10 belongs to the root of the error; for the squared error it is -10 log10.": lambda a, b: (
+            2 * _psnr(a, b)
+        ),
+        "This is the natural logarithm; decibels use log10.": lambda a, b: _psnr(a, b) * math.log(10),
+        "The sign is the other way round: a smaller error is a higher PSNR.": lambda a, b: -_psnr(a, b),
+        "This is one number for all pictures: the mean must not run over the first dimension.": (
+            lambda a, b: -10 * (a - b).square().mean().log10()
+        ),
+        "This is the mean of the PSNRs; asked is one for each picture.": lambda a, b: _psnr(a, b).mean(),
+        "This is the absolute error; PSNR has the squared one.": (
+            lambda a, b: -20 * (a - b).abs().flatten(1).mean(1).log10()
+        ),
+        "This is the sum of the squared errors; PSNR has their mean.": (
+            lambda a, b: -10 * (a - b).square().flatten(1).sum(1).log10()
+        ),
+        "The pixels are in [0, 1], so the peak is 1, not 255.": lambda a, b: _psnr(a, b) + 20 * math.log10(255),
+    },
+)
+
+
+def _pictures() -> tuple[Tensor, Tensor]:
+    pixels = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) / 2
+    return pixels + randn(3, 3, 8, 8) * torch.tensor([0.1, 0.01, 0.1]).view(3, 1, 1, 1), pixels
+
+
+def _psnr(decoded: Tensor, pixels: Tensor) -> Tensor:
+    return -10 * (decoded - pixels).square().flatten(1).mean(1).log10()
+
+
 @exercise(
     "4.3",
+    "warm-up",
+    5,
+    why="The decoder of stage 1 shapes the tokens; that of stage 2 only reads them.",
     hint="With which decoder does the loss rise if the encoder puts something about patch 0 into a later token?",
     stub="""
 decoder_of = {1: "?", 2: "?"}  # "causal" or "bidirectional"
@@ -81,3 +184,133 @@ def decoder_of(answer: dict) -> None:
     require(words[1] == "causal", taught)
     better = "In stage 2 the tokens are frozen; a decoder that attends to all of them can only improve the pixels."
     require(words[2] == "bidirectional", better)
+
+
+known(
+    "4.3",
+    lambda answer: answer,
+    {
+        "Yours is the other way round.": {1: "bidirectional", 2: "causal"},
+        "That is the conventional way: one bidirectional decoder teaches the encoder.": {
+            1: "bidirectional",
+            2: "bidirectional",
+        },
+        "That works, and leaves pixels behind: the second decoder may read all tokens.": {1: "causal", 2: "causal"},
+    },
+)
+
+
+@exercise(
+    "4.4",
+    "stretch",
+    15,
+    "train.tasks.TokenizerTask.loss train.tasks.TokenizerTask.before_update core.losses.reconstruction_losses",
+    why="All three parts learn from one loss: here a decoder that cannot look ahead shapes the tokens.",
+    hint="latents, then codes, ids and VQ loss, then decoder1.outputs. The auxiliary target is that of exercise"
+    " 3.1, for a batch. zero_grad, backward, step, and quantizer.revive(latents, ids), which needs no gradient.",
+    stub='''
+def stage1_step(
+    tokenizer: torch.nn.Module, pixels: torch.Tensor, optimizer: torch.optim.Optimizer
+) -> torch.Tensor:
+    """One training step of stage 1 on pixels (B, 3, S, S). Returns the loss, a scalar.
+
+    loss = pixel error + 0.66 * auxiliary error + VQ loss; errors are means of squares
+    tokenizer.encoder(pixels) -> latents; .quantizer(latents) -> codes, ids, VQ loss
+    tokenizer.decoder1.outputs(codes) -> decoded pixels, prefix outputs (B, K, 3, p, p)
+    tokenizer.quantizer.revive(latents, ids) moves dead codes (CVQ); tokenizer.config.patch_size
+    """
+    return torch.zeros(())  # your code
+''',
+)
+def stage1_step(answer: Callable) -> None:
+    """Write stage1_step(tokenizer, pixels, optimizer): one training step of stage 1, from pixels (B, 3, S, S) to new
+    weights: pixel error, auxiliary error with weight 0.66, VQ loss, gradients, the optimiser's step and the move of
+    dead codes. Returns the loss."""
+    require_function(answer)
+    mine, theirs = _stepped(answer), _stepped(_stage1())
+    require(mine["loss"] is not None, "stage1_step returns nothing; is there a return?")
+    require_number(mine["loss"], theirs["loss"].item(), f"The loss of these pictures must be {theirs['loss']:.4f}")
+    for part, name in (("decoder1", "causal decoder"), ("encoder", "encoder")):
+        still = torch.equal(mine[part], _stepped(_nothing)[part])
+        require(not still, f"The {name} has not moved: it gets no gradient, or the optimiser takes no step.")
+        right = torch.allclose(mine[part], theirs[part], atol=1e-5)
+        require(right, f"The {name} moves otherwise than it should. Gradients that were there before must not count.")
+    require(mine["usage"] > 0, "Dead codes do not move: quantizer.revive has not been called.")
+    before = _stepped(_stage1("revive first"))  # as the package does; either order is right
+    close = (torch.allclose(mine["codebook"], other["codebook"], atol=1e-4) for other in (theirs, before))
+    require(any(close), "The codebook moves otherwise than it should.")
+    require(torch.equal(mine["decoder2"], _stepped(_nothing)["decoder2"]), "Stage 1 must leave decoder2 as it is.")
+
+
+def _nothing(tokenizer: Tokenizer, pixels: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+    return torch.zeros(())
+
+
+def _stepped(answer: Callable) -> dict[str, Tensor]:
+    """The loss, and the weights of each part after one step, in which stale gradients are there at first."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        tokenizer = _small_tokenizer().requires_grad_(True)
+        tokenizer.quantizer.codebook.data.normal_()
+        pixels = torch.rand(3, 3, 32, 32)
+        optimizer = torch.optim.SGD(tokenizer.parameters(), 0.5)
+        for part in (tokenizer.encoder, tokenizer.quantizer, tokenizer.decoder(1)):
+            for p in part.parameters():
+                p.grad = torch.full_like(p, 0.01)
+        loss = answer(tokenizer, pixels, optimizer)
+    weights = {
+        name: torch.cat([p.detach().flatten() for p in part.parameters()]) for name, part in tokenizer.named_children()
+    }
+    weights["codebook"] = weights.pop("quantizer")
+    left = any(p.grad is not None for p in tokenizer.encoder.parameters())
+    return weights | {"loss": loss, "usage": tokenizer.quantizer.usage.sum(), "gradients left": left}
+
+
+def _stage1(fault: str = "") -> Callable:
+    """The step, or one with a fault."""
+
+    def stage1_step(tokenizer: Tokenizer, pixels: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+        latents = tokenizer.encoder(pixels)
+        codes, ids, vq_loss = tokenizer.quantizer(latents.detach() if fault == "detached" else latents)
+        decoded, prefix = tokenizer.decoder(2 if fault == "stage 2" else 1).outputs(codes)
+        size = tokenizer.config.patch_size
+        row = torch.stack(pixels[:, :, :size].split(size, 3), 1)
+        column = torch.stack(pixels[:, :, :, :size].split(size, 2), 1)
+        target = torch.cat([row[:, :1], column if fault == "column" else row], 1)
+        loss = F.l1_loss(decoded, pixels) if fault == "l1" else F.mse_loss(decoded, pixels)
+        if prefix is not None and fault != "no aux":
+            loss = loss + (1.0 if fault == "aux weight" else 0.66) * F.mse_loss(prefix, target)
+        loss = loss if fault == "no vq" else loss + vq_loss
+        if fault != "no zero_grad":
+            optimizer.zero_grad()
+        loss.backward()
+        if fault == "zero_grad last":
+            optimizer.zero_grad()
+        if fault == "revive first":
+            tokenizer.quantizer.revive(latents, ids)
+        if fault != "no step":
+            optimizer.step()
+        if fault not in ("no revive", "revive first"):
+            tokenizer.quantizer.revive(latents, ids)
+        return loss.detach()
+
+    return stage1_step
+
+
+known(
+    "4.4",
+    _stepped,
+    {
+        "The auxiliary error is missing: the prefix would learn nothing of the first row.": _stage1("no aux"),
+        "The weight of the auxiliary error is 0.66.": _stage1("aux weight"),
+        "The auxiliary target is the first row of patches, and yours is the first column.": _stage1("column"),
+        "The VQ loss is missing: the codebook would get no gradient.": _stage1("no vq"),
+        "The pixel error is a mean of absolute values; asked is that of squares.": _stage1("l1"),
+        "The latents are detached: no gradient reaches the encoder.": _stage1("detached"),
+        "zero_grad() is missing: gradients of earlier steps are added.": _stage1("no zero_grad"),
+        "zero_grad() comes between backward() and step(): nothing is left to step with.": _stage1("zero_grad last"),
+        "optimizer.step() is missing.": _stage1("no step"),
+        "quantizer.revive is missing: dead codes stay dead.": _stage1("no revive"),
+        "That is the decoder of stage 2; stage 1 trains against decoder1.": _stage1("stage 2"),
+    },
+)

@@ -5,11 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .exercises import as_tensor, exercise, plain_number, require, require_function, require_number, shortened
+from .exercises import as_tensor, exercise, known, plain_number, require, require_function, require_number, shortened
 
 
 @exercise(
     "9.1",
+    "warm-up",
+    10,
+    why="The share is taken for each patch by itself, so a patch that hardly moves counts as much as any other.",
     hint="dependency[t, n] with t > n is a later token. torch.tril(dependency, -1) keeps just those; divide its column"
     " sums by all column sums, and take the mean.",
     stub="""
@@ -33,8 +36,32 @@ def later_share(answer: Callable) -> None:
     require_number(answer(weak), 0.375, message)
 
 
+known(
+    "9.1",
+    lambda answer: plain_number(answer(_table_of_dependency())),
+    {
+        "These are the earlier tokens: later ones stand below the diagonal, in rows t > n.": (
+            lambda d: (d.triu(1).sum(0) / d.sum(0)).mean()
+        ),
+        "The diagonal is counted too; the own token is not a later one.": lambda d: (d.tril().sum(0) / d.sum(0)).mean(),
+        "You divided all later entries by all entries, so patches that move much count more.": (
+            lambda d: d.tril(-1).sum() / d.sum()
+        ),
+        "Rows and columns are exchanged: a patch is a column.": lambda d: (d.tril(-1).sum(1) / d.sum(1)).mean(),
+        "This is one share for each patch; asked is their mean.": lambda d: d.tril(-1).sum(0) / d.sum(0),
+    },
+)
+
+
+def _table_of_dependency() -> Tensor:
+    return torch.rand(5, 5, generator=torch.Generator().manual_seed(0))
+
+
 @exercise(
     "9.2",
+    "stretch",
+    15,
+    why="An intervention shows what a patch depends on; no attention map of a single layer could.",
     hint="For each token: changed = ids.clone(); changed[:, t] = (changed[:, t] + 1) % codes. The pictures change by"
     " (decode(changed) - before).abs(), and .view(N, 3, G, p, G, p) cuts that into patches.",
     stub="""
@@ -58,6 +85,10 @@ def dependencies(answer: Callable) -> None:
         _map(answer, lambda ids: _patches(ids * weights), ids, (4, 4)),
         weights.diag(),
         "Only one token may be changed at a time, and patches stand in raster order: row by row",
+    )
+    squares = _map(answer, lambda ids: _patches(ids * ids / 10), torch.tensor([[0] * 4, [1] * 4]), (4, 4))
+    _equal(
+        squares, torch.eye(4) / 5, "All pictures count alike: where the patch changes by 0.1 and 0.3, the mean is 0.2"
     )
     wrapped = _map(answer, lambda ids: _patches(ids / 10), torch.tensor([[9, 0, 0, 0]]), (4, 4))
     require_number(wrapped[0, 0], 0.9, "The next code of 9 is 0 when there are 10 codes, so that patch changes by 0.9")
@@ -84,8 +115,49 @@ def _equal(found: Tensor, wanted: Tensor, message: str) -> None:
     require(torch.allclose(found, wanted, atol=1e-5), f"{message}; yours is {shortened(found)}.")
 
 
+def _dependencies(fault: str = "") -> Callable:
+    """The table, or one with a fault."""
+
+    def dependencies(decode: Callable, ids: Tensor, codes: int, grid: int) -> Tensor:
+        before, rows, kept = decode(ids), [], ids.clone()
+        for token in range(ids.shape[1]):
+            changed = kept if fault == "stays changed" else ids.clone()
+            changed[:, token] = changed[:, token] + 1 if fault == "no modulo" else (changed[:, token] + 1) % codes
+            change = decode(changed) - before
+            change = change if fault == "signed" else change.square() if fault == "squares" else change.abs()
+            cut = change.unflatten(3, (grid, -1)).unflatten(2, (grid, -1))  # (N, 3, G, p, G, p)
+            part = cut[:1] if fault == "first picture" else cut
+            row = part.sum((0, 1, 3, 5)) if fault == "sum" else part.mean((0, 1, 3, 5))
+            rows.append((row.T if fault == "columns" else row).flatten())
+        table = torch.stack(rows)
+        return table.T if fault == "transposed" else table
+
+    return dependencies
+
+
+known(
+    "9.2",
+    lambda answer: answer(
+        lambda ids: _patches(ids.cumsum(1) ** 2 / 50), torch.tensor([[0, 3, 9, 4], [5, 2, 6, 0]]), 10, 2
+    ),
+    {
+        "The changes pile up: begin each time with a copy of the ids that were given.": _dependencies("stays changed"),
+        "The absolute value is missing: changes up and down cancel.": _dependencies("signed"),
+        "These are squares; asked is the mean absolute change.": _dependencies("squares"),
+        "The code after the last one is 0: (id + 1) modulo codes.": _dependencies("no modulo"),
+        "These are sums over the pixels; asked is their mean.": _dependencies("sum"),
+        "Only the first picture counts; take the mean over all.": _dependencies("first picture"),
+        "Patches run down the columns; raster order goes along the rows.": _dependencies("columns"),
+        "Rows and columns are exchanged: a row is a token that was changed.": _dependencies("transposed"),
+    },
+)
+
+
 @exercise(
     "9.3",
+    "core",
+    7,
+    why="Outside the two points nothing is known: a line may be drawn there, but nobody has measured on it.",
     hint="share = (bits - first[0]) / (second[0] - first[0]) says how far bits lies between the two; the value is"
     " first[1] + share * (second[1] - first[1]).",
     stub="""
@@ -106,3 +178,22 @@ def at_equal_bits(answer: Callable) -> None:
     for bits in (9, 21):
         found = plain_number(answer(small, large, bits))
         require(found is None, f"{bits} bits do not lie between 10 and 20, so it must be None; yours is {found}.")
+
+
+known(
+    "9.3",
+    lambda answer: [plain_number(answer((10.0, 15.0), (20.0, 17.0), bits)) for bits in (12.5, 25.0)],
+    {
+        "The line goes on outside the two points; return None there.": lambda a, b, x: _line(a, b, x),
+        "This is the mean of the two values, wherever bits lies.": lambda a, b, x: (a[1] + b[1]) / 2,
+        "The share is the wrong way round: it is 0 at the first point.": lambda a, b, x: (
+            _line(a, b, a[0] + b[0] - x) if a[0] <= x <= b[0] else None
+        ),
+        "This is the value of the nearer point.": lambda a, b, x: a[1] if abs(x - a[0]) < abs(x - b[0]) else b[1],
+        "This is the share, not the value.": lambda a, b, x: (x - a[0]) / (b[0] - a[0]) if a[0] <= x <= b[0] else None,
+    },
+)
+
+
+def _line(a: tuple[float, float], b: tuple[float, float], x: float) -> float:
+    return a[1] + (x - a[0]) / (b[0] - a[0]) * (b[1] - a[1])

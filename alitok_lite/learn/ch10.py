@@ -1,14 +1,18 @@
 """The exercises of notebook 10: conditional entropy, KL divergence, and what a causal decoder can read."""
 
+import math
 from collections.abc import Callable
 
 import torch
 
-from .exercises import exercise, no_nan, plain_number, require, require_function, require_number, shortened
+from .exercises import exercise, known, no_nan, plain_number, require, require_function, require_number, shortened
 
 
 @exercise(
     "10.1",
+    "warm-up",
+    7,
+    why="A perfect AR model needs exactly this for each token, given all tokens before it.",
     hint="Collect a collections.Counter of values for each context. A context with n of all N pairs adds n / N times"
     " the entropy of its own counts.",
     stub="""
@@ -35,8 +39,41 @@ def conditional_entropy(answer: Callable) -> None:
     )
 
 
+known(
+    "10.1",
+    lambda answer: answer([("a", 0), ("b", 0), ("b", 1), ("b", 1), ("b", 2), ("a", 0), ("a", 1)]),
+    {
+        "This is the entropy without any context.": lambda pairs: _entropy([((), value) for _, value in pairs]),
+        "This is in nats; asked are bits.": lambda pairs: _entropy(pairs) * math.log(2),
+        "Each context counts alike; it must count as often as it occurs.": lambda pairs: _entropy(pairs, "alike"),
+        "This is the sum over the contexts, without their weights.": lambda pairs: _entropy(pairs, "sum"),
+        "Context and value are exchanged.": lambda pairs: _entropy([(value, context) for context, value in pairs]),
+        "This is the entropy of the pairs, the context included.": lambda pairs: _entropy(
+            [((), pair) for pair in pairs]
+        ),
+    },
+)
+
+
+def _entropy(pairs: list, weights: str = "frequency") -> float:
+    groups: dict = {}
+    for context, value in pairs:
+        groups.setdefault(context, []).append(value)
+    each = [
+        (len(v), -sum(v.count(x) / len(v) * math.log2(v.count(x) / len(v)) for x in set(v))) for v in groups.values()
+    ]
+    if weights == "sum":
+        return sum(h for _, h in each)
+    if weights == "alike":
+        return sum(h for _, h in each) / len(each)
+    return sum(n * h for n, h in each) / len(pairs)
+
+
 @exercise(
     "10.2",
+    "core",
+    7,
+    why="A reader is never better than the truth: these bits are 0 or more, and 0 only where q equals p.",
     hint="Sum p * log2(p / q) over the pictures with p > 0. torch.log2 takes a tensor.",
     stub="""
 def excess_bits(p, q):
@@ -62,8 +99,25 @@ def excess_bits(answer: Callable) -> None:
     require_number(certain, 1, "A picture that never occurs (p = 0) adds nothing; p = (0, 1), q = (0.5, 0.5) gives 1")
 
 
+known(
+    "10.2",
+    lambda answer: answer(torch.tensor([0.2, 0.3, 0.5]), torch.tensor([0.6, 0.3, 0.1])),
+    {
+        "p and q are exchanged: pictures occur as p says.": lambda p, q: (q * (q / p).log2()).sum(),
+        "This is in nats; asked are bits.": lambda p, q: (p * (p / q).log()).sum(),
+        "The sign is the wrong way round: log2(p / q), not log2(q / p).": lambda p, q: (p * (q / p).log2()).sum(),
+        "This is the whole loss; the entropy of p must be subtracted.": lambda p, q: -(p * q.log2()).sum(),
+        "The weights p are missing.": lambda p, q: (p / q).log2().sum(),
+        "This is the mean over the pictures, each counted alike.": lambda p, q: (p * (p / q).log2()).mean(),
+    },
+)
+
+
 @exercise(
     "10.3",
+    "stretch",
+    15,
+    why="This is the causal mask as a statement about information: patch n must be known when token n is there.",
     hint="Make a dictionary for each patch n: the key is the tuple of tokens 0 to K + n, the value the patch. A key"
     " that comes again with another patch means False.",
     stub="""
@@ -90,3 +144,50 @@ def causal_can_read(answer: Callable) -> None:
         found = plain_number(answer(list(tokens), list(pictures)))
         require(found in (True, False), f"causal_can_read must return True or False; this is {shortened(found)}.")
         require(bool(found) == wanted, f"{message}, so it must be {wanted}; yours says {bool(found)}.")
+
+
+def _readable(fault: str = "") -> Callable:
+    """The test, or one with a fault."""
+
+    def causal_can_read(tokens: list, pictures: list) -> bool:
+        prefix = len(tokens[0]) - len(pictures[0])
+        for patch in range(len(pictures[0])):
+            first = {"no prefix": 0, "strict": prefix - 1}.get(fault, prefix)
+            told: dict = {}
+            for sequence, picture in zip(tokens, pictures, strict=True):
+                seen = tuple(sequence[: first + patch + 1])
+                seen = tuple(sequence) if fault == "all" else seen
+                seen = tuple(sequence[prefix + patch : prefix + patch + 1]) if fault == "own" else seen
+                if told.setdefault(seen, picture[patch]) != picture[patch]:
+                    return fault == "inverted"
+        return fault != "inverted"
+
+    return causal_can_read
+
+
+known(
+    "10.3",
+    lambda answer: [plain_number(answer(list(t), list(p))) for t, p in _examples()],
+    {
+        "All tokens are used for each patch, as in a bidirectional decoder.": _readable("all"),
+        "Only a patch's own token is used; earlier ones may be read with it.": _readable("own"),
+        "The own token is missing: patch n may use tokens 0 to K + n.": _readable("strict"),
+        "The prefix tokens are not counted: patch n may use K more.": _readable("no prefix"),
+        "Yes and no are exchanged.": _readable("inverted"),
+        "This is always True.": lambda tokens, pictures: True,
+    },
+)
+
+
+def _examples() -> list:
+    four = [(a, b) for a in (0, 1) for b in (0, 1)]
+    codes = [
+        four,
+        [(b, a) for a, b in four],
+        [(a, a ^ b) for a, b in four],
+        [(a ^ b, b) for a, b in four],
+        [(b, a ^ b, b) for a, b in four],
+        [(0, b, a) for a, b in four],
+        [(a, 0) for a, b in four],
+    ]
+    return [(code, four) for code in codes]

@@ -1,12 +1,18 @@
 """The exercises of notebook 11: an exact permutation test, a confidence interval, and the smallest p."""
 
+import itertools
+import math
+import statistics
 from collections.abc import Callable
 
-from .exercises import exercise, plain_number, require, require_function, require_number, shortened
+from .exercises import exercise, known, plain_number, require, require_function, require_number, shortened
 
 
 @exercise(
     "11.1",
+    "stretch",
+    15,
+    why="No distribution is assumed: only that, if the rows did not matter, any division would be as likely.",
     hint="itertools.combinations(range(len(both)), len(first)) gives all ways to choose the first group out of"
     " both = [*first, *second]. Compare absolute differences of means, with 1e-9 to spare for rounding.",
     stub="""
@@ -27,8 +33,48 @@ def permutation_p(answer: Callable) -> None:
     require_number(answer(*groups), 0.2, "Groups may have different sizes: 1, 2 against 3, 4, 5 is 2 of 10 ways")
 
 
+def _p(fault: str = "") -> Callable:
+    """The test, or one with a fault."""
+
+    def permutation_p(first: list[float], second: list[float]) -> float:
+        both, n = [*first, *second], len(first)
+
+        def difference(some: tuple[float, ...] | list[float]) -> float:
+            return sum(some) / n - (sum(both) - sum(some)) / (len(both) - n)
+
+        true = difference(first)
+        ways = [difference(some) for some in itertools.combinations(both, n)]
+        if fault == "one side":
+            return sum(way >= true - 1e-9 for way in ways) / len(ways)
+        if fault == "other side":
+            return sum(way <= true + 1e-9 for way in ways) / len(ways)
+        extreme = sum(abs(way) > abs(true) + 1e-9 if fault == "more" else abs(way) >= abs(true) - 1e-9 for way in ways)
+        if fault == "plus one":
+            return (extreme + 1) / (len(ways) + 1)
+        return extreme if fault == "count" else 1 - extreme / len(ways) if fault == "rest" else extreme / len(ways)
+
+    return permutation_p
+
+
+known(
+    "11.1",
+    lambda answer: [answer([1.0, 2.0, 3.5], [4.0, 6.0, 7.0]), answer([1.0, 4.0], [2.0, 6.0, 8.0])],
+    {
+        "Only one direction is counted; take absolute differences.": _p("one side"),
+        "Only one direction is counted; take absolute differences. (Yours is the lower one.)": _p("other side"),
+        "The division that was observed does not count in yours: it differs at least as much as itself.": _p("more"),
+        "This is the number of ways, not their share.": _p("count"),
+        "This is the share of the others: 1 - p.": _p("rest"),
+        "The extra 1 is for random permutations; here all ways are counted.": _p("plus one"),
+    },
+)
+
+
 @exercise(
     "11.2",
+    "core",
+    10,
+    why="The interval says how large the difference may be; a p value alone does not.",
     hint="Means with sum(x) / len(x); the variance is the sum of squared deviations over n - 1, or"
     " statistics.variance(x). The standard error is (v1 / n1 + v2 / n2) ** 0.5.",
     stub="""
@@ -60,8 +106,44 @@ def _ends(found: object) -> tuple[object, object]:
     return plain_number(found[0]), plain_number(found[1])
 
 
+def _interval(fault: str = "") -> Callable:
+    """The interval, or one with a fault."""
+
+    def interval(first: list[float], second: list[float], t: float) -> tuple[float, float]:
+        spread = statistics.pvariance if fault == "n" else statistics.variance
+        a, b = spread(first), spread(second)
+        error = (a / len(first) + b / len(second)) ** 0.5
+        error = (a + b) ** 0.5 if fault == "runs" else error
+        error = (a / len(first)) ** 0.5 + (b / len(second)) ** 0.5 if fault == "added" else error
+        error = a / len(first) + b / len(second) if fault == "no root" else error
+        middle = statistics.mean(first) - statistics.mean(second)
+        middle = -middle if fault == "order" else middle
+        reach = (t / 2 if fault == "half" else t) * error
+        return (middle + reach, middle - reach) if fault == "ends" else (middle - reach, middle + reach)
+
+    return interval
+
+
+known(
+    "11.2",
+    lambda answer: list(answer([0.0, 1.0, 2.0, 5.0], [3.0, 4.0, 8.0], 2.0)),
+    {
+        "This takes the deviations of single runs; divide each variance by its number of runs.": _interval("runs"),
+        "The variances are divided by n; they take n - 1.": _interval("n"),
+        "The standard errors are added; they add up as squares.": _interval("added"),
+        "The root is missing: v1 / n1 + v2 / n2 is the square of the standard error.": _interval("no root"),
+        "The difference is second minus first.": _interval("order"),
+        "t is the reach to either side, not the whole width.": _interval("half"),
+        "The ends are exchanged: the lower one comes first.": _interval("ends"),
+    },
+)
+
+
 @exercise(
     "11.3",
+    "warm-up",
+    5,
+    why="So the number of runs decides, before any is made, whether a small p is possible at all.",
     hint="There are math.comb(2 * runs, runs) ways to divide the runs. Two of them are the most extreme: all lower"
     " values in the first row, or all in the second.",
     stub="""
@@ -76,3 +158,20 @@ def smallest_p(answer: Callable) -> None:
     require_number(answer(2), 1 / 3, "2 of 2 + 2 runs can be chosen in 6 ways, and 2 of them are extreme, so p = 2 / 6")
     require_number(answer(3), 0.1, "With 3 and 3 runs it is 2 of 20 ways")
     require_number(answer(5), 2 / 252, "With 5 and 5 runs it is 2 of 252 ways")
+
+
+known(
+    "11.3",
+    lambda answer: [answer(runs) for runs in (2, 3, 5)],
+    {
+        "Only one of the two extreme divisions is counted; a two-sided test counts both.": lambda n: (
+            1 / math.comb(2 * n, n)
+        ),
+        "The order within a row does not matter: ways to choose, not permutations.": lambda n: (
+            2 / math.factorial(2 * n)
+        ),
+        "Each row keeps its number of runs; this lets every run choose its row.": lambda n: 2 / 2 ** (2 * n),
+        "This is the number of ways, not the p.": lambda n: math.comb(2 * n, n),
+        "That is the level 0.05, which few runs cannot reach.": lambda n: 0.05,
+    },
+)

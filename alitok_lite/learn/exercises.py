@@ -2,51 +2,64 @@
 
 Every exercise is one function in the file of its notebook, ch01.py and so on: its name is the name of the answer, its
 docstring the task, its body requires properties of the answer, each with a sentence for the learner who misses it. Any
-answer with the properties passes. The solutions are in solutions.py, which a teacher may leave out: `check` and `hint`
+answer with the properties passes. Below it, `known` lists wrong answers that learners give: an answer that gives the
+same is told which mistake it is. The solutions are in solutions.py, which a teacher may leave out: `check` and `hint`
 work without it.
 """
 
 import math
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .diagnosis import Stopped, Unmet, Watched, alike, outcome
+from .solved import note_solved
+
 SOLUTIONS = Path(__file__).with_name("solutions.py")
+LEVELS = ("warm-up", "core", "stretch")
 
 
-class Unmet(Exception):
-    """A property that an answer lacks; the message says which, and what was found."""
-
-
-@dataclass(frozen=True)
+@dataclass
 class Exercise:
     """One exercise. `stub` is the code that the learner starts from; it runs, and does not pass."""
 
     number: str
+    level: str  # of LEVELS
+    minutes: int  # that a learner needs, about
     name: str  # of the answer, in the stub and in the solution
     task: str
     hint: str
     stub: str
+    why: str  # what the right answer shows, a sentence
     test: Callable[[object], None]  # raises Unmet
+    layer: str = ""  # "core.layers.Attention.forward": what the package has in its place
+    tried: Callable[[Callable], object] = lambda answer: answer  # what an answer gives: mistakes are known by it
+    mistakes: dict[str, object] = field(default_factory=dict)  # sentence -> a wrong answer
 
 
 EXERCISES: dict[str, Exercise] = {}
 
 
-def exercise(number: str, hint: str, stub: str) -> Callable:
-    """Registers the function below it as the test of an exercise."""
+def exercise(number: str, level: str = "core", minutes: int = 7, layer: str = "", **texts: str) -> Callable:
+    """Registers the function below it as the test of an exercise; texts are hint, stub and why."""
 
     def register(test: Callable[[object], None]) -> Callable[[object], None]:
-        task = " ".join(test.__doc__.split())
-        EXERCISES[number] = Exercise(number, test.__name__, task, hint, stub.strip() + "\n", test)
+        task, stub = " ".join((test.__doc__ or "").split()), texts["stub"].strip() + "\n"
+        found = number, level, minutes, test.__name__, task, texts["hint"], stub, texts.get("why", ""), test, layer
+        EXERCISES[number] = Exercise(*found)
         return test
 
     return register
+
+
+def known(number: str, tried: Callable[[Callable], object], mistakes: dict[str, object]) -> None:
+    """Names wrong answers of an exercise: an answer is one of them if `tried` gives the same for both."""
+    EXERCISES[number].tried, EXERCISES[number].mistakes = tried, mistakes
 
 
 def find(number: str) -> Exercise:
@@ -59,20 +72,44 @@ def find(number: str) -> Exercise:
 def check(number: str, answer: object) -> bool:
     """Whether the answer has every property that the exercise asks for; prints a sentence that says which is missing.
 
-    An exception in the learner's code is a missing property too. ValueError for an unknown number.
+    If the answer is a known mistake, that is named too. An exception in the learner's code is a missing property.
+    ValueError for an unknown number.
     """
     wanted = find(number)
-    try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():  # the notebook's own numbers stay as they are
-            wanted.test(answer)
-    except Unmet as unmet:
-        _print(f"{number}: not yet. {unmet}")
-    except Exception as error:  # the learner's code may raise anything
-        _print(f"{number}: not yet. {wanted.name} stopped with {type(error).__name__}: {error}".split("\n")[0])
-    else:
-        print(f"{number}: right!")
-        return True
-    return False
+    missing = _missing(wanted, answer)
+    if missing:
+        _print(f"{number}: not yet. {missing}")
+        return False
+    _print(f"{number}: right! {wanted.why}".strip())
+    note_solved(wanted.number)
+    return True
+
+
+def _missing(wanted: Exercise, answer: object) -> str:
+    """What the answer lacks, in a sentence or two; empty for a right one."""
+    watched = Watched(answer) if callable(answer) else answer
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():  # the notebook's own numbers stay as they are
+        try:
+            wanted.test(watched)
+            return ""
+        except Unmet as unmet:
+            text = str(unmet)
+        except Stopped as stopped:
+            return f"{wanted.name} stopped with {stopped}"
+        except Exception as error:
+            if not isinstance(watched, Watched):
+                return f"{shortened(answer)} cannot be used ({error}). {wanted.task}".replace("\n", " ")
+            text = f"{wanted.name} returned {shortened(watched.returned)}, which is not what was asked. {wanted.task}"
+        return f"{text} {diagnosis(wanted, answer)}".strip()
+
+
+def diagnosis(wanted: Exercise, answer: object) -> str:
+    """The sentence of the known mistake that gives what the answer gives; empty if there is none."""
+    mine = outcome(wanted.tried, answer)
+    for sentence, wrong in wanted.mistakes.items():
+        if alike(mine, outcome(wanted.tried, wrong)):
+            return sentence
+    return ""
 
 
 def hint(number: str) -> None:
@@ -143,8 +180,13 @@ def require_tensor(found: object, wanted: Tensor, message: str) -> None:
     found = as_tensor(found, "Your function").detach()
     shapes = f"its shape must be {tuple(wanted.shape)}, and is {tuple(found.shape)}"
     require(found.shape == wanted.shape, f"{message}: {shapes}.")
-    right = torch.allclose(found.double(), wanted.double(), atol=1e-5)
-    require(right, f"{message}; yours is {shortened(found)}.")
+    right = torch.isclose(found.double(), wanted.double(), atol=1e-5)
+    if found.numel() > 8 and not right.all():
+        place = tuple((~right).nonzero()[0].tolist())
+        mine, other = (f"{float(x[place]):.5g}" for x in (found, wanted))
+        first = f"the first, at {list(place)}, is {mine} and must be {other}"
+        raise Unmet(f"{message}; {int((~right).sum())} of {found.numel()} numbers differ: {first}.")
+    require(right.all(), f"{message}; yours is {shortened(found)}.")
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:

@@ -24,6 +24,20 @@ def straight_through(latents, codes):
     return latents + (codes - latents).detach()
 
 
+# --- 1.4
+def quantize(latents: torch.Tensor, codebook: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    B, T, d = latents.shape
+    flat = latents.reshape(-1, d)
+    distances = (flat[:, None] - codebook[None]).square().sum(-1)  # (B * T, V)
+    ids = distances.argmin(1).view(B, T)
+    rows = codebook[ids]  # (B, T, d)
+    commitment = (latents - rows.detach()).square().mean()
+    codebook_loss = (rows - latents.detach()).square().mean()
+    loss = 0.25 * commitment + codebook_loss
+    codes = latents + (rows - latents).detach()
+    return codes, ids, loss
+
+
 # --- 2.1
 def my_mask(queries, keys):
     return torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
@@ -37,6 +51,21 @@ def leaks(mask):
 # --- 2.3
 def tokens_heard(row, column, grid, prefix_tokens):
     return prefix_tokens + row * grid + column + 1
+
+
+# --- 2.4
+def attend(x: torch.Tensor, qkv: torch.nn.Linear, out: torch.nn.Linear, heads: int, causal: bool) -> torch.Tensor:
+    B, t, D = x.shape
+    d = D // heads
+    rows = qkv(x).view(B, t, 3, heads, d)
+    q, k, v = rows.permute(2, 0, 3, 1, 4)  # (B, heads, t, d) each
+    scores = q @ k.transpose(-1, -2) / d**0.5  # (B, heads, t, t)
+    if causal:
+        allowed = torch.ones(t, t, dtype=torch.bool, device=x.device).tril()
+        scores = scores.masked_fill(~allowed, -torch.inf)
+    weights = scores.softmax(-1)
+    mixed = weights @ v  # (B, heads, t, d)
+    return out(mixed.transpose(1, 2).reshape(B, t, D))
 
 
 # --- 3.1
@@ -56,6 +85,21 @@ def swap(ids, prefix_tokens):
 cheap_from = next(g for g in range(1, 100) if (1 + g) / (1 + g + g * g) < 0.1)
 
 
+# --- 3.4
+def decode_causally(decoder: torch.nn.Module, codes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    G, K, p = decoder.config.grid, decoder.config.prefix_tokens, decoder.config.patch_size
+    start = decoder.extra_tokens.expand(len(codes), -1, -1)  # (B, 1, D)
+    x = torch.cat([start, decoder.embed(codes)], 1)  # (B, 1 + T, D)
+    x = decoder.norm_in(x + decoder.positions)
+    for block in decoder.blocks:
+        x = block(x)
+    x = decoder.norm_out(x)
+    pixels = decoder.head(x[:, -G * G :], G, G)
+    strip = decoder.aux_head(x[:, 1 : 1 + K], 1, K)  # (B, 3, p, K * p)
+    prefix = torch.stack(strip.split(p, dim=3), 1)  # (B, K, 3, p, p)
+    return pixels, prefix
+
+
 # --- 4.1
 def prepare_stage2(tokenizer):
     tokenizer.requires_grad_(False)
@@ -71,6 +115,24 @@ def my_psnr(decoded, pixels):
 decoder_of = {1: "causal", 2: "bidirectional"}
 
 
+# --- 4.4
+def stage1_step(tokenizer: torch.nn.Module, pixels: torch.Tensor, optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    p = tokenizer.config.patch_size
+    latents = tokenizer.encoder(pixels)
+    codes, ids, vq_loss = tokenizer.quantizer(latents)
+    decoded, prefix = tokenizer.decoder1.outputs(codes)
+    row = torch.stack(pixels[:, :, :p].split(p, dim=3), 1)  # (B, G, 3, p, p)
+    target = torch.cat([row[:, :1], row], 1)  # (B, K, 3, p, p)
+    pixel_error = (decoded - pixels).square().mean()
+    auxiliary = (prefix - target).square().mean()
+    loss = pixel_error + 0.66 * auxiliary + vq_loss
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    tokenizer.quantizer.revive(latents, ids)
+    return loss.detach()
+
+
 # --- 5.1
 def shift(ids, class_tokens):
     inputs = torch.cat([class_tokens[:, None], ids[:, :-1]], dim=1)
@@ -78,14 +140,42 @@ def shift(ids, class_tokens):
 
 
 # --- 5.2
-def ramp(tokens, guidance, power):
-    t = torch.arange(tokens) / tokens
-    return 1 + (guidance - 1) * (1 - torch.cos(torch.pi * t**power)) / 2
+def ar_block(x: torch.Tensor, weights: dict[str, torch.Tensor], heads: int, rope: torch.Tensor) -> torch.Tensor:
+    def rms_norm(x, name):
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * weights[f"{name}.weight"]
+
+    def linear(x, name):
+        return torch.nn.functional.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+    def turn(x):  # (B, heads, t, d), in pairs of neighbours
+        (cos, sin), (a, b) = rope.unbind(-1), x.unflatten(-1, (-1, 2)).unbind(-1)
+        return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
+
+    def attention(x):
+        t = x.shape[1]
+        rows = linear(x, "attention.qkv").unflatten(-1, (3, heads, -1))
+        q, k, v = rows.permute(2, 0, 3, 1, 4)  # (B, heads, t, d) each
+        q, k = turn(rms_norm(q, "attention.q_norm")), turn(rms_norm(k, "attention.k_norm"))
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        later = torch.ones(t, t, dtype=torch.bool, device=x.device).triu(1)
+        mixed = scores.masked_fill(later, -torch.inf).softmax(-1) @ v
+        return linear(mixed.transpose(1, 2).flatten(2), "attention.out")
+
+    x = x + attention(rms_norm(x, "norm1"))
+    y = rms_norm(x, "norm2")
+    gated = torch.nn.functional.silu(linear(y, "mlp.gate")) * linear(y, "mlp.up")
+    return x + linear(gated, "mlp.down")
 
 
 # --- 5.3
 def probabilities(logits, temperature):
     return (logits / temperature).softmax(-1)
+
+
+# --- 5.4
+def ramp(tokens, guidance, power):
+    t = torch.arange(tokens) / tokens
+    return 1 + (guidance - 1) * (1 - torch.cos(torch.pi * t**power)) / 2
 
 
 # --- 6.1
@@ -106,6 +196,19 @@ def is_effect(first, second):
     a, b = torch.tensor(first), torch.tensor(second)
     border = 2 * (a.var() + b.var()) ** 0.5
     return bool((a.mean() - b.mean()).abs() > border)
+
+
+# --- 6.4
+def two_part_code(nats: torch.Tensor, decoded: torch.Tensor, pixels: torch.Tensor, grid: int) -> float:
+    values = pixels[0].numel()  # 3 * S * S
+    bits_of_tokens = nats.sum(1).mean() / torch.log(torch.tensor(2.0))
+    levels = 255 * (decoded - pixels)  # (N, 3, S, S)
+    rows = levels.square().unflatten(2, (grid, -1))  # (N, 3, G, p, S)
+    v = rows.mean((0, 1, 3, 4))  # (G,)
+    v = v.clamp(min=1 / 12)  # pixels are whole levels: rounding alone has this variance
+    bits_of_a_value = 0.5 * torch.log2(2 * torch.pi * torch.e * v)  # (G,)
+    bits_of_error = (values / grid * bits_of_a_value).sum()
+    return ((bits_of_tokens + bits_of_error) / values).item()
 
 
 # --- 7.1
@@ -134,6 +237,28 @@ def our_name(key):
     for old, new in names.items():
         key = key.replace(old, new)
     return key
+
+
+# --- 7.4
+def sample(
+    ar: torch.nn.Module,
+    labels: torch.Tensor,
+    noise: torch.Tensor,
+    scales: torch.Tensor,
+    temperature: float,
+    caches: list,
+) -> torch.Tensor:
+    null = torch.full_like(labels, ar.config.classes)
+    x = ar.embed_class(torch.cat([labels, null]))  # (2 B, 1, D)
+    ids = []
+    for t in range(noise.shape[1]):
+        logits = ar.transform(x, caches)[:, -1]  # (2 B, V)
+        given, free = logits.chunk(2)
+        guided = free + scales[t] * (given - free)
+        new = (guided / temperature + noise[:, t]).argmax(-1, keepdim=True)  # (B, 1)
+        ids.append(new)
+        x = ar.embedding(torch.cat([new, new]))  # (2 B, 1, D), behind what the caches hold
+    return torch.cat(ids, 1)
 
 
 # --- 8.1
@@ -246,3 +371,17 @@ def smallest_p(runs):
     from math import comb
 
     return 2 / comb(2 * runs, runs)
+
+
+# --- 8.4
+def nats_along(ar: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    words = ids[:, order]  # in the order of reading
+    read = ar.embedding(words[:, :-1])  # all but the last
+    x = torch.cat([ar.embed_class(labels), read], 1)  # (B, T, D)
+    table = ar.rope(ids.device)  # (1 + T, d/2, 2)
+    class_row, places = table[:1], table[1:]
+    rope = torch.cat([class_row, places[order[:-1]]])  # (T, d/2, 2)
+    for block in ar.blocks:
+        x = block(x, rope)
+    log_p = ar.output(ar.norm(x)).log_softmax(-1)  # (B, T, V)
+    return -log_p.gather(-1, words[..., None])[..., 0]

@@ -7,6 +7,7 @@ from ..study.rows import REPORTED
 from .diagram import pipeline
 from .explorer import attention_explorer
 from .ideas import drawing, guidance_ramps, next_token_shift, rope_phases, scan_orders, temperatures, two_stages
+from .looks import Look, attention_beside_dependency
 from .maps import PART_NAMES, attention, attention_heads, dependency_maps, masks
 from .misalignment import DECODERS, misalignment, shipped_maps, sources
 from .numbers import (

@@ -87,7 +87,7 @@ def masks(
     return figure
 
 
-class _Shares(NamedTuple):
+class Shares(NamedTuple):
     """Attention weights of one token, in %; empty where a part has no such tokens."""
 
     part: str
@@ -97,27 +97,27 @@ class _Shares(NamedTuple):
     patches: np.ndarray  # (G*G,)
 
 
-def _shares(weights: Tensor, config: TokenizerConfig, part: str, token: int) -> _Shares:
+def shares_of_attention(weights: Tensor, config: TokenizerConfig, part: str, token: int) -> Shares:
     """The row of a token in the weights (t, keys) of one head."""
     row = 100 * weights[probe.position(config, part, token)].float()
     pieces = {name: as_array(piece) for name, piece in probe.split(row, config, part).items()}
-    front = [pieces[_front(part)].sum()] if _front(part) else []
+    front = [pieces[front_of(part)].sum()] if front_of(part) else []
     tokens = np.concatenate([pieces[name] for name in ("prefix", "image") if name in pieces])
-    return _Shares(part, token, np.array(front), tokens, pieces.get("patch", np.zeros(0)))
+    return Shares(part, token, np.array(front), tokens, pieces.get("patch", np.zeros(0)))
 
 
-def _front(part: str) -> str:
+def front_of(part: str) -> str:
     """What stands in front of the tokens in the sequence of a part."""
     return {"causal": "start", "bidirectional": "buffer", "ar": "class"}.get(part, "")
 
 
-def _scale(shown: list[_Shares]) -> Normalize:
+def scale_of(shown: list[Shares]) -> Normalize:
     return Normalize(0, max(np.concatenate([one.front, one.tokens, one.patches]).max() for one in shown))
 
 
-def _over_tokens(ax: Axes, pixels: Tensor, shares: _Shares, norm: Normalize, caption: str, labels: bool = True) -> None:
+def _over_tokens(ax: Axes, pixels: Tensor, shares: Shares, norm: Normalize, caption: str, labels: bool = True) -> None:
     """Attention of one token over the other tokens."""
-    board = Board(*geometry(len(shares.tokens)), _front(shares.part))
+    board = Board(*geometry(len(shares.tokens)), front_of(shares.part))
     form = "{:.0f}" if labels and board.grid < 5 else ""
     heat(ax, shares.tokens, norm, form, pixels)
     if board.front:
@@ -127,9 +127,7 @@ def _over_tokens(ax: Axes, pixels: Tensor, shares: _Shares, norm: Normalize, cap
     outline(ax, board, shares.token, ":" if shares.part == "ar" else "-", 3.5 if labels else 2)
 
 
-def _over_patches(
-    ax: Axes, pixels: Tensor, shares: _Shares, norm: Normalize, caption: str, labels: bool = True
-) -> None:
+def _over_patches(ax: Axes, pixels: Tensor, shares: Shares, norm: Normalize, caption: str, labels: bool = True) -> None:
     """The encoder's attention of one latent query over the patches; of other parts, the picture itself."""
     prefix, grid = geometry(len(shares.tokens))
     if len(shares.patches):
@@ -151,9 +149,9 @@ def attention(
     Of the encoder, the left panel shows the patches and the right one the latent queries.
     """
     grid, prefix = config.grid, config.prefix_tokens
-    shares = _shares(weights.float().mean(0) if head is None else weights[head], config, part, token)
-    norm = _scale([shares])
-    board = Board(prefix, grid, _front(part), room=True)
+    shares = shares_of_attention(weights.float().mean(0) if head is None else weights[head], config, part, token)
+    norm = scale_of([shares])
+    board = Board(prefix, grid, front_of(part), room=True)
     title = f"What does {token_name(config, token)} look at?"
     figure, axes = panels(title, [grid, board.width], [board.height], top=0.68, across=0.45)
     left, right = axes[0]
@@ -175,10 +173,10 @@ def attention_heads(pixels: Tensor, weights: Tensor, config: TokenizerConfig, pa
     """
     grid, prefix, heads = config.grid, config.prefix_tokens, len(weights)
     columns, encoder = min(4, heads), part == "encoder"
-    shown = [_shares(head, config, part, token) for head in weights]
-    most = _scale(shown).vmax
+    shown = [shares_of_attention(head, config, part, token) for head in weights]
+    most = scale_of(shown).vmax
     norm = Normalize(0, min(most, 40))
-    board = Board(0 if encoder else prefix, grid, _front(part))
+    board = Board(0 if encoder else prefix, grid, front_of(part))
     room = {"left": 0.2, "top": 0.6, "bottom": 0.15, "across": 0.25, "down": 0.58}
     title = f"What does each head look at for {token_name(config, token)}? ({PART_NAMES[part]})"
     figure, axes = panels(title, [board.width] * columns, [board.height] * math.ceil(heads / columns), 2, **room)

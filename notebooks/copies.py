@@ -1,0 +1,94 @@
+"""Copies for a class: notebooks without outputs for students, all answers in one for teachers."""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from alitok_lite.learn import EXERCISES, Exercise, layer_source, solution_source
+
+CHECK = re.compile(r'^(\w+ = )?check\("(\d+\.\d+)"', re.MULTILINE)
+
+
+def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook without outputs, with the stub in each exercise and with no prediction made."""
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.outputs, cell.execution_count = [], None
+        found = CHECK.search(cell.source)
+        if found:
+            stub = EXERCISES[found.group(2)].stub.strip()
+            before, call = cell.source[: found.start()], cell.source[found.start() :]
+            cell.source = stub + before[len(before.rstrip()) :] + call
+        if _predicts(cell):
+            cell.source = re.sub(r"(\w+)=[^,)\n]+(?=[,)])", r"\1=...", cell.source)
+    return notebook
+
+
+def answers(notebooks: dict[str, nbformat.NotebookNode]) -> nbformat.NotebookNode:
+    """One notebook: solution, reason and mistakes of each exercise, and the right predictions.
+
+    notebooks: name -> notebook with its stored outputs.
+    """
+    by = "For teachers. Made from the notebooks by `python notebooks/run.py --answers FILE.ipynb`."
+    cells = [new_markdown_cell(f"# Answers\n\n{by}")]
+    for name, notebook in notebooks.items():
+        title = notebook.cells[0].source.split("\n")[0].removeprefix("# ")
+        cells.append(new_markdown_cell(f"## {title}\n\n[{name}]({name})"))
+        for number, cell in enumerate(notebook.cells[1:], 1):
+            before, found = notebook.cells[number - 1].source, CHECK.search(cell.source)
+            if _predicts(cell) and "**Predict.**" in before:
+                cells.append(new_markdown_cell(_predicted(before, notebook.cells[number:])))
+            if cell.cell_type == "code" and found:
+                cells += _solved(EXERCISES[found.group(2)])
+    for number, cell in enumerate(cells):
+        cell.id = f"answer-{number:03}"  # the same at each run
+    return new_notebook(cells=cells, metadata=_metadata(notebooks))
+
+
+def _predicts(cell: nbformat.NotebookNode) -> bool:
+    return (
+        cell.cell_type == "code" and re.search(r"^predict\(", cell.source, re.MULTILINE) is not None
+    )
+
+
+def _predicted(question: str, rest: list[nbformat.NotebookNode]) -> str:
+    """The question, what `compare` printed, and the answer that is collapsed in the notebook."""
+    asked = next(part for part in question.split("\n\n") if "**Predict.**" in part)
+    texts = [asked[asked.index("**Predict.**") :]]
+    for cell in rest:
+        if cell.cell_type == "code" and "compare(" in cell.source:
+            said = "".join(output.get("text", "") for output in cell.outputs)
+            texts.append(
+                "\n".join(
+                    f"    {line}"
+                    for line in said.replace("; you made no prediction", "").splitlines()
+                )
+            )
+        if cell.cell_type == "markdown" and "</details>" in cell.source:
+            inside = cell.source.split("</summary>", 1)[1].split("</details>")[0]
+            return "\n\n".join([*texts, inside.strip()])
+        if cell.cell_type == "markdown" and "**Predict.**" in cell.source:
+            break
+    return "\n\n".join(texts)
+
+
+def _solved(exercise: Exercise) -> list[nbformat.NotebookNode]:
+    """The task, a solution that can be run, and what else there is to say."""
+    level = f"{exercise.level}, {exercise.minutes} minutes"
+    head = f"### Exercise {exercise.number} ({level})\n\n{exercise.task}"
+    mistakes = "\n".join(f"- {sentence}" for sentence in exercise.mistakes)
+    after = f"**Why.** {exercise.why}\n\n**Hint.** {exercise.hint}\n\n"
+    after += f"**Mistakes that `check` names.**\n\n{mistakes}"
+    if exercise.layer:
+        after += f"\n\n**In the package.**\n\n```python\n{layer_source(exercise.number)}\n```"
+    code = "import torch\n\n\n" + solution_source(exercise.number).strip()
+    return [new_markdown_cell(head), new_code_cell(code), new_markdown_cell(after)]
+
+
+def _metadata(notebooks: dict[str, nbformat.NotebookNode]) -> dict:
+    return dict(next(iter(notebooks.values())).metadata)
