@@ -28,7 +28,7 @@ from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from test_app import BASELINE, MAIN, app, ask, checkpoints, client, forget, load_app, no_rests  # noqa: F401 (fixtures)
+from test_app import BASELINE, MAIN, app, ask, checkpoints, client, forget, load_app  # noqa: F401 (fixtures)
 from test_app_server import post
 
 from alitok_lite.demo import components, drawing, guard, look, models, reconstruct
@@ -317,12 +317,6 @@ def test_requests_for_what_there_is_not(client, capfd, path, body):
     answer = httpx.post(f"{client.src.rstrip('/')}/gradio_api/{path}", json=body)
     assert answer.status_code == 400 and "no such endpoint" in answer.json()["detail"]
     assert "Traceback" not in capfd.readouterr().err
-
-
-def test_slow_is_true_or_false():
-    for value in ("yes", 1, None, [True]):
-        with pytest.raises(ValueError, match="slow is .*; it must be true or false"):
-            drawing.draw(MAIN, "sea", slow=value)
 
 
 @pytest.mark.slow

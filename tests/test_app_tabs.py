@@ -12,7 +12,7 @@ import torch
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from test_app import BASELINE, MAIN, app, checkpoints, client, forget, last, no_rests, same  # noqa: F401 (fixtures)
+from test_app import BASELINE, MAIN, app, checkpoints, client, forget, last, same  # noqa: F401 (fixtures)
 
 from alitok_lite import scenes
 from alitok_lite.core import config
