@@ -596,7 +596,7 @@ OTHERS = [
     *_of(
         "demo/drawing.py demo/models.py",
         "failures",
-        ("with running(), one_thread", "with one_thread", "one step of one model at a time"),
+        ("with running(), one_thread(small)", "with one_thread(small)", "one step of one model at a time"),
     ),
 ]
 

@@ -62,7 +62,7 @@ def drawn(client: Client, seed: int) -> Image.Image | str:
 
 @pytest.mark.slow
 def test_many_clients_at_once(client):
-    """Each client's pictures are those drawn alone; the only other answer is that the queue is full."""
+    """Each client's pictures are those drawn alone, and nobody is refused."""
     wanted = [drawing.contact_sheet(last(drawing.draw(MAIN, "fish", seed)).pictures) for seed in range(CLIENTS)]
     counts, refused, wrong = [0] * CLIENTS, [], []
 
@@ -71,7 +71,6 @@ def test_many_clients_at_once(client):
             picture = drawn(client, seed)
             if isinstance(picture, str):
                 refused.append(picture)
-                time.sleep(0.2)
             elif picture.tobytes() != wanted[seed].tobytes() or picture.text["seed"] != str(seed):
                 wrong.append(seed)
             else:
@@ -86,8 +85,8 @@ def test_many_clients_at_once(client):
         thread.join(SECONDS + 60)
     grown = resident() - before
     print(f"{sum(counts)} pictures in {SECONDS:g} s, {len(refused)} refused, {grown:.0f} MB more than {before:.0f}")
-    assert not wrong and sum(counts) >= 3 and max(counts) >= 1
-    assert refused and all("queue is full" in text.lower() for text in refused), set(refused)
+    assert not wrong and min(counts) >= 1
+    assert not refused, set(refused)
     assert grown < 100
 
 

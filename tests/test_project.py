@@ -54,8 +54,8 @@ class Absent:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 import app
-page = sys.modules["alitok_lite.demo.page"]
-[*page.draw("scenes", "sea", 0, 1, 1, 1, False)]
+page = sys.modules["alitok_lite.demo.endpoints"]
+[*page.draw("scenes", "sea", 0, 1, 1, 1)]
 for answer in (page.reconstruct("scenes", "house"), page.look("scenes", "house"), page.poke("scenes", "house")):
     assert answer
 assert page.predict("house")

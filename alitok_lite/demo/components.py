@@ -16,7 +16,7 @@ _Component = TypeVar("_Component", bound=gr.components.Component)
 # Gradio hands the values of an event on unread: the package checks them all, and in its own words.
 _UNREAD: dict[str, Any] = {"preprocess": False}
 # Options of every event that runs a model, and of the small events of the page itself.
-ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1} | _UNREAD
+MODEL = {"concurrency_id": "model", "concurrency_limit": 2} | _UNREAD  # two, as a long drawing is not to stop others
 PRIVATE = {"api_visibility": "private", "queue": False, "show_progress": "hidden"} | _UNREAD
 
 
@@ -109,7 +109,7 @@ def options(function: Callable, where: Place) -> dict[str, Any]:
     """Options of an event that runs a model: the press is answered at once, in its place."""
     asked = f"(...values) => {{alitok.asked('{where.name}'); return values}}"
     shown = {"show_progress": "minimal", "show_progress_on": [where.say]}
-    return {"fn": function, "js": asked, **shown, **ONE_AT_A_TIME}
+    return {"fn": function, "js": asked, **shown, **MODEL}
 
 
 def follow(event: gr.events.Dependency, where: Place) -> None:

@@ -28,6 +28,7 @@ MAX_COUNT = 16
 GUIDANCE = (0.0, 30.0)
 TEMPERATURE = (0.0, 3.0)
 FRAME_SECONDS = 0.5  # at most one frame in this time while drawing; the page plays all of them when it is finished
+COSTLY_FRAME_SECONDS = 0.3  # a frame that takes longer waits until drawing has taken as long again
 MAX_FRAMES = 64  # of a finished drawing
 MAX_FRAME_PIXELS = 2**22  # of all its frames together
 CPU_THREADS = torch.get_num_threads()  # of a CPU, for a step
@@ -111,7 +112,8 @@ def _frames(model: AliTok, steps: Iterator, seed: int) -> Iterator[Frame]:
             start = time.perf_counter()
             _, ids, entropy = next(steps)
             entropies.append(entropy.float().cpu().numpy())
-            wanted = token == tokens or start - shown >= max(FRAME_SECONDS, cost)
+            pause = cost if cost > COSTLY_FRAME_SECONDS else FRAME_SECONDS
+            wanted = token == tokens or start - shown >= pause
             if wanted:
                 begun = time.perf_counter()
                 pictures = model.to_pil(partial_pixels(model.tokenizer, ids))
@@ -210,5 +212,5 @@ def save_drawing(
     text |= {"guidance": f"{guidance:g}", "temperature": f"{temperature:g}", "Software": "alitok_lite"}
     name = re.sub("[^A-Za-z0-9]+", "-", class_name)[:40].strip("-")
     path = folder / f"{name}-{frame.seed}.png"
-    save_png(contact_sheet(frame.pictures), path, text)
+    save_png(contact_sheet(frame.pictures), path, text, level=1)
     return path

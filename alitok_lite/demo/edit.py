@@ -75,7 +75,8 @@ def _read_ids(text: object, config: TokenizerConfig) -> Tensor:
     found = text.split() if isinstance(text, str) and re.fullmatch(r"[0-9 ]{1,20000}", text) else []
     if len(found) != config.tokens or any(len(x) > 9 or int(x) >= config.codebook_size for x in found):
         raise ValueError(
-            f"ids must be {config.tokens} numbers from 0 to {config.codebook_size - 1} with spaces between them"
+            f"ids are {repr(text)[:40]}; they must be {config.tokens} numbers from 0 to {config.codebook_size - 1}"
+            " with spaces between them"
         )
     return torch.tensor([[int(x) for x in found]])
 

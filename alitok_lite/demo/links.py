@@ -42,13 +42,15 @@ def read_drawn(link: str) -> tuple:
     """The arguments of `drawing.draw` that a drawing's link stands for; ValueError for other text."""
     given = dict(parse_qsl(link)) if isinstance(link, str) else {}
     if set(DRAWN) - set(given):
-        raise ValueError("draw something first; this is no link of a drawing")
+        raise ValueError(f"{str(link)[:40]!r} is no link of a drawing; draw something first")
     numbers = [number(given[name]) for name in DRAWN[3:]]
     return given["model"], given["class"], read_seed(given["seed"]), *numbers
 
 
-def number(text: str) -> float | int | str:
-    """The number that a text is; other text as it is, to be refused by whoever gets it."""
+def number(text: str) -> float | int | bool | str:
+    """The number that a text is, or true or false; other text as it is, to be refused by whoever gets it."""
+    if text in ("true", "false"):
+        return text == "true"
     for kind in (int, float):
         try:
             return kind(text)

@@ -1,6 +1,7 @@
 """The page: its frame, the guided tour, and links; its tabs are in tabs.py, what they ask of the server in
 endpoints.py."""
 
+import time
 from typing import Any
 
 import gradio as gr
@@ -60,6 +61,7 @@ def build() -> gr.Blocks:
                     built[name] = fill(tab, stops[name])
                 tab.select(None, js=f"() => alitok.opened('{name}')", **PRIVATE)
         gr.HTML(words.sources())
+        page.alitok = built
         _remember(built)
         _read_link(page, tabs, said, built, stops)
         _edit_drawing(tabs, built, stops)
@@ -106,66 +108,60 @@ def _read_link(page: gr.Blocks, tabs: gr.Tabs, said: gr.Markdown, built: dict[st
     page.load(read, None, outputs, **PRIVATE)
 
 
-def settings(tab: str, values: dict[str, object], found: Built) -> tuple[dict, str]:
+_TEXTS = ("seed", "class", "model", "scene", "other", "part", "experiment")  # others are numbers
+
+
+def settings(tab: str, given: dict[str, str], found: Built) -> tuple[dict, str]:
     """Updates of a tab's components for these settings, by their names in links; and a sentence about those that this
     page does not have."""
     controls, parts = found
-    values = {name: links.number(value) if isinstance(value, str) else value for name, value in values.items()}
-    for name in ("seed", "class", "model", "scene", "other"):  # texts, whatever they look like
-        if name in values:
-            values[name] = str(values[name])
-    wrong, updates = [], {}
-    if "model" in values:
-        if values["model"] not in models.models():
-            wrong.append(f"model={values.pop('model')[:40]}")
+    values = {name: value if name in _TEXTS else links.number(value) for name, value in given.items()}
+    name = values.get("model", controls["model"].value if "model" in controls else None)
+    known = name in models.models()
+    wrong = [] if name is None or known else [f"model={name[:40]}"]
+    updates = _of_model(tab, name, values, controls, parts) if known else {}
+    for key, value in values.items():
+        if key == "model":
+            continue
+        shape = updates.get(controls[key], gr.update())
+        if _fits(controls[key], value, shape):
+            updates[controls[key]] = shape | {"value": value}
         else:
-            updates |= _of_model(tab, values, controls, parts)
-    for name, value in values.items():
-        control = controls[name]
-        if control in updates and name != "model" and name != "class":
-            continue
-        if not _fits(control, value, updates.get(control)):
-            wrong.append(f"{name}={str(value)[:40]}")
-            continue
-        updates[control] = (updates.get(control) or gr.update()) | {"value": value}
+            wrong.append(f"{key}={str(value)[:40]}")
     return updates, f"This link asks for {', '.join(wrong)}, which this page does not have." if wrong else ""
 
 
-def _of_model(tab: str, values: dict, controls: dict, parts: dict) -> dict:
-    """Updates of what depends on the model."""
-    name = values["model"]
-    card = models.models()[name]
+def _of_model(tab: str, name: str, values: dict, controls: dict, parts: dict) -> dict:
+    """Updates of the model, and of what depends on it."""
+    card, updates = models.models()[name], {controls["model"]: gr.update(value=name)}
     if tab == "draw":
         tiles, found, style = (gr.update(**change) for change in examples.class_choice(card))
-        shown, sentence = examples.first_board(card), examples.first_drawing(card)[1]
-        of_model = {controls["class"]: tiles, parts["search"]: found, parts["style"]: style}
-        return of_model | {
-            controls["guidance"]: gr.update(value=card.guidance),
-            parts["shown"]: shown,
-            parts["status"]: sentence,
-        }
-    shapes: list[dict] = []
-    if tab == "look":
-        shapes = inside.look_controls(name, *(values.get(key) for key in ("part", "layer", "head", "token")))
-    if tab == "poke":
-        shapes = surgery.poke_controls(
-            name,
-            str(values.get("experiment", "change")),
-            *(values.get(k) for k in ("token", "id", "keep")),
-            str(values.get("other", "")),
-        )
-    own = [control for key, control in controls.items() if key not in ("model", "scene", "experiment")]
-    return {control: gr.update(**shape) for control, shape in zip(own, shapes, strict=False)}
+        updates |= {controls["class"]: tiles, parts["search"]: found, parts["style"]: style}
+        updates[controls["guidance"]] = gr.update(value=card.guidance)
+        updates |= {parts["shown"]: examples.first_board(card), parts["status"]: examples.first_drawing(card)[1]}
+    elif tab == "edit":
+        top = card.config.tokens - 1
+        updates[controls["class"]] = gr.update(choices=["", *card.classes], value="")
+        updates[controls["token"]] = gr.update(maximum=top, value=top // 2)
+    elif tab == "look":
+        keys = ("part", "layer", "head", "token")
+        shapes = inside.look_controls(name, *(values.get(key) for key in keys))
+        updates |= {controls[key]: gr.update(**shape) for key, shape in zip(keys, shapes, strict=True)}
+    elif tab == "poke":
+        keys, experiment = ("token", "id", "keep", "other"), values.get("experiment", "change")
+        shapes = surgery.poke_controls(name, experiment, *(values.get(key) for key in keys[:3]))
+        updates |= {controls[key]: gr.update(**shape) for key, shape in zip(keys, shapes, strict=True)}
+    return updates
 
 
-def _fits(control: gr.components.Component, value: object, update: dict | None) -> bool:
-    """Whether a control can have that value."""
-    get = {**{key: getattr(control, key, None) for key in ("choices", "minimum", "maximum")}, **(update or {})}
-    if get["choices"]:
-        return value in [choice[1] if isinstance(choice, tuple | list) else choice for choice in get["choices"]]
+def _fits(control: gr.components.Component, value: object, shape: dict) -> bool:
+    """Whether a control can have that value, in the shape that it will have."""
+    choices, least, most = (shape.get(key, getattr(control, key, None)) for key in ("choices", "minimum", "maximum"))
+    if choices:
+        return value in [choice[1] if isinstance(choice, tuple | list) else choice for choice in choices]
     if isinstance(control, gr.Slider):
-        return isinstance(value, int | float) and get["minimum"] <= value <= get["maximum"]
-    return True
+        return isinstance(value, int | float) and least <= value <= most
+    return not isinstance(control, gr.Checkbox) or isinstance(value, bool)
 
 
 def _edit_drawing(tabs: gr.Tabs, built: dict[str, Built], stops: dict) -> None:
@@ -175,7 +171,7 @@ def _edit_drawing(tabs: gr.Tabs, built: dict[str, Built], stops: dict) -> None:
         return
 
     @plain_errors()
-    def open_edit(ids: str, link: str, woken: float) -> dict:
+    def open_edit(ids: str, link: str) -> dict:
         name, class_name, seed, *_ = links.read_drawn(link)
         card = models.check_model(name)
         top, kinds = card.config.tokens - 1, ["", *card.classes]
@@ -187,11 +183,11 @@ def _edit_drawing(tabs: gr.Tabs, built: dict[str, Built], stops: dict) -> None:
             own["token"]: gr.update(maximum=top, value=top // 2),
             edit.parts["ids"]: ids,
             edit.parts["code"]: -1,
-            stops["edit"]: woken + 1,
+            stops["edit"]: time.time(),  # any change wakes the tab
         }
 
     outputs = [tabs, *(edit.controls[key] for key in ("model", "class", "token")), *edit.parts.values(), stops["edit"]]
-    draw["edit"].click(open_edit, [draw["ids"], draw["link"], stops["edit"]], outputs, **PRIVATE)
+    draw["edit"].click(open_edit, [draw["ids"], draw["link"]], outputs, **PRIVATE)
 
 
 # ---------------------------------------------------------------- the tour

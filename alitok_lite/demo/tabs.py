@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from . import components, drawing, endpoints, examples, models, words
+from . import components, drawing, endpoints, examples, links, models, words
 from . import look as inside
 from . import poke as surgery
 from . import predict as predictability
@@ -32,15 +32,17 @@ def tell_tab(tab: gr.Tab, go: gr.Number) -> Built:
             sampled = gr.Checkbox(False, label="Sampled by each model instead")
             seed = gr.Textbox("", label="Seed", placeholder="empty: a new one every time", max_lines=1)
             components.with_example(seed, "7")
-            start = gr.Button("Tell it anew", variant="primary", interactive=telling.pair() is not None)
-            if telling.pair() is None:
+            here = telling.pair() is not None
+            start = gr.Button("Tell it anew", variant="primary", interactive=here)
+            if not here:
                 gr.Markdown(
                     "The models here cannot tell a new picture: it takes a conventional and a causal tokenizer."
                 )
         with gr.Column(scale=9, min_width=300):
             where, outputs = components.results("tell", telling.stored(), words.verdict() + words.diagram())
-    triggers = [start.click, scene.input, sampled.input, go.change]
-    components.wire(endpoints.tell, where, [scene, seed, sampled], outputs, triggers)
+    if here:
+        triggers = [start.click, scene.input, sampled.input, go.change]
+        components.wire(endpoints.tell, where, [scene, seed, sampled], outputs, triggers)
     return Built({"scene": scene, "seed": seed, "sampled": sampled})
 
 
@@ -96,7 +98,8 @@ def _drawing(model: str) -> tuple[list, list, list]:
         copy.click(None, js="() => alitok.copy('draw')", **PRIVATE)
     gr.HTML('<div id="al-strip" aria-label="Your last drawings"></div>')
     ids = gr.Textbox("", visible="hidden", elem_id="drawn-ids")
-    link = gr.Textbox("", visible="hidden", elem_id="drawn-link")
+    first = links.drawn(model, card.classes[0], 0, None, 1, 1)
+    link = components.with_example(gr.Textbox(first, visible="hidden", elem_id="drawn-link"), first)
     with gr.Accordion("The code behind this", open=False):
         script = gr.Markdown("Draw something first.")
     return [shown, status, download, script], [ids, link], [gif, webp, file, edit]
@@ -106,7 +109,7 @@ def _save_animation(link: gr.Textbox, files: list, where: components.Place) -> N
     """A press on GIF or WebP makes the file, and the page then saves it."""
     gif, webp, file, _ = files
     for number, (button, kind) in enumerate(((gif, "gif"), (webp, "webp"))):
-        name = gr.Textbox(kind, visible="hidden")
+        name = components.with_example(gr.Textbox(kind, visible="hidden"), kind)
         wires: dict[str, Any] = {"api_name": "animation"} if number == 0 else {"api_visibility": "private"}
         wires |= components.options(endpoints.animation, where)
         event = button.click(inputs=[link, name], outputs=file, **wires)

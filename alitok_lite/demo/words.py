@@ -60,8 +60,8 @@ TABS = {
     ),
     "predict": Tab(
         "Predictability",
-        "Are the tokens of a causal tokenizer easier to predict? First the means over five trainings, at equal "
-        "length and at equal [[bits]]; then one scene, where chance plays its part.",
+        "Are the tokens of a causal tokenizer easier to predict? First come the means over five trainings, at equal "
+        "length and at equal [[bits]]. Then comes one scene, where chance plays its part.",
         "notebooks/06_are_the_tokens_predictable.ipynb",
     ),
 }
