@@ -155,6 +155,8 @@ def theme() -> gr.themes.Base:
         button_primary_text_color="white",
         block_label_text_color="*primary_800",
         block_label_text_color_dark="*primary_100",
+        block_label_background_fill_dark="*primary_800",
+        block_title_background_fill_dark="*primary_800",
         block_title_text_color="*primary_800",
         block_title_text_color_dark="*primary_100",
         body_text_color_subdued="*neutral_600",

@@ -17,7 +17,7 @@ const alitok = {
 
   say(tab, text, retry) {
     const line = document.getElementById(`say-${tab}`);
-    if (!line) return;
+    if (!line || (!retry && line.textContent === text)) return;  // a screen reader would say it again
     line.textContent = text;
     line.classList.toggle('failed', Boolean(retry));
     if (!retry) return;
