@@ -44,14 +44,19 @@ def visit(browser, client, request, tmp_path):
     """Opens the page; afterwards nothing may have been asked of another machine, nor have gone wrong in the page."""
     foreign, wrong, contexts = [], [], []
 
-    def open_page(size: str = "desk", theme: str = "light"):
+    def open_page(size: str = "desk", theme: str = "light", refused: str = "no line has this"):
         contexts.append(browser.new_context(viewport=SIZES[size]))
         page = contexts[-1].new_page()
         page.set_default_timeout(20_000)
         own = (client.src.rstrip("/"), "data:", "blob:")
         page.on("request", lambda asked: None if asked.url.startswith(own) else foreign.append(asked.url))
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+        page.on(
+            "console",
+            lambda line: (
+                wrong.append(line.text) if line.type == "error" and not re.search(refused, line.text) else None
+            ),
+        )
         page.goto(f"{client.src}?__theme={theme}")
         page.locator(".al-player[data-ready]").first.wait_for()
         return page
@@ -237,7 +242,7 @@ def test_a_press_is_answered_at_once_in_its_place(visit):
     with models.running():
         frames = pages[0].evaluate(
             """async () => {
-                const draw = [...document.querySelectorAll('button')].find(each => each.innerText === 'Draw');
+                const draw = [...document.querySelectorAll('button.primary')].find(each => each.innerText === 'Draw');
                 let frames = 0;
                 draw.click();
                 while (!document.getElementById('say-draw').textContent && frames < 60) {
@@ -272,7 +277,7 @@ def test_a_failure_is_told_in_its_place_and_can_be_tried_again(visit, monkeypatc
 
 
 def test_a_full_queue_is_told_in_words(visit, app, monkeypatch):
-    page = visit()
+    page = visit(refused="503")
     monkeypatch.setattr(app.demo._queue, "max_size", 0)
     open_tab(page, "draw")
     press(page, "Draw")
@@ -285,8 +290,11 @@ def test_a_full_queue_is_told_in_words(visit, app, monkeypatch):
 # ---------------------------------------------------------------- links
 
 
+LEFT = "AbortError|Connection errored out"  # Gradio's words when a page is left that waits for an answer
+
+
 def test_what_is_set_is_in_the_address_and_back_works(visit):
-    page = visit()
+    page = visit(refused=LEFT)
     open_tab(page, "look")
     wait_for(page, "^Image token")
     page.locator(".al-pick:visible [data-token='7']").click()
@@ -303,7 +311,7 @@ def test_what_is_set_is_in_the_address_and_back_works(visit):
 
 
 def test_a_link_draws_what_it_says_and_the_strip_survives(visit):
-    page = visit()
+    page = visit(refused=LEFT)
     page.goto(page.url.split("?")[0] + f"?tab=draw&model={MAIN}&class=fish&seed=12")
     wait_for(page, "^Drawn in .* seed 12")
     assert page.locator("#kinds input:checked").get_attribute("value") == "fish"
@@ -355,7 +363,7 @@ def test_drawing_with_the_keyboard_alone(visit):
     assert stops[-1] == "Draw", stops
     page.keyboard.press("Enter")
     wait_for(page, "^Drawn in")
-    wait_for(page, "^Fish$")
+    wait_for(page, "^Fish")
 
 
 def test_presenter_size_fills_the_screen(visit):

@@ -2,6 +2,7 @@
 Object.assign(alitok, {
   states: {},
   current: new URLSearchParams(location.search).get('tab') || 'tell',
+  started: false,  // until what the address asks for is set, nothing is written into it
 
   address(tab) {
     const query = new URLSearchParams({tab, ...this.states[tab]});
@@ -17,13 +18,22 @@ Object.assign(alitok, {
       if (value !== null && value !== undefined && value !== '' && value !== false) set[name] = value;
     });
     this.states[tab] = set;
-    if (tab === this.current) history.replaceState({tab}, '', this.address(tab));
+    if (this.started && tab === this.current) history.replaceState({tab}, '', this.address(tab));
   },
 
   opened(tab) {
-    if (tab === this.current) return;
+    if (tab === this.current || (!this.started && tab === 'tell')) return;  // at first Gradio opens the first tab
     this.current = tab;
+    if (!this.started) return;
     if (this.returning) this.returning = false; else history.pushState({tab}, '', this.address(tab));
+  },
+
+  start() {
+    this.open(this.current);
+    setTimeout(() => {  // Gradio may have opened the first tab since
+      if (!document.querySelector(`#tab-${this.current}-button[aria-selected=true]`)) this.open(this.current);
+      this.started = true;
+    }, 200);
   },
 
   open(tab) { document.querySelector(`#tab-${tab}-button`)?.click(); },

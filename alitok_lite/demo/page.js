@@ -40,12 +40,12 @@ const alitok = {
   },
 
   failed(tab) {
-    const toast = [...document.querySelectorAll('.toast-body.error .toast-text')].pop();
-    const text = toast?.innerText.trim() || 'The server did not answer.';
+    const toast = [...document.querySelectorAll('.toast-body.error [data-testid=toast-text]')].pop();
+    const text = toast?.textContent.trim() || 'The server did not answer.';
     const full = /queue is full|too many|busy/i.test(text) ? 'Too many people are asking at once.' : text;
     this.panel(tab)?.classList.remove('al-waiting');
     this.say(tab, full[0].toUpperCase() + full.slice(1), true);
-    document.querySelectorAll('.toast-body.error .toast-close').forEach(button => button.click());
+    document.querySelectorAll('.toast-body.error [data-testid=toast-close]').forEach(button => button.click());
   },
 
   // Gradio's own tracker says "queue: 3/5 | 2.0/4.1s"; here it is in words.

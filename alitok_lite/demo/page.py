@@ -63,7 +63,7 @@ def build() -> gr.Blocks:
         gr.HTML(words.sources())
         page.alitok = built
         _remember(built)
-        _read_link(page, tabs, said, built, stops)
+        _read_link(page, said, built, stops)
         _edit_drawing(tabs, built, stops)
         _tour(tabs, panel, told, {guide: None, back: -1, onward: 1, leave: 0}, built, stops)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=1, api_open=False)
@@ -83,7 +83,7 @@ def _remember(built: dict[str, Built]) -> None:
             gr.on(changes, None, list(controls.values()), None, js=js, **PRIVATE)
 
 
-def _read_link(page: gr.Blocks, tabs: gr.Tabs, said: gr.Markdown, built: dict[str, Built], stops: dict) -> None:
+def _read_link(page: gr.Blocks, said: gr.Markdown, built: dict[str, Built], stops: dict) -> None:
     """On load, what the address asks for is set, and its tab begins."""
     known = {name: tuple(controls) for name, (controls, _) in built.items()}
 
@@ -96,16 +96,12 @@ def _read_link(page: gr.Blocks, tabs: gr.Tabs, said: gr.Markdown, built: dict[st
         updates, wrong = settings(given.tab, given.values, built[given.tab])
         sentence = " ".join(filter(None, [given.said, wrong]))
         begins = {stops[given.tab]: 1} if given.tab != "draw" or "seed" in given.values else {}
-        return (
-            updates
-            | begins
-            | {tabs: gr.Tabs(selected=given.tab), said: gr.update(value=sentence, visible=bool(sentence))}
-        )
+        return {said: gr.update(value=sentence, visible=bool(sentence))} | updates | begins
 
-    outputs = [tabs, said, *stops.values()]
+    outputs = [said, *stops.values()]
     for controls, parts in built.values():
         outputs += [*controls.values(), *parts.values()]
-    page.load(read, None, outputs, **PRIVATE)
+    page.load(read, None, outputs, **PRIVATE).then(None, js="() => alitok.start()", **PRIVATE)
 
 
 _TEXTS = ("seed", "class", "model", "scene", "other", "part", "experiment")  # others are numbers

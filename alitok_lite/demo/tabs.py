@@ -73,7 +73,7 @@ def draw_tab(tab: gr.Tab, go: gr.Number) -> Built:
     event = gr.on([start.click, go.change, where.again.click], api_name="draw", **wires)
     components.follow(event, where)
     stop.click(None, js="() => alitok.answered('draw', 'Stopped.')", cancels=[event], **PRIVATE)
-    model.input(new_model, model, [*changing, guidance, shown, status], cancels=[event], **PRIVATE).then(
+    model.select(new_model, model, [*changing, guidance, shown, status], cancels=[event], **PRIVATE).then(
         None, js="() => alitok.answered('draw')", **PRIVATE
     )
     link.change(None, link, js="link => alitok.drew(link)", **PRIVATE)
