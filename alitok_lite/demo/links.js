@@ -29,11 +29,9 @@ Object.assign(alitok, {
   },
 
   start() {
-    this.open(this.current);
-    setTimeout(() => {  // Gradio may have opened the first tab since
-      if (!document.querySelector(`#tab-${this.current}-button[aria-selected=true]`)) this.open(this.current);
-      this.started = true;
-    }, 200);
+    const selected = document.querySelector('#tabs [role=tab][aria-selected=true]')?.id.split('-')[1] || 'tell';
+    if (selected === 'tell') this.open(this.current); else this.current = selected;  // a visitor was quicker
+    this.started = true;
   },
 
   open(tab) { document.querySelector(`#tab-${tab}-button`)?.click(); },
