@@ -15,7 +15,7 @@ from .words import code, term
 
 # results/matched/README.md, rows A and B with 4,096 codes and 16 tokens; top-1 from results/README.md
 EQUAL_LENGTH = (
-    ("bits", "for a picture", "113 ± 6", "103 ± 8", "causal, but see below"),
+    ("bits", "for a picture", "113 ± 6", "103 ± 8", "see below"),
     ("top-1", "shorter trainings", "5.0 ± 0.8 %", "7.5 ± 1.0 %", "causal"),
     ("sampling loss", "largest AR model", "0.026 ± 0.001", "0.017 ± 0.003", "causal"),
     ("PSNR", "of reconstructions", "21.65 ± 0.09 dB", "21.24 ± 0.08 dB", "conventional"),
@@ -58,12 +58,12 @@ def measured() -> str:
     length = _table(
         ("", "Conventional", "Causal", "Better"),
         EQUAL_LENGTH,
-        "Equal length and codebook: mean and standard deviation over five trainings",
+        "Equal length and codebook: means and deviations of five trainings",
     )
     bits = _table(
         ("", "Difference", "95 % interval", "Better"),
         EQUAL_BITS,
-        "Equal bits: conventional minus causal, means over five trainings",
+        "Equal bits: conventional minus causal, five trainings each",
     )
     words = (
         "Causal tokens are easier to predict, and they also say less, which makes any tokens easier to predict. So "
