@@ -771,6 +771,14 @@ def serves(address: str) -> bool:
 # ---------------------------------------------------------------- the page
 
 
+def test_calls_are_not_followed_by_statistics(app, client):
+    """Gradio's table of all earlier calls costs more than a drawing, and the list of them grows."""
+    queue = app.demo._queue
+    assert client.predict(api_name="/reconstruct")
+    assert queue.events_recorded and queue.cached_event_analytics_summary == {"functions": {}}
+    assert queue.ANALYTICS_MAX_EVENTS <= 100
+
+
 def test_stop_and_another_model_end_a_drawing(app):
     """Without a word about a drawing that has ended: see the tests in a browser."""
     fns, names = app.demo.fns, {}

@@ -20,6 +20,7 @@ from alitok_lite.core import config
 from alitok_lite.data.images import load_picture, sheet
 from alitok_lite.demo import (
     boards,
+    components,
     drawing,
     edit,
     examples,
@@ -597,6 +598,7 @@ def test_the_repositorys_address(monkeypatch):
         monkeypatch.setattr("alitok_lite.demo.links.metadata.metadata", lambda name: urls)
         assert 'href="https://b.example/c/blob/main/notebooks/05' in demo_words.about("draw")
         assert "https://b.example/c/tree/main/notebooks" in demo_words.sources()
+        assert 'property="og:image" content="https://b.example/c/raw/main/' in components.preview()
     finally:
         links.repository.cache_clear()
 

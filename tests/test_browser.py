@@ -185,7 +185,7 @@ def test_a_drawing_is_played_in_the_page(visit):
     player.locator("select").select_option("4")
     player.locator("[data-do=again]").click()
     wait_for(page, "^token 21 of 21")
-    wait_for(page, "^Finished:")  # announced
+    page.wait_for_function("document.querySelector('#tab-draw .al-heard').textContent.startsWith('Finished:')")
     seed = int(re.search("seed ([0-9]+)", page.locator("#status").inner_text())[1])
     *_, wanted = drawing.draw(MAIN, "sea", seed)
     shown = page.evaluate("document.querySelector('#drawing canvas').toDataURL('image/png')")

@@ -3,13 +3,14 @@
 import os
 import tempfile
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from . import boards, examples, models
+from . import boards, examples, links, models
 from .drawing import GUIDANCE, TEMPERATURE
 
 _Component = TypeVar("_Component", bound=gr.components.Component)
@@ -62,7 +63,8 @@ class Place(NamedTuple):
 def place(name: str) -> Place:
     """page.js writes here at once: waiting, how many come first, what went wrong."""
     line = boards.tag("p", id=f"say-{name}", class_="al-say", role="status", aria_live="polite")
-    say = gr.HTML(line, elem_classes="al-say-box")
+    heard = boards.tag("p", class_="al-heard", role="status", aria_live="polite")  # for screen readers alone
+    say = gr.HTML(line + heard, elem_classes="al-say-box")
     return Place(name, say, gr.Button("Try again", elem_id=f"again-{name}", visible="hidden"))
 
 
@@ -175,7 +177,12 @@ def theme() -> gr.themes.Base:
 
 
 _SAID = "The same scene told token by token by two tokenizers: one keeps repainting what it told, the other never does."
-PREVIEW = (
-    f'<meta name="description" content="{_SAID}"><meta property="og:title" content="AliTok lite: misalignment, seen">'
-    f'<meta property="og:description" content="{_SAID}">'
-)
+
+
+def preview() -> str:
+    """What a link to the page shows elsewhere: words, and a picture where the repository is public."""
+    meta = [("name", "description", _SAID), ("property", "og:title", "AliTok lite: misalignment, seen")]
+    meta.append(("property", "og:description", _SAID))
+    if links.repository():
+        meta.append(("property", "og:image", f"{links.repository()}/raw/main/alitok_lite/sheets/repaint.png"))
+    return "".join(f'<meta {kind}="{name}" content="{escape(content)}">' for kind, name, content in meta)

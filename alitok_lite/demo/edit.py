@@ -165,7 +165,8 @@ def _shown(name: str, case: _Case, after: Tensor | None, token: int, said: str) 
 
 
 def _words(case: _Case) -> tuple[str, str]:
-    return "Its likeliest codes", f"probability given the earlier tokens, temperature {case.temperature:g}"
+    name = case.model.classes[case.label].replace("_", " ")
+    return "Its likeliest codes", f"given the earlier tokens and the class {name}; temperature {case.temperature:g}"
 
 
 def _choices(codes: Tensor, shares: Tensor, patches: list[Image.Image], own: int) -> str:

@@ -89,8 +89,8 @@ alitok.found('.al-say-box [data-testid="status-tracker"]', tracker => {
 });
 
 document.addEventListener('al-said', event => {
-  const line = event.target.closest('[role=tabpanel]')?.querySelector('.al-say');
-  if (line && !line.textContent) line.textContent = event.detail;
+  const line = event.target.closest('[role=tabpanel]')?.querySelector('.al-heard');
+  if (line) line.textContent = event.detail;
 });
 
 // A group of radio buttons is one Tab stop, and arrow keys choose within it, as everywhere else on the web.

@@ -21,7 +21,7 @@ LAUNCH: dict[str, Any] = {
     "share": False,
     "theme": components.theme(),
     "css": boards.PAGE_STYLE,
-    "head": boards.SCRIPTS + components.PREVIEW,
+    "head": boards.SCRIPTS + components.preview(),
     "footer_links": ["api", "gradio"],
     "max_file_size": guard.MAX_UPLOAD,
     "show_error": False,
