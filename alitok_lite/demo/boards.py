@@ -79,6 +79,9 @@ def tag(name: str, *content: str, **attributes: object) -> str:
     return f"<{name}{start}>{''.join(content)}</{name}>"
 
 
+MOST_SAID = 100  # cells of a board, up to which a screen reader is given their values
+
+
 class Cell(NamedTuple):
     """One token of a board."""
 
@@ -113,6 +116,8 @@ def board(cells: Sequence[Cell], grid: int, alt: str, look: Look = Look()) -> st
         row, column = token_cell(token, prefix, grid)
         area = f"grid-area:{row + 1 + strip}/{column + 1 + strip}"
         parts.append(_token(token, cell, area, row < 0, look))
+    if any(cell.text for cell in cells) and len(cells) <= MOST_SAID:
+        alt += ": " + ", ".join(cell.text or "nothing" for cell in cells)
     style = f"--n:{grid + strip};--size:{look.size}"
     return tag("div", *parts, class_=" ".join(classes), role="img", aria_label=alt, style=style)
 
