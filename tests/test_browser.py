@@ -274,6 +274,14 @@ def test_a_failure_is_told_in_its_place_and_can_be_tried_again(visit, monkeypatc
     page.locator("#say-draw").get_by_role("button", name="Try again").click()
     wait_for(page, "^Drawn in")
     assert page.locator("#say-draw.failed").count() == 0
+    before = page.locator("#status").inner_text()
+    with monkeypatch.context() as patch:
+        patch.setattr(drawing, "MAX_COUNT", 0)
+        press(page, "GIF")
+        wait_for(page, "^How many is 1; it must be")
+    with page.expect_download():  # what failed is tried again, and nothing else
+        page.locator("#say-draw").get_by_role("button", name="Try again").click()
+    assert page.locator("#status").inner_text() == before
 
 
 def test_a_full_queue_is_told_in_words(visit, app, monkeypatch):

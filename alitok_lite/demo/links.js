@@ -37,7 +37,7 @@ Object.assign(alitok, {
   open(tab) { document.querySelector(`#tab-${tab}-button`)?.click(); },
 
   copy(tab) {
-    const link = tab === 'draw' && this.last ? `?${this.last}` : this.address(tab);
+    const link = tab === 'draw' && this.drawn ? `?${this.drawn}` : this.address(tab);
     const whole = new URL(link, location.href).href;
     const done = () => this.say(tab, 'The link is copied.');
     const asked = navigator.clipboard?.writeText(whole);
@@ -45,10 +45,10 @@ Object.assign(alitok, {
   },
 
   drew(link) {
-    if (!link || link === this.last) return;
-    this.last = link;
+    if (!link || link === this.drawn) return;
+    this.drawn = link;
     const canvas = document.querySelector('#drawing canvas');
-    if (!canvas) { requestAnimationFrame(() => { this.last = ''; this.drew(link); }); return; }
+    if (!canvas) { requestAnimationFrame(() => { this.drawn = ''; this.drew(link); }); return; }
     const small = document.createElement('canvas');
     small.width = small.height = 64;
     const image = new Image(), side = JSON.parse(canvas.closest('[data-side]').dataset.side);

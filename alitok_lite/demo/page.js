@@ -1,6 +1,7 @@
 // What the page does by itself: it sets up what appears, answers each press at once, and makes the keyboard work.
 const alitok = {
   kinds: [],
+  pressed: {},  // the button that asked last in each tab, to be pressed again if that fails
 
   // Calls `make` for each element of that kind, now and whenever one appears.
   found(selector, make) { this.kinds.push([selector, make]); this.scan(document); },
@@ -23,12 +24,14 @@ const alitok = {
     if (!retry) return;
     const button = document.createElement('button');
     button.textContent = 'Try again';
-    button.addEventListener('click', () => document.getElementById(`again-${tab}`).click());
+    const again = this.pressed[tab] || document.getElementById(`again-${tab}`);
+    button.addEventListener('click', () => again.click());
     line.append(' ', button);
   },
 
   asked(tab) {
-    this.waits = tab;
+    const recent = performance.now() - this.last?.when < 300 && this.panel(tab)?.contains(this.last.button);
+    if (this.last?.button.textContent !== 'Try again') this.pressed[tab] = recent ? this.last.button : null;
     this.say(tab, 'Asked. One moment ...');
     this.panel(tab)?.classList.add('al-waiting');
     if (innerWidth < 640) document.getElementById(`say-${tab}`)?.scrollIntoView({block: 'nearest'});
@@ -42,7 +45,7 @@ const alitok = {
   failed(tab) {
     const toast = [...document.querySelectorAll('.toast-body.error [data-testid=toast-text]')].pop();
     const text = toast?.textContent.trim() || 'The server did not answer.';
-    const full = /queue is full|too many|busy/i.test(text) ? 'Too many people are asking at once.' : text;
+    const full = /queue is full|application is currently busy/i.test(text) ? 'Too many people are asking at once.' : text;
     this.panel(tab)?.classList.remove('al-waiting');
     this.say(tab, full[0].toUpperCase() + full.slice(1), true);
     document.querySelectorAll('.toast-body.error [data-testid=toast-close]').forEach(button => button.click());
@@ -63,14 +66,8 @@ const alitok = {
     return on;
   },
 
-  save(id) {
-    const tries = 20, link = () => document.querySelector(`#${id} a, a#${id}, a[download]:has(#${id})`);
-    const press = left => {
-      const found = link() || document.getElementById(id);
-      if (found) found.click(); else if (left) setTimeout(() => press(left - 1), 100);
-    };
-    setTimeout(() => press(tries), 200);
-  },
+  // The button has its file a moment after the answer.
+  save(id) { setTimeout(() => document.getElementById(id).click(), 200); },
 };
 
 alitok.watch = () => {
@@ -113,6 +110,10 @@ document.addEventListener('keydown', event => {
   next.click();
 });
 
+addEventListener('click', event => {
+  const button = event.target.closest('button');
+  if (button) alitok.last = {button, when: performance.now()};
+}, true);
 document.addEventListener('click', event => {
   const link = event.target.closest('[data-open]');
   if (!link || event.ctrlKey || event.metaKey) return;

@@ -156,7 +156,8 @@ def edit_tab(tab: gr.Tab, go: gr.Number) -> Built:
     fresh = [event(**reset) for event in (own.upload, clicked.then)]
     fits = model.input(fit_edit, model, [kind, token, ids, code], **PRIVATE)
     looked = [
-        event(None, js="() => -1", outputs=code, **PRIVATE) for event in (token.input, temperature.input, go.change)
+        event(None, js="() => -1", outputs=code, **PRIVATE)
+        for event in (token.input, temperature.input, kind.input, go.change)
     ]
     components.wire(endpoints.edit, where, asked, [*outputs, ids], [tab.select], picked, fits, *fresh, *looked)
     wires = components.options(endpoints.complete, where)
