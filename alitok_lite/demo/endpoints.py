@@ -5,6 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from ..files import write_atomically
 from . import components, drawing, examples, links, models, player
 from . import edit as editing
 from . import look as inside
@@ -74,7 +75,7 @@ def animation(link, kind) -> str:
     factor = max(1, 384 // frames[0].width)
     large = [each.resize((each.width * factor, each.height * factor)) for each in frames]
     path = Path(components.new_folder(), f"drawing-{seed}.{kind}")
-    path.write_bytes(player.animated(large, kind))
+    write_atomically(path, player.animated(large, kind))
     return str(path)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .. import scenes
 from ..data.images import sheet
+from ..files import write_atomically
 from ..measure.metrics import predictability
 from ..measure.repaint import VISIBLE, changes, told
 from ..model import AliTok
@@ -157,7 +158,7 @@ def store(folder: Path = SHEETS) -> None:
     sheet(squares, len(squares) // 2, 0).save(folder / "told.webp", "WEBP", lossless=True, method=6)
     told = {"scene": scene, "seed": seed, "grid": tellings[0].grid, "moved": [t.moved for t in tellings]}
     told["bits"] = [[round(value, 2) for value in telling.bits] for telling in tellings]
-    (folder / "told.json").write_text(json.dumps(told) + "\n", "utf-8")
+    write_atomically(folder / "told.json", (json.dumps(told) + "\n").encode())
 
 
 if __name__ == "__main__":
