@@ -14,8 +14,8 @@ while client is None:
         if time.monotonic() > deadline:
             raise
         time.sleep(0.5)
-answer = client.predict(seed="7", count=2, slow=False, api_name="/draw")
-picture = answer[0]["value"] if isinstance(answer[0], dict) else answer[0]
+answer = client.predict(seed="7", count=2, api_name="/draw")
+picture = answer[2]["value"] if isinstance(answer[2], dict) else answer[2]
 with Image.open(picture) as image:
     print("drawn:", image.size, image.text)
     assert image.text["seed"] == "7"

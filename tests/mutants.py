@@ -596,7 +596,7 @@ OTHERS = [
     *_of(
         "demo/drawing.py demo/models.py",
         "failures",
-        ("with running(), one_thread", "with one_thread", "one step of one model at a time"),
+        ("with running(), one_thread(small)", "with one_thread(small)", "one step of one model at a time"),
     ),
 ]
 
@@ -617,7 +617,47 @@ MATCH = _of(
     ("seed, under_way.watch)", "seed)", "a course is measured on the way"),
 )
 
+APP = _of(
+    "demo/tell.py demo/edit.py demo/links.py demo/page.py demo/words.py demo/boards.py demo/predict.py",
+    "app_tabs",
+    ("[0] > VISIBLE", "[0] >= 0", "only visible changes are outlined"),
+    ("list(range(step, patches))", "list(range(patches))", "a patch that was told is not faded"),
+    ("total / math.log(2)", "total", "bits are not nats"),
+    ("pixels = None if sampled", "pixels = None if not sampled", "a painted scene is told unless asked otherwise"),
+    ("case.ids[:, :token]", "case.ids[:, : token + 1]", "the chosen code takes the token's place"),
+    ("logits / case.temperature", "logits", "probabilities follow the temperature"),
+    ("config.grid * (config.grid // 2)", "config.grid * config.grid // 4", "half of the patches are kept"),
+    ("if set(DRAWN) - set(given):", "if not given:", "a link of another kind is refused"),
+    ("least <= value <= most", "True", "a link sets nothing that a slider cannot have"),
+    ('wrong.append(f"{key}=', 'str(f"{key}=', "what a link asks in vain is said"),
+    ("_luminance(colour) > 0.179", "_luminance(colour) > 0.5", "numbers can be read on each colour"),
+    ('"0.003 to 0.011", "causal"', '"0.003 to 0.012", "causal"', "the page shows what was measured"),
+) + _of(
+    "demo/drawing.py demo/endpoints.py demo/player.py demo/guard.py",
+    "app app_guard",
+    ("_tiled(tokenizer, *early, known)", "_tiled(tokenizer, *early, known - 1)", "each frame shows its own tokens"),
+    ("MAX_FRAME_PIXELS // pixels", "10**9", "large drawings are sent in few frames"),
+    ("frame.ids[0].tolist()", "frame.ids[-1].tolist()", "the ids are those of the first picture"),
+    ("divmod(index, columns)", "divmod(index, columns + 1)", "frames stand where the page looks for them"),
+    ("loop=0", "loop=1", "an animation repeats"),
+    ("ANALYTICS_MAX_EVENTS = 100", "ANALYTICS_MAX_EVENTS = 10_000", "the list of calls is short"),
+)
+
 MUTANTS: list[Mutant] = [
     *(LOSSES + PERCEPTUAL + LITE + TOKENIZER_TASK + AR_TASK + FIT + BUILD + SOURCES + SAMPLING + LAYERS),
-    *(QUANTIZER + TOKENIZER + PROBE + AR + METRICS + DATA + ABLATION + MATCH + WEIGHTS + SETTINGS + SAID + OTHERS),
+    *(
+        QUANTIZER
+        + TOKENIZER
+        + PROBE
+        + AR
+        + METRICS
+        + DATA
+        + ABLATION
+        + MATCH
+        + WEIGHTS
+        + SETTINGS
+        + SAID
+        + APP
+        + OTHERS
+    ),
 ]

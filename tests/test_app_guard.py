@@ -28,7 +28,7 @@ from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from test_app import BASELINE, MAIN, app, ask, checkpoints, client, forget, load_app, no_rests  # noqa: F401 (fixtures)
+from test_app import BASELINE, MAIN, app, ask, checkpoints, client, every_frame, forget, load_app  # noqa: F401 (fixtures)
 from test_app_server import post
 
 from alitok_lite.demo import components, drawing, guard, look, models, reconstruct
@@ -319,12 +319,6 @@ def test_requests_for_what_there_is_not(client, capfd, path, body):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_slow_is_true_or_false():
-    for value in ("yes", 1, None, [True]):
-        with pytest.raises(ValueError, match="slow is .*; it must be true or false"):
-            drawing.draw(MAIN, "sea", slow=value)
-
-
 @pytest.mark.slow
 def test_every_argument_has_a_default_and_an_example_that_are_right(client):
     for name, endpoint in listed(client).items():
@@ -332,7 +326,7 @@ def test_every_argument_has_a_default_and_an_example_that_are_right(client):
         assert client.predict(api_name=f"/{name}")
         examples = [one["example_input"] for one in endpoint["parameters"]]
         assert "event: complete" in post(client, name, json.dumps(examples))
-    seeds = {client.predict(api_name="/draw")[2].split("seed")[1] for _ in range(2)}
+    seeds = {client.predict(api_name="/draw")[1].split("seed")[1] for _ in range(2)}
     assert len(seeds) == 2  # drawn at random
 
 
@@ -386,7 +380,7 @@ def test_a_stuck_call_is_given_up(client, stuck, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("frames", [0, 2])
-def test_a_stuck_drawing_is_given_up(client, stuck, monkeypatch, frames):
+def test_a_stuck_drawing_is_given_up(client, every_frame, stuck, monkeypatch, frames):
     closed, real = threading.Event(), drawing.draw
 
     def hangs(*args: object):
@@ -401,19 +395,19 @@ def test_a_stuck_drawing_is_given_up(client, stuck, monkeypatch, frames):
     ask(client)
     with monkeypatch.context() as patch:
         patch.setattr(drawing, "draw", hangs)
-        job = client.submit(MAIN, "fish", "1", 1, 1, 1, True, api_name="/draw")
+        job = client.submit(MAIN, "fish", "1", 1, 1, 1, api_name="/draw")
         with pytest.raises(AppError, match="took too long and was given up"):
             job.result(timeout=60)
         assert len(job.outputs()) >= frames
     monkeypatch.setattr(guard, "LIMITS", LIMITS)
-    assert "seed 7" in ask(client)[2]
+    assert "seed 7" in ask(client)[1]
     assert not closed.is_set()
     stuck.set()
     assert closed.wait(20)  # it is not drawn to its end
 
 
 @pytest.mark.slow
-def test_an_endless_drawing_is_given_up(client, monkeypatch):
+def test_an_endless_drawing_is_given_up(client, every_frame, monkeypatch):
     """Each frame comes in time, but they do not come to an end."""
     monkeypatch.setattr(guard, "LIMITS", {"draw": Limit(60, 0.5)})
     drawn, real = [], drawing.draw
@@ -430,7 +424,7 @@ def test_an_endless_drawing_is_given_up(client, monkeypatch):
         with pytest.raises(AppError, match="took too long"):
             ask(client)
     monkeypatch.setattr(guard, "LIMITS", LIMITS)
-    assert "seed 7" in ask(client)[2]
+    assert "seed 7" in ask(client)[1]
     count = len(drawn)
     time.sleep(0.2)
     assert len(drawn) <= count + 1
@@ -445,7 +439,7 @@ def test_a_lock_that_is_never_freed_is_told(client, monkeypatch, lock):
     with getattr(models, lock):
         for name, endpoint in listed(client).items():
             assert "busy for too long" in error(post(client, name, json.dumps(arguments(endpoint))))
-        assert "no class" in error(post(client, "draw", json.dumps([MAIN, "x", "", 1, 1, 1, False])))
+        assert "no class" in error(post(client, "draw", json.dumps([MAIN, "x", "", 1, 1, 1])))
     for name, endpoint in listed(client).items():
         assert error(post(client, name, json.dumps(arguments(endpoint)))) is None
 
@@ -755,7 +749,7 @@ def test_the_app_runs_where_somebody_else_has_it_too(user):
                 assert program.poll() is None, program.stderr.read()
                 picture = (ROOT / "alitok_lite" / "sheets" / "scenes-samples.png").read_bytes()
                 (path,) = httpx.post(f"{base}/upload", files={"files": ("a.png", picture)}).json()
-                for name, data in (("reconstruct", [None, {"path": path}]), ("draw", ["sea", "1", 1, 1, 1, False])):
+                for name, data in (("reconstruct", [None, {"path": path}]), ("draw", ["sea", "1", 1, 1, 1])):
                     asked = httpx.post(f"{base}/call/{name}", json={"data": ["scenes", *data]}).json()
                     assert "event: complete" in httpx.get(f"{base}/call/{name}/{asked['event_id']}", timeout=60).text
                 (own,) = shared.glob("alitok_lite-*")
@@ -777,6 +771,14 @@ def serves(address: str) -> bool:
 # ---------------------------------------------------------------- the page
 
 
+def test_calls_are_not_followed_by_statistics(app, client):
+    """Gradio's table of all earlier calls costs more than a drawing, and the list of them grows."""
+    queue = app.demo._queue
+    assert client.predict(api_name="/reconstruct")
+    assert queue.events_recorded and queue.cached_event_analytics_summary == {"functions": {}}
+    assert queue.ANALYTICS_MAX_EVENTS <= 100
+
+
 def test_stop_and_another_model_end_a_drawing(app):
     """Without a word about a drawing that has ended: see the tests in a browser."""
     fns, names = app.demo.fns, {}
@@ -787,7 +789,7 @@ def test_stop_and_another_model_end_a_drawing(app):
     assert fns[model].targets in cancelling and len(cancelling) == 2
     (stop,) = [targets for targets in cancelling if targets != fns[model].targets]
     (said,) = [fn for fn in fns.values() if fn.targets == stop and not fn.cancels]
-    assert said.fn is None and "startsWith('Token')" in said.js
+    assert said.fn is None and "alitok.answered('draw', 'Stopped.')" in said.js
 
 
 def test_handed_over_pictures(client, tmp_path):

@@ -15,9 +15,10 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from test_app import MAIN, app, checkpoints, client, last, no_rests  # noqa: F401 (fixtures)
+from test_app import MAIN, app, checkpoints, client, last  # noqa: F401 (fixtures)
 
 from alitok_lite import model
+from alitok_lite.core import sampling
 from alitok_lite.demo import drawing, examples
 
 WEB = httpx.Client(verify=False, timeout=60)
@@ -42,7 +43,7 @@ def resident() -> float:
 
 def draw_fish(client: Client, seed: int, **changes: object) -> tuple:
     wanted = {"model": MAIN, "class_name": "fish", "seed": str(seed), "guidance": 1, "temperature": 1, "count": 1}
-    return client.predict(**wanted | {"slow": False} | changes, api_name="/draw")
+    return client.predict(**wanted | changes, api_name="/draw")
 
 
 # ---------------------------------------------------------------- many at once
@@ -50,18 +51,18 @@ def draw_fish(client: Client, seed: int, **changes: object) -> tuple:
 
 def drawn(client: Client, seed: int) -> Image.Image | str:
     """A picture by the plainest requests, which cost little beside the server's work; or why there is none."""
-    data = json.dumps([MAIN, "fish", str(seed), 1, 1, 1, False])
+    data = json.dumps([MAIN, "fish", str(seed), 1, 1, 1])
     text = post(client, "draw", data)
     if "event: complete" not in text:
         return text
-    answer = json.loads(text.rsplit("data: ", 1)[1])[0]
+    answer = json.loads(text.rsplit("data: ", 1)[1])[2]
     file = WEB.get(answer.get("value", answer)["url"])
     return Image.open(io.BytesIO(file.content))
 
 
 @pytest.mark.slow
 def test_many_clients_at_once(client):
-    """Each client's pictures are those drawn alone; the only other answer is that the queue is full."""
+    """Each client's pictures are those drawn alone, and nobody is refused."""
     wanted = [drawing.contact_sheet(last(drawing.draw(MAIN, "fish", seed)).pictures) for seed in range(CLIENTS)]
     counts, refused, wrong = [0] * CLIENTS, [], []
 
@@ -70,7 +71,6 @@ def test_many_clients_at_once(client):
             picture = drawn(client, seed)
             if isinstance(picture, str):
                 refused.append(picture)
-                time.sleep(0.2)
             elif picture.tobytes() != wanted[seed].tobytes() or picture.text["seed"] != str(seed):
                 wrong.append(seed)
             else:
@@ -85,8 +85,8 @@ def test_many_clients_at_once(client):
         thread.join(SECONDS + 60)
     grown = resident() - before
     print(f"{sum(counts)} pictures in {SECONDS:g} s, {len(refused)} refused, {grown:.0f} MB more than {before:.0f}")
-    assert not wrong and sum(counts) >= 3 and max(counts) >= 1
-    assert refused and all("queue is full" in text.lower() for text in refused), set(refused)
+    assert not wrong and min(counts) >= 1
+    assert not refused, set(refused)
     assert grown < 100
 
 
@@ -95,12 +95,18 @@ def test_many_clients_at_once(client):
 
 @pytest.fixture
 def slowly(monkeypatch):
-    """A drawing takes over ten seconds, unless it is stopped."""
-    monkeypatch.setattr(drawing, "SLOW_SECONDS", 12.0)
+    """A drawing at temperature 0.9 takes over ten seconds, unless it is stopped."""
+    real = sampling.draw_codes
+
+    def late(logits, scale, noise, settings):
+        time.sleep(0.6 * (settings.temperature == 0.9))
+        return real(logits, scale, noise, settings)
+
+    monkeypatch.setattr(sampling, "draw_codes", late)
 
 
 def test_a_cancelled_drawing_frees_the_model(client, slowly):
-    job = client.submit(MAIN, "fish", "1", 1, 1, 1, True, api_name="/draw")
+    job = client.submit(MAIN, "fish", "1", 1, 0.9, 1, api_name="/draw")
     while len(job.outputs()) < 2:
         time.sleep(0.05)
     start = time.monotonic()
@@ -112,7 +118,7 @@ def test_a_cancelled_drawing_frees_the_model(client, slowly):
 def test_a_dropped_drawing_frees_the_model(client, slowly):
     base = f"{client.src.rstrip('/')}/gradio_api/queue"
     index = next(fn["id"] for fn in client.config["dependencies"] if fn["api_name"] == "draw")
-    request = {"data": [MAIN, "fish", "1", 1, 1, 1, True], "fn_index": index, "session_hash": "dropped"}
+    request = {"data": [MAIN, "fish", "1", 1, 0.9, 1], "fn_index": index, "session_hash": "dropped"}
     assert httpx.post(f"{base}/join", json=request).status_code == 200
     with httpx.stream("GET", f"{base}/data?session_hash=dropped", timeout=30) as stream:
         for line in stream.iter_lines():
@@ -134,13 +140,13 @@ def test_a_model_loads_without_the_compiler(loaded):
 @pytest.mark.parametrize(
     "name, data, words",
     [
-        ("draw", '["%s", "fish", "7", NaN, 1, 1, false]', "guidance is nan; it must be a number from 0 to 30"),
-        ("draw", '["%s", "fish", "7", 1, Infinity, 1, false]', "temperature is inf"),
-        ("draw", '["%s", "fish", "7", 1, 1, -Infinity, false]', "how many is -inf"),
-        ("draw", '["%s", "fish", {"a": 1}, 1, 1, 1, false]', "seed is"),
-        ("draw", '["%s", {"a": 1}, "7", 1, 1, 1, false]', "no class"),
-        ("draw", '["%s", "fish", -0.5, 1, 1, 1, false]', "seed is '-0.5'"),
-        ("draw", '["%s", "fish", 99999999999999999999999, 1, 1, 1, false]', "from 0 to 2147483647"),
+        ("draw", '["%s", "fish", "7", NaN, 1, 1]', "guidance is nan; it must be a number from 0 to 30"),
+        ("draw", '["%s", "fish", "7", 1, Infinity, 1]', "temperature is inf"),
+        ("draw", '["%s", "fish", "7", 1, 1, -Infinity]', "how many is -inf"),
+        ("draw", '["%s", "fish", {"a": 1}, 1, 1, 1]', "seed is"),
+        ("draw", '["%s", {"a": 1}, "7", 1, 1, 1]', "no class"),
+        ("draw", '["%s", "fish", -0.5, 1, 1, 1]', "seed is '-0.5'"),
+        ("draw", '["%s", "fish", 99999999999999999999999, 1, 1, 1]', "from 0 to 2147483647"),
         ("look", '["%s", "fish", null, "causal", 1e999, 0, 0]', "layer is inf"),
         ("poke", '["%s", "fish", null, "keep", 0, 0, NaN, "sea"]', "is nan; it must be a whole number from 0 to 21"),
         ("predict", "[{}]", "no scene"),

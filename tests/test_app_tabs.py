@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,32 @@ import torch
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
-from test_app import BASELINE, MAIN, app, checkpoints, client, forget, last, no_rests, same  # noqa: F401 (fixtures)
+from test_app import BASELINE, MAIN, app, checkpoints, client, forget, last, played, same  # noqa: F401 (fixtures)
 
 from alitok_lite import scenes
 from alitok_lite.core import config
 from alitok_lite.data.images import load_picture, sheet
-from alitok_lite.demo import boards, drawing, examples, look, models, poke, predict, reconstruct, tour
+from alitok_lite.demo import (
+    boards,
+    components,
+    drawing,
+    edit,
+    examples,
+    links,
+    look,
+    models,
+    page,
+    poke,
+    predict,
+    reconstruct,
+    tell,
+    tour,
+)
 from alitok_lite.demo import words as demo_words
-from alitok_lite.measure import board, probe
+from alitok_lite.measure import board, metrics, probe, repaint
 from alitok_lite.model import AliTok
 from alitok_lite.store import imagenet
 from alitok_lite.study.rows import RESULTS
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -128,7 +142,9 @@ def test_boards():
     picture = Image.new("RGB", (8, 8))
     values = np.array([0.0, 1.0, np.nan, 2.0])
     html = boards.board(boards.heat(values, 2), 2, 'say "hi"', boards.Look(picture, marked=3))
-    assert cells(html) == ["0.0", "1.0", "", "2.0"] and 'aria-label="say &quot;hi&quot;"' in html
+    assert (
+        cells(html) == ["0.0", "1.0", "", "2.0"] and 'aria-label="say &quot;hi&quot;: 0.0, 1.0, nothing, 2.0"' in html
+    )
     assert "rgb(68 1 84/1.00)" in html and "rgb(253 231 37/1.00)" in html and html.count(" here") == 1
     seven = boards.board(boards.heat(np.arange(7.0), 6), 2, "", boards.Look())
     assert re.findall(r"grid-area:(\d/\d)", seven) == ["1/1", "1/2", "1/3", "2/2", "2/3", "3/2", "3/3"]
@@ -335,7 +351,6 @@ def test_predict(checkpoints, monkeypatch):
     assert list(view.numbers) == [MAIN]  # the other model knows no scenes
     assert np.allclose(view.numbers[MAIN]["nats"], nats, atol=0.01)
     assert view.numbers[MAIN]["bits"] == pytest.approx(float(nats.sum()) / math.log(2), abs=0.02)
-    assert "reported for ImageNet" in view.html and "5.4 %" in view.html and "measured here" in view.html
     result = run(view, checkpoints, monkeypatch)["result"]
     assert torch.allclose(result.nats[0], nats, atol=1e-4)
     for wrong in ("dragon", None, 3):
@@ -358,29 +373,256 @@ def test_tokenizers_are_compared_in_order(monkeypatch):
     assert [predict.kind_of(c) for c in (plain, causal, card)] == ["conventional", "causal", "causal, with prefix"]
 
 
-def test_a_measured_ablation_is_shown(monkeypatch, tmp_path):
-    rows = json.loads((RESULTS / "scenes" / "results.json").read_text())["rows"]
-    shown = "".join(predict.ablation_chart())
-    assert (
-        f"{100 * rows['B']['mean']['top1']:.1f} %" in shown
-        and f"B: causal decoder ({len(rows['B']['seeds'])})" in shown
-    )
-    monkeypatch.setattr("alitok_lite.study.rows.RESULTS", tmp_path)
-    path = tmp_path / "scenes" / "results.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps({"rows": {"A": {"title": "x", "seeds": [3], "mean": {"top1": 0.123}, "spread": {}}}}))
-    assert "12.3 %" in "".join(predict.ablation_chart())
-    for broken in ("[1]", "{", '{"A": 3}', '{"rows": {"A": 3}}'):
-        path.write_text(broken)
-        assert "measured here" not in "".join(predict.ablation_chart())
+def test_what_is_said_to_be_measured_was_measured():
+    """Each number of the page is one of the study's pages, or is computed from its files."""
+    study = (RESULTS / "matched" / "README.md").read_text()
+    every = study + (RESULTS / "README.md").read_text()
+    for _, _, conventional, causal, _ in predict.EQUAL_LENGTH:
+        assert conventional.removesuffix(" dB") in every and causal.removesuffix(" dB") in every
+    for name, of_what, difference, interval, better in predict.EQUAL_BITS:
+        low, high = (float(x) for x in interval.split(" to "))
+        assert low <= float(difference) <= high and (low > 0) == (high > 0)
+        assert (better == "causal") == ((high > 0) != (name == "PSNR"))  # of a PSNR more is better, of a loss less
+        digits = [number.lstrip("-") for number in (difference, *interval.split(" to "))]
+        assert all(number in study for number in digits), of_what
+    shown = re.sub("<[^>]+>", "", demo_words.verdict())
+    for words in ("113 ± 6", "103 ± 8", "0.007", "0.003 to 0.011", "0.31 dB", "0.22 to 0.41"):
+        assert words in shown and words in study
+
+
+@pytest.mark.slow
+def test_the_share_of_repainted_patches_is_the_one_shown():
+    names = ("lighthouse", "house", "balloon", "face", "butterfly", "car")
+    pictures = scenes.render([scenes.CLASSES.index(name) for name in names] * 4, seed=scenes.TEST_SEED + 3, size=64)
+    found = []
+    for name in tell.SHIPPED:
+        tokenizer = AliTok.from_pretrained(name, "cpu").tokenizer
+        found.append(repaint.repaint_share(tokenizer, tokenizer.encode(pictures)))
+    mean, spread = (round(100 * found[0][key]) for key in ("repainted", "repainted_spread"))
+    assert f"{mean} ± {spread} %" in demo_words.verdict() and found[1]["repainted"] == 0
+
+
+# ---------------------------------------------------------------- Misalignment
+
+
+@pytest.fixture
+def pair(monkeypatch):
+    """The two bundled tokenizers in place of the random models."""
+    monkeypatch.setenv("ALITOK_MODELS", ",".join(tell.SHIPPED))
+    forget()
+    yield tell.SHIPPED
+    forget()
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_tell(pair, sampled):
+    view = tell.tell("house", 5, sampled)
+    for row, name in enumerate(pair):
+        model = models.get_model(name)
+        ids = model.tokenizer.encode(scenes.render([2], 5, 64))
+        if sampled:
+            *_, step = model.stream([2], 5)
+            ids = step.ids
+        frames = repaint.told(model.tokenizer, ids)
+        assert view.numbers["repainted"][row] == int(repaint.repainted(frames, 16).sum())
+        nats = metrics.predictability(model.ar, ids, torch.tensor([2])).nats.sum()
+        assert view.numbers["bits"][row] == pytest.approx(float(nats) / math.log(2), abs=0.06)
+    assert view.numbers["repainted"][0] > 5 and view.numbers["repainted"][1] == 0
+    sides = [json.loads(unescape(side)) for side in re.findall('data-side="([^"]*)"', view.html)]
+    assert [len(side["outlined"]) for side in sides] == [17, 17]
+    assert sides[0]["outlined"][-1] and not any(sides[1]["outlined"]) and sides[0]["untold"][3] == list(range(3, 16))
+    assert ("The scene" in view.html) != sampled
+    space = {}
+    exec(view.code.removeprefix("```python\n").removesuffix("\n```"), space)
+    assert int(repaint.repainted(space["frames"], 16).sum()) == 0
+
+
+def test_what_is_stored_is_what_the_models_tell_today(pair):
+    shown, fresh = tell.stored(), tell.tell(*tell.STORED)
+    assert shown.numbers["repainted"] == fresh.numbers["repainted"] == [15, 0]
+    assert shown.numbers["bits"] == pytest.approx(fresh.numbers["bits"], abs=0.1) and shown.status == fresh.status
+    for one, other in zip(played(shown.html), played(fresh.html), strict=True):
+        assert np.abs(np.asarray(one, int) - np.asarray(other, int)).max() <= 1
+
+
+def test_tell_refuses(pair):
+    for arguments, words in (
+        (("dragon",), "no scene 'dragon'; the scenes are sea"),
+        ((None,), "no scene 'None'"),
+        (("sea", -1), "seed is -1; it must be a whole number"),
+        (("sea", 1, "yes"), "sampled is 'yes'; it must be true or false"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            tell.tell(*arguments)
+
+
+def test_tell_says_what_is_missing():
+    assert tell.pair() is None
+    with pytest.raises(ValueError, match="a conventional and a causal tokenizer of the scenes, and not both are here"):
+        tell.tell("sea", 1)
+
+
+# ---------------------------------------------------------------- Edit
+
+
+def asked(**changes) -> edit.Asked:
+    values = {"model": MAIN, "scene": "fish", "upload": None, "class_name": "fish", "ids": "", "token": 9}
+    return edit.Asked(**values | {"temperature": 1.0} | changes)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
+def test_the_likeliest_codes(temperature):
+    html, status, numbers, _, ids = edit.edit(asked(temperature=temperature))
+    model = models.get_model(MAIN)
+    wanted = model.tokenizer.encode(examples.scene_pixels("fish", 64))
+    assert ids == " ".join(map(str, wanted[0].tolist())) and numbers["ids"] == wanted[0].tolist()
+    logits = model.ar(wanted, torch.tensor([7]))[0, 9]
+    shares = (logits / max(temperature, 1e-4)).softmax(-1)
+    best = shares.topk(6)
+    assert numbers["codes"] == best.indices.tolist() or temperature == 0
+    assert np.allclose(numbers["probabilities"], best.values.detach(), atol=1e-3)
+    assert html.count("data-code=") == 6 and "image token (1, 0)" in status
+
+
+def test_a_chosen_code_keeps_what_was_before_and_samples_the_rest():
+    model = models.get_model(MAIN)
+    before = model.tokenizer.encode(examples.scene_pixels("fish", 64))
+    *_, numbers, _, text = edit.edit(asked(), 33, 5)
+    prompt = torch.cat([before[:, :9], torch.tensor([[33]])], 1)
+    *_, step = model.stream([7], 5, prompt)
+    assert numbers["ids"] == step.ids[0].tolist() and numbers["ids"][:10] == [*before[0, :9].tolist(), 33]
+    again = edit.edit(asked(ids=text, token=20, scene=None))  # the answer's ids are the next question's
+    assert again[2]["ids"] == numbers["ids"]
+    whole = edit.edit(asked(token=20), 3, 5)[2]["ids"]  # the last token: nothing is left to sample
+    assert whole == [*before[0, :20].tolist(), 3]
+
+
+def test_half_a_picture_is_completed(upload):
+    model = models.get_model(MAIN)
+    pixels = load_picture(upload, 64)
+    before = model.tokenizer.encode(pixels)[0].tolist()
+    html, status, numbers, _, _ = edit.complete(asked(upload=upload, class_name="sea"), 5)
+    *_, step = model.stream([0], 5, torch.tensor([before[:13]]))
+    assert numbers["ids"] == step.ids[0].tolist() and numbers["ids"][:13] == before[:13] != numbers["ids"][13:]
+    assert "first 13 of 21 tokens were kept" in status and "Before" in html
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"ids": "1 2 3"}, "ids are '1 2 3'; they must be 21 numbers from 0 to 1023 with spaces between them"),
+        ({"ids": " ".join(["1024"] * 21)}, "they must be 21 numbers"),
+        ({"ids": "x" * 99}, "they must be 21 numbers"),
+        ({"ids": 7}, "they must be 21 numbers"),
+        ({"token": 21}, "token is 21; it must be a whole number from 0 to 20"),
+        ({"temperature": 9}, "temperature is 9; it must be a number from 0 to 3"),
+        ({"class_name": "dragon"}, "no class 'dragon'"),
+        ({"model": "other"}, "no model 'other'"),
+    ],
+)
+def test_edit_refuses(changes, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        edit.edit(asked(**changes))
+
+
+def test_edit_refuses_codes_and_seeds():
+    for code, seed, words in (
+        (1024, 1, "code is 1024"),
+        (-2, 1, "code is -2"),
+        (True, 1, "code is"),
+        (3, -1, "seed is"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            edit.edit(asked(), code, seed)
+
+
+# ---------------------------------------------------------------- links
+
+
+def test_a_link_sets_what_it_says(app):
+    built = app.demo.alitok
+    known = {name: tuple(found.controls) for name, found in built.items()}
+    given = links.read({"tab": "look", "model": MAIN, "token": "9", "head": "2", "__theme": "dark"}, known)
+    assert given == ("look", {"model": MAIN, "token": "9", "head": "2"}, "")
+    updates, said = page.settings(given.tab, given.values, built["look"])
+    own = built["look"].controls
+    assert said == "" and updates[own["token"]]["value"] == 9 and updates[own["head"]]["value"] == 2
+    assert updates[own["model"]]["value"] == MAIN and updates[own["layer"]]["maximum"] == 2
+    updates, said = page.settings("draw", {"model": BASELINE, "class": "dog", "seed": "5"}, built["draw"])
+    own = built["draw"].controls
+    assert updates[own["class"]]["value"] == "dog" and updates[own["seed"]]["value"] == "5" and said == ""
+    assert updates[own["guidance"]]["value"] == 2.0
+
+
+@pytest.mark.parametrize(
+    "tab, values, words",
+    [
+        ("draw", {"model": "other"}, "model=other"),
+        ("draw", {"class": "dragon"}, "class=dragon"),
+        ("draw", {"count": "99"}, "count=99"),
+        ("draw", {"temperature": "hot"}, "temperature=hot"),
+        ("look", {"model": MAIN, "token": "99"}, "token=99"),
+        ("look", {"part": "brain"}, "part=brain"),
+        ("poke", {"other": "dragon"}, "other=dragon"),
+    ],
+)
+def test_a_link_says_what_this_page_does_not_have(app, tab, values, words):
+    _, said = page.settings(tab, values, app.demo.alitok[tab])
+    assert said == f"This link asks for {words}, which this page does not have."
+
+
+def test_links_to_other_tabs_and_names():
+    known = {"draw": ("seed",), "look": ()}
+    assert links.read({}, known) == ("", {}, "") == links.read({"__theme": "dark"}, known)
+    assert "a tab 'sing'; the tabs are draw, look" in links.read({"tab": "sing"}, known).said
+    given = links.read({"tab": "draw", "seed": "3", "evil": "<b>"}, known)
+    assert given.values == {"seed": "3"} and "asks for evil" in given.said
+
+
+def test_a_drawings_link_is_read_back():
+    link = links.drawn(MAIN, "a&b=c", 5, None, 0.5, 2)
+    assert links.read_drawn(link) == (MAIN, "a&b=c", 5, models.models()[MAIN].guidance, 0.5, 2)
+    for wrong in ("", None, 3, "tab=draw", link.replace("seed", "sed")):
+        with pytest.raises(ValueError, match="draw something first"):
+            links.read_drawn(wrong)
+
+
+def test_the_repositorys_address(monkeypatch):
+    """From the package's metadata, where `alitok publish` writes it; without one the page names files."""
+    links.repository.cache_clear()
+    try:
+        monkeypatch.setattr("alitok_lite.demo.links.metadata.metadata", lambda name: Urls(["Paper, https://a"]))
+        assert links.repository() == "" and "href" not in demo_words.about("draw")
+        links.repository.cache_clear()
+        urls = Urls(["Paper, https://a", "Repository, https://b.example/c"])
+        monkeypatch.setattr("alitok_lite.demo.links.metadata.metadata", lambda name: urls)
+        assert 'href="https://b.example/c/blob/main/notebooks/05' in demo_words.about("draw")
+        assert "https://b.example/c/tree/main/notebooks" in demo_words.sources()
+        assert 'property="og:image" content="https://b.example/c/raw/main/' in components.preview()
+    finally:
+        links.repository.cache_clear()
+
+
+class Urls(list):
+    """As much of an installed package's metadata as is asked for."""
+
+    def get_all(self, name: str) -> list:
+        return list(self) if name == "Project-URL" else []
+
+
+# ---------------------------------------------------------------- contrast
+
+
+def test_numbers_on_every_colour_can_be_read():
+    """WCAG AA: 4.5 : 1."""
+    colours = [boards.gradient_colour(share / 50) for share in range(51)] + [boards.id_colour(i) for i in range(99)]
+    for colour in colours:
+        ink = 0.0 if boards._on(colour) == "#000" else 1.0
+        low, high = sorted((ink, boards._luminance(colour)))
+        assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
 # ---------------------------------------------------------------- words
-
-
-def test_tabs_name_notebooks_that_exist():
-    for tab in demo_words.TABS.values():
-        assert (ROOT / tab.notebook).is_file() and tab.text.count(". ") >= 1 and tab.text.endswith(".")
 
 
 def test_drawing_prints_its_code(checkpoints, monkeypatch):
@@ -393,24 +635,25 @@ def test_drawing_prints_its_code(checkpoints, monkeypatch):
 def test_the_tour_visits_every_tab_and_sets_what_is_there(app):
     steps = tour.tour()
     assert [step.tab for step in steps] == sorted((step.tab for step in steps), key=list(demo_words.TABS).index)
+    assert all(set(step.settings) <= set(app.demo.alitok[step.tab].controls) for step in steps)
     assert {step.tab for step in steps} == set(demo_words.TABS)
     assert tour.tour_text(steps, 1).startswith(f"**Stop 2 of {len(steps)}.** ")
     for step in steps:  # each stop's settings are ones that the tab's function takes
         told = step.settings
         if step.tab == "look":
-            arguments = [told[key] for key in ("look_model", "look_scene")] + [None]
+            arguments = [told["model"], told["scene"], None]
             look.look(*arguments, told["part"], told["layer"], told["head"], told["token"])
         if step.tab == "poke":
-            arguments = [told["poke_model"], told["poke_scene"], None, told["experiment"]]
-            poke.poke(*arguments, told.get("poke_token", 0), 5, told.get("keep", 0))
+            arguments = [told["model"], told["scene"], None, told["experiment"]]
+            poke.poke(*arguments, told.get("token", 0), 5, told.get("keep", 0))
 
 
 def test_the_tour_leaves_out_what_is_not_there(monkeypatch):
     cards = {BASELINE: models.models()[BASELINE]._replace(ar=None)}
     monkeypatch.setattr(tour, "models", lambda: cards)
-    assert [step.tab for step in tour.tour()] == ["reconstruct", "look"]
+    assert [step.tab for step in tour.tour()] == ["tell", "reconstruct", "look"]
     monkeypatch.setattr(tour, "models", dict)
-    assert tour.tour() == []
+    assert [step.tab for step in tour.tour()] == ["tell"]
 
 
 # ---------------------------------------------------------------- over the network
@@ -423,12 +666,16 @@ def test_endpoints(client, upload):
         "look": client.predict(MAIN, "fish", None, "causal", 0, -1, 9, api_name="/look"),
         "poke": client.predict(MAIN, "fish", picture, "swap", 0, 0, 0, "sea", api_name="/poke"),
         "predict": client.predict("fish", api_name="/predict"),
+        "edit": client.predict(MAIN, "fish", picture, "sea", "", 9, -1, 1, "5", api_name="/edit")[:4],
+        "complete": client.predict(MAIN, "fish", picture, "sea", 1, "5", api_name="/complete")[:4],
     }
     wanted = {
         "reconstruct": reconstruct.reconstruct(MAIN, None, upload),
         "look": look.look(MAIN, "fish", None, "causal", 0, -1, 9),
         "poke": poke.poke(MAIN, "fish", upload, "swap", other="sea"),
         "predict": predict.predict("fish"),
+        "edit": examples.View(*edit.edit(asked(upload=upload, class_name="sea"), -1, 5)[:4]),
+        "complete": examples.View(*edit.complete(asked(upload=upload, class_name="sea"), 5)[:4]),
     }
     for name, (html, status, numbers, code) in answers.items():
         assert (html, status, code) == (wanted[name].html, wanted[name].status, wanted[name].code), name

@@ -35,6 +35,6 @@ def test_a_drawing_holds_the_lock_for_each_step_and_lets_go_between_them():
             held.append(models._running.locked())
             yield step
 
-    for _ in drawing._frames(model, steps(), 1, False):
+    for _ in drawing._frames(model, steps(), 1):
         assert not models._running.locked()
     assert held == [True] * model.tokenizer.config.tokens

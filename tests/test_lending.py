@@ -12,18 +12,29 @@ from alitok_lite import PRESETS
 from alitok_lite.demo import lending, models
 from alitok_lite.fast import steps
 
-FUNCTIONS = ["draw", "reconstruct", "look", "poke", "predict"]  # events that use a model
+FUNCTIONS = [
+    "tell",
+    "draw",
+    "animation",
+    "reconstruct",
+    "look",
+    "poke",
+    "edit",
+    "complete",
+    "predict",
+]  # events that use a model
 
 
 def forget():
     for cached in (models.models, models._load, models.is_small):
         cached.cache_clear()
-    sys.modules.pop("alitok_lite.demo.page", None)
+    sys.modules.pop("alitok_lite.demo.endpoints", None)
 
 
 @pytest.fixture
 def page(monkeypatch):
-    """The page on a ZeroGPU Space: `may` has names of functions that may borrow a GPU, `asked` seconds that were."""
+    """The page's functions on a ZeroGPU Space: `may` has names of those that may borrow a GPU, `asked` seconds that
+    were."""
     may, asked, devices = [], [], []
 
     def lend(duration):
@@ -41,31 +52,31 @@ def page(monkeypatch):
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     monkeypatch.delenv("ALITOK_MODELS", raising=False)
     monkeypatch.setattr("alitok_lite.model.choose_device", chosen)
-    before = sys.modules.get("alitok_lite.demo.page")
+    before = sys.modules.get("alitok_lite.demo.endpoints")
     forget()
-    page = importlib.import_module("alitok_lite.demo.page")
+    page = importlib.import_module("alitok_lite.demo.endpoints")
     yield SimpleNamespace(page=page, may=may, asked=asked, devices=devices)
     forget()
     if before:
-        sys.modules["alitok_lite.demo.page"] = before
-        sys.modules["alitok_lite.demo"].page = before
+        sys.modules["alitok_lite.demo.endpoints"] = before
+        sys.modules["alitok_lite.demo"].endpoints = before
 
 
 def test_small_models_stay_on_the_cpu(page):
     assert page.may == FUNCTIONS
-    assert len(list(page.page.draw("scenes", "sea", 0, 1, 1, 1, False))) > 1
+    *_, (_, _, _, _, link, *_) = page.page.draw("scenes", "sea", 0, 1, 1, 1)
     assert page.page.reconstruct("scenes", "house") and page.page.predict("house")
+    assert page.page.tell("house", "1", False) and page.page.animation(link, "gif")
     assert page.asked == [] and set(page.devices) == {"cpu"}
 
 
 @pytest.mark.slow
 def test_large_models_ask_for_what_the_call_takes(page, monkeypatch):
     monkeypatch.setattr(models, "SMALL_BYTES", 0)
-    for slow in (False, True):
-        list(page.page.draw("scenes", "sea", 0, 1, 1, 1, slow))
-    assert page.page.reconstruct("scenes", "house") and page.page.predict("house")
-    assert lending.START < page.asked[0] < lending.START + 1
-    assert page.asked[1:] == [page.asked[0] + lending.REST, lending.START, lending.START]
+    *_, (_, _, _, _, link, *_) = page.page.draw("scenes", "sea", 0, 1, 1, 1)
+    assert page.page.animation(link, "gif") and page.page.reconstruct("scenes", "house") and page.page.predict("house")
+    assert lending.START < page.asked[0] == page.asked[1] < lending.START + 1
+    assert page.asked[2:] == [lending.START, lending.START]
     assert set(page.devices) == {"auto"}
     with pytest.raises(gr.Error, match="no model 'other'"):  # a mistake costs nobody GPU time
         page.page.reconstruct("other", "house")
@@ -77,7 +88,7 @@ def test_estimates_for_official_models(monkeypatch, name, low, high):
     """AliTok-B took 11 s on an H100 when the weights were there."""
     card = models.models()["scenes"]._replace(config=PRESETS[name].tokenizer, ar=PRESETS[name].ar)
     monkeypatch.setattr(models, "models", lambda: {"m": card})
-    assert low < lending.seconds("m", "0", 0, None, 1.0, 1, True) < high
+    assert low < lending.seconds("draw", "m", "0", 0, None, 1.0, 1) < high
 
 
 def test_nothing_is_borrowed_elsewhere(monkeypatch):

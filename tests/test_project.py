@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import alitok_lite
+from alitok_lite.demo.words import TABS
 from alitok_lite.model import AliTok
 from alitok_lite.store.find import CHECKPOINTS, bundled
 
@@ -54,8 +55,8 @@ class Absent:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 import app
-page = sys.modules["alitok_lite.demo.page"]
-[*page.draw("scenes", "sea", 0, 1, 1, 1, False)]
+page = sys.modules["alitok_lite.demo.endpoints"]
+[*page.draw("scenes", "sea", 0, 1, 1, 1)]
 for answer in (page.reconstruct("scenes", "house"), page.look("scenes", "house"), page.poke("scenes", "house")):
     assert answer
 assert page.predict("house")
@@ -177,3 +178,8 @@ def test_everything_goes_into_the_sdist():
     missing = {name for name in result.stdout.split() if not name.endswith("-natural/judges.safetensors")}
     added = {"README.md", "LICENSE", "pyproject.toml", "MANIFEST.in"}
     assert missing == added | {".gitignore", ".pre-commit-config.yaml"}, result.stderr
+
+
+def test_the_apps_tabs_name_notebooks_that_exist():
+    for tab in TABS.values():
+        assert (ROOT / tab.notebook).is_file() and re.search(r"[.:?] ", tab.text) and tab.text.endswith(".")

@@ -136,13 +136,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def save_png(image: Image.Image, path: str | Path, text: dict[str, str]) -> None:
-    """Write a PNG whose text chunks hold `text` (keyword -> value); the file appears whole or not at all."""
+def save_png(image: Image.Image, path: str | Path, text: dict[str, str], level: int = 6) -> None:
+    """Write a PNG whose text chunks hold `text` (keyword -> value); the file appears whole or not at all. `level`: of
+    compression, 1 (quick) to 9."""
     chunks = PngImagePlugin.PngInfo()
     for key, value in text.items():
         chunks.add_text(key, value)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=chunks)
+    image.save(buffer, "PNG", pnginfo=chunks, compress_level=level)
     write_atomically(Path(path), buffer.getvalue())
 
 

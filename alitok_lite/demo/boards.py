@@ -49,9 +49,15 @@ def id_colour(id_: int) -> tuple[int, int, int]:
     return tuple(round(255 * v) for v in colorsys.hls_to_rgb(id_ * 0.618034 % 1, 0.8, 0.55))
 
 
+def _luminance(colour: Sequence[int]) -> float:
+    """Relative luminance as WCAG 2 defines it, 0 to 1."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (part / 255 for part in colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 def _on(colour: Sequence[int]) -> str:
-    """Black or white, whichever reads better on a colour."""
-    return "#111" if colour[0] * 0.299 + colour[1] * 0.587 + colour[2] * 0.114 > 125 else "#fff"
+    """Near black or white, whichever has more contrast on a colour: at least 4.5 : 1 on every one."""
+    return "#000" if _luminance(colour) > 0.179 else "#fff"
 
 
 def data_uri(picture: Image.Image) -> str:
@@ -71,6 +77,9 @@ def tag(name: str, *content: str, **attributes: object) -> str:
     if name in ("img", "input"):  # they have no end
         return f"<{name}{start}>"
     return f"<{name}{start}>{''.join(content)}</{name}>"
+
+
+MOST_SAID = 100  # cells of a board, up to which a screen reader is given their values
 
 
 class Cell(NamedTuple):
@@ -107,6 +116,8 @@ def board(cells: Sequence[Cell], grid: int, alt: str, look: Look = Look()) -> st
         row, column = token_cell(token, prefix, grid)
         area = f"grid-area:{row + 1 + strip}/{column + 1 + strip}"
         parts.append(_token(token, cell, area, row < 0, look))
+    if any(cell.text for cell in cells) and len(cells) <= MOST_SAID:
+        alt += ": " + ", ".join(cell.text or "nothing" for cell in cells)
     style = f"--n:{grid + strip};--size:{look.size}"
     return tag("div", *parts, class_=" ".join(classes), role="img", aria_label=alt, style=style)
 
@@ -222,14 +233,14 @@ def thumbnail_style(selector: str, names: tuple[str, ...], strip: bytes, least: 
     narrow = "@media (max-width: 500px)"
     rules = [
         f"{selector} .wrap {{display: grid; gap: 6px; grid-template-columns: repeat(auto-fill, minmax({least}, 1fr))}}",
-        f"{selector} label {{flex-direction: column; gap: 2px; padding: 3px 3px 5px; min-width: 0}}",
-        f"{selector} label span {{margin: 0; font-size: 11px; letter-spacing: -.02em; line-height: 1.15;"
+        f"{selector} label {{flex-direction: column; gap: 2px; padding: 3px 0 5px; min-width: 0}}",
+        f"{selector} label span {{margin: 0; font-size: 12px; letter-spacing: -.03em; line-height: 1.15;"
         " max-width: 100%; text-align: center; overflow-wrap: anywhere}",
-        f"{narrow} {{{selector} label {{padding: 2px 2px 4px}}",
-        f"{selector} label span {{font-size: 10px; letter-spacing: -.03em}}}}",
+        f"{narrow} {{{selector} label {{padding: 2px 0 4px}}",
+        f"{selector} label span {{font-size: 11px; letter-spacing: -.03em}}}}",
         f"{selector} input {{position: absolute; opacity: 0}}",
         f"{selector} label:focus-within {{outline: 3px solid var(--color-accent); outline-offset: 1px}}",
-        f"{selector} label::before {{content: ''; width: 100%; aspect-ratio: 1; border-radius: 6px;"
+        f"{selector} label::before {{content: ''; width: calc(100% - 6px); aspect-ratio: 1; border-radius: 6px;"
         f" background: {url} 0 0 / {len(names)}00% 100%}}",
     ]
     for index in range(len(names)):
@@ -241,6 +252,6 @@ def thumbnail_style(selector: str, names: tuple[str, ...], strip: bytes, least: 
 # For the component that shows a picker: a click on a cell, or an arrow key, gives its token.
 PICK_SCRIPT = Path(__file__).with_name("pick.js").read_text("utf-8")
 
-# For the head of the page, so that it listens before anything can be pressed: arrow keys choose within a group of
-# radio buttons, as everywhere else on the web.
-KEYS_SCRIPT = "<script>" + Path(__file__).with_name("page.js").read_text("utf-8") + "</script>"
+# For the head of the page, so that they listen before anything can be pressed.
+_SCRIPTS = ("page.js", "player.js", "links.js")
+SCRIPTS = "".join(f"<script>{Path(__file__).with_name(name).read_text('utf-8')}</script>" for name in _SCRIPTS)

@@ -1,22 +1,23 @@
-"""Gradio components that several tabs of the page share, or that would make its file too long."""
+"""Gradio components that several tabs of the page share."""
 
 import os
 import tempfile
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from . import boards, examples, models
+from . import boards, examples, links, models
 from .drawing import GUIDANCE, TEMPERATURE
 
 _Component = TypeVar("_Component", bound=gr.components.Component)
 # Gradio hands the values of an event on unread: the package checks them all, and in its own words.
 _UNREAD: dict[str, Any] = {"preprocess": False}
 # Options of every event that runs a model, and of the small events of the page itself.
-ONE_AT_A_TIME = {"concurrency_id": "model", "concurrency_limit": 1} | _UNREAD
+MODEL = {"concurrency_id": "model", "concurrency_limit": 2} | _UNREAD  # two, as a long drawing is not to stop others
 PRIVATE = {"api_visibility": "private", "queue": False, "show_progress": "hidden"} | _UNREAD
 
 
@@ -38,9 +39,9 @@ def pictures(place: str, scene: str | None, label: str = "A painted scene ...") 
     return gr.Radio(list(examples.EXAMPLES), value=scene, label=label, elem_id=place)
 
 
-def chooser(place: str, scene: str | None, model: str = "") -> tuple:
+def chooser(place: str, scene: str | None, model: str = "", names: list[str] | None = None) -> tuple:
     """Model, scene and upload; the event after a click on a scene, which takes the upload away."""
-    name = choose_from(list(models.models()), model)
+    name = choose_from(names or list(models.models()), model)
     kind = pictures(place, scene)
     with gr.Accordion("... or a picture of your own", open=False):
         upload: dict[str, Any] = {"format": "png", "type": "filepath", "image_mode": None, "height": 220}
@@ -51,16 +52,35 @@ def chooser(place: str, scene: str | None, model: str = "") -> tuple:
     return [name, kind, own], clicked
 
 
-def results(first: examples.View | None = None) -> list:
-    """What shows a View: sentence, HTML, and two closed drawers with the numbers and the code."""
+class Place(NamedTuple):
+    """Where a tab says how its last press is getting on, and the hidden button that presses again."""
+
+    name: str  # of the tab
+    say: gr.HTML
+    again: gr.Button
+
+
+def place(name: str) -> Place:
+    """page.js writes here at once: waiting, how many come first, what went wrong."""
+    line = boards.tag("p", id=f"say-{name}", class_="al-say", role="status", aria_live="polite")
+    heard = boards.tag("p", class_="al-heard", role="status", aria_live="polite")  # for screen readers alone
+    say = gr.HTML(line + heard, elem_classes="al-say-box")
+    return Place(name, say, gr.Button("Try again", elem_id=f"again-{name}", visible="hidden"))
+
+
+def results(name: str, first: examples.View | None = None, below: str = "") -> tuple[Place, list]:
+    """What shows a View: sentence, HTML, and two closed drawers with the numbers and the code; `below` stays."""
     first = first or examples.View("", "", {}, "")
-    status = gr.Markdown(first.status)
-    html = gr.HTML(first.html, js_on_load=boards.PICK_SCRIPT)
+    where = place(name)
+    status = gr.Markdown(first.status, elem_classes="al-status")
+    html = gr.HTML(first.html, js_on_load=boards.PICK_SCRIPT, elem_classes="al-answer")
+    if below:
+        gr.HTML(below)
     with gr.Accordion("The code behind this", open=False):
         code = gr.Markdown(first.code)
     with gr.Accordion("The same as numbers", open=False):
         numbers = gr.JSON(first.numbers, show_label=False)
-    return [html, status, numbers, code]
+    return where, [html, status, numbers, code]
 
 
 def class_choice(model: str) -> list:
@@ -87,31 +107,28 @@ def draw_settings(model: str) -> tuple:
     return with_example(seed, "7"), guidance, temperature, last
 
 
-def drawing(model: str) -> tuple:
-    """Where the drawing appears; before that, what was made earlier."""
-    card = models.models()[model]
-    picture, sentence = examples.first_drawing(card)
-    status = gr.Markdown(sentence, elem_id="status")
-    with gr.Row():
-        with gr.Column(min_width=240):
-            shape: dict[str, Any] = {"format": "png", "height": "min(420px, 88vw)", "buttons": ["fullscreen"]}
-            shape |= {"interactive": False, "show_label": False, "alt_text": "Examples made earlier"}
-            result = gr.Image(picture, label="Picture", elem_id="result", **shape)
-            download = gr.DownloadButton("Download PNG", interactive=False, size="sm")
-        with gr.Column(min_width=240):
-            board = gr.HTML(examples.entropy_board(card), elem_id="entropy")
-    with gr.Accordion("The code behind this", open=False):
-        script = gr.Markdown("Draw something first.")
-    return result, board, status, download, script
+def options(function: Callable, where: Place) -> dict[str, Any]:
+    """Options of an event that runs a model: the press is answered at once, in its place."""
+    asked = f"(...values) => {{alitok.asked('{where.name}'); return values}}"
+    shown = {"show_progress": "minimal", "show_progress_on": [where.say]}
+    return {"fn": function, "js": asked, **shown, **MODEL}
 
 
-def wire(function: Callable, inputs: list, outputs: list, triggers: list, *after: gr.events.Dependency) -> None:
+def follow(event: gr.events.Dependency, where: Place) -> None:
+    """Tell the visitor when it is done, or what went wrong."""
+    event.success(None, js=f"() => alitok.answered('{where.name}')", **PRIVATE)
+    event.failure(None, js=f"() => alitok.failed('{where.name}')", **PRIVATE)
+
+
+def wire(
+    function: Callable, where: Place, inputs: list, outputs: list, triggers: list, *after: gr.events.Dependency
+) -> None:
     """Run a tab's function on any of these events, and after those; of several in a row, the last one counts."""
-    wires: dict[str, Any] = {"fn": function, "inputs": inputs, "outputs": outputs}
-    wires |= {"show_progress": "minimal", **ONE_AT_A_TIME}
-    gr.on(triggers, api_name=function.__name__, trigger_mode="always_last", **wires)
-    for event in after:
-        event.then(**wires, trigger_mode="always_last", api_visibility="private")
+    wires = {"inputs": inputs, "outputs": outputs, "trigger_mode": "always_last", **options(function, where)}
+    events = [gr.on([*triggers, where.again.click], api_name=function.__name__, **wires)]
+    events += [event.then(**wires, api_visibility="private") for event in after]
+    for event in events:
+        follow(event, where)
 
 
 def check_cache() -> None:
@@ -127,3 +144,45 @@ def check_cache() -> None:
 def new_folder() -> Path:
     """A fresh folder in Gradio's own cache, which Gradio empties by age."""
     return Path(tempfile.mkdtemp(dir=get_upload_folder()))
+
+
+def theme() -> gr.themes.Base:
+    """Colours with a contrast of at least 4.5 : 1 in both themes; the fonts of the visitor's machine."""
+    soft = gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=["system-ui", "sans-serif"])
+    return soft.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
+        button_primary_text_color="white",
+        block_label_text_color="*primary_800",
+        block_label_text_color_dark="*primary_100",
+        block_label_background_fill_dark="*primary_800",
+        block_title_background_fill_dark="*primary_800",
+        block_title_text_color="*primary_800",
+        block_title_text_color_dark="*primary_100",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        checkbox_label_background_fill_selected="*primary_700",
+        checkbox_label_background_fill_selected_dark="*primary_700",
+        checkbox_label_text_color_selected="white",
+        color_accent="*primary_700",
+        link_text_color="*primary_700",
+        link_text_color_dark="*primary_200",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+    )
+
+
+_SAID = "The same scene told token by token by two tokenizers: one keeps repainting what it told, the other never does."
+
+
+def preview() -> str:
+    """What a link to the page shows elsewhere: words, and a picture where the repository is public."""
+    meta = [("name", "description", _SAID), ("property", "og:title", "AliTok lite: misalignment, seen")]
+    meta.append(("property", "og:description", _SAID))
+    if links.repository():
+        meta.append(("property", "og:image", f"{links.repository()}/raw/main/alitok_lite/sheets/repaint.png"))
+    return "".join(f'<meta {kind}="{name}" content="{escape(content)}">' for kind, name, content in meta)

@@ -7,7 +7,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,9 +27,10 @@ MAX_SEED = 2**31 - 1
 MAX_COUNT = 16
 GUIDANCE = (0.0, 30.0)
 TEMPERATURE = (0.0, 3.0)
-FRAME_SECONDS = 0.06  # at most one frame in this time: encoding and sending one costs more than a small model's token
-COSTLY_FRAME_SECONDS = 0.3  # a frame that takes longer waits until drawing has taken as long again, even in slow motion
-SLOW_SECONDS = 3.0  # a drawing in slow motion rests this long in all
+FRAME_SECONDS = 0.5  # at most one frame in this time while drawing; the page plays all of them when it is finished
+COSTLY_FRAME_SECONDS = 0.3  # a frame that takes longer waits until drawing has taken as long again
+MAX_FRAMES = 64  # of a finished drawing
+MAX_FRAME_PIXELS = 2**22  # of all its frames together
 CPU_THREADS = torch.get_num_threads()  # of a CPU, for a step
 SMALL_MODEL = 50_000_000  # parameters; with fewer, a second thread gains little on quiet cores and waits on busy ones
 
@@ -41,9 +42,10 @@ class Frame(NamedTuple):
     token: int  # tokens drawn so far, 1..tokens
     tokens: int
     seed: int
-    seconds: float  # the model's own time so far, without the rests of slow motion
+    seconds: float  # the model's own time so far
     preview: bool  # the last id stands in for the missing tokens, because there is no causal decoder
     entropy: np.ndarray  # (pictures, token) in nats, of what each token was drawn from
+    ids: Tensor  # (pictures, token)
 
     @property
     def done(self) -> bool:
@@ -55,7 +57,7 @@ class Frame(NamedTuple):
         """One line for the visitor, in Markdown."""
         if self.done:
             mean = f"mean entropy {self.entropy.mean():.1f} nats"
-            return f"Drawn in {self.seconds:.1f} s of model time: {self.tokens} tokens, {mean}, **seed {self.seed}**."
+            return f"Drawn in {self.seconds:.2f} s of model time: {self.tokens} tokens, {mean}, **seed {self.seed}**."
         guess = " (preview: the missing tokens are filled in)" if self.preview else ""
         return f"Token {self.token} of {self.tokens}{guess}"
 
@@ -73,25 +75,22 @@ def draw(
     guidance: float | None = None,
     temperature: float = 1.0,
     count: int = 1,
-    slow: bool = False,
 ) -> Iterator[Frame]:
     """Draw pictures of a class, token by token: Frames, the last of which shows the finished pictures.
 
     Seed None is drawn at random and reported in every frame; picture i uses seed + i. Guidance None is the
-    checkpoint's own. `slow` rests between the tokens and shows each, unless a frame takes too long for that. Closing
-    the iterator stops at the next token; the model is never held between two frames. Raises ValueError at once for a
-    bad argument.
+    checkpoint's own. A small model is finished before the first FRAME_SECONDS are over, so its only Frame is the last.
+    Closing the iterator stops at the next token; the model is never held between two frames. Raises ValueError at once
+    for a bad argument.
     """
     seed = secrets.randbelow(MAX_SEED + 1) if seed is None else number("seed", seed, 0, MAX_SEED, whole=True)
     guidance = None if guidance is None else number("guidance", guidance, *GUIDANCE)
     temperature = number("temperature", temperature, *TEMPERATURE)
     count = number("how many", count, 1, MAX_COUNT, whole=True)
-    if not isinstance(slow, bool):
-        raise ValueError(f"slow is {repr(slow)[:40]}; it must be true or false")
     label = find_class(check_model(model_name), class_name)
     model = get_model(model_name)
     steps = model.stream([label] * count, seed, guidance=guidance, temperature=temperature)
-    return _frames(model, steps, seed, slow)
+    return _frames(model, steps, seed)
 
 
 def find_class(card: Card, entry: str | int) -> int:
@@ -103,17 +102,17 @@ def find_class(card: Card, entry: str | int) -> int:
     return label_of(entry, card.classes)
 
 
-def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[Frame]:
+def _frames(model: AliTok, steps: Iterator, seed: int) -> Iterator[Frame]:
     """Frames of a drawing under way. The lock is taken for a step at a time, so a forgotten drawing blocks nobody."""
     tokens, entropies = model.tokenizer.config.tokens, []
-    small = sum(p.numel() for part in (model.tokenizer, model.ar) for p in part.parameters()) < SMALL_MODEL
-    seconds, shown, cost = 0.0, -math.inf, 0.0  # cost: of the last frame
+    small = _is_small(model)
+    seconds, shown, cost = 0.0, time.perf_counter(), 0.0  # cost: of the last frame
     for token in range(1, tokens + 1):
         with running(), one_thread(small):
             start = time.perf_counter()
             _, ids, entropy = next(steps)
             entropies.append(entropy.float().cpu().numpy())
-            pause = cost if cost > COSTLY_FRAME_SECONDS else 0 if slow else FRAME_SECONDS
+            pause = cost if cost > COSTLY_FRAME_SECONDS else FRAME_SECONDS
             wanted = token == tokens or start - shown >= pause
             if wanted:
                 begun = time.perf_counter()
@@ -122,10 +121,14 @@ def _frames(model: AliTok, steps: Iterator, seed: int, slow: bool) -> Iterator[F
             seconds += time.perf_counter() - start
         if wanted:
             preview = 1 not in model.tokenizer.stages and token < tokens
-            yield Frame(pictures, token, tokens, seed, seconds, preview, np.stack(entropies, 1))
-            if slow:
-                time.sleep(SLOW_SECONDS / tokens)
+            yield Frame(pictures, token, tokens, seed, seconds, preview, np.stack(entropies, 1), ids.cpu())
             shown = time.perf_counter()  # after the consumer's work, which is not to eat up the model's time
+
+
+def _is_small(model: AliTok) -> bool:
+    """Whether a second thread of a CPU would gain little for it."""
+    parts = filter(None, (model.tokenizer, model.ar))
+    return sum(weight.numel() for part in parts for weight in part.parameters()) < SMALL_MODEL
 
 
 @contextmanager
@@ -150,11 +153,28 @@ def partial_pixels(tokenizer: Tokenizer, ids: Tensor) -> Tensor:
     if known == config.tokens:
         return tokenizer.decode(ids)
     filled = torch.cat([ids, ids[:, -1:].expand(-1, config.tokens - known)], 1)
+    return _tiled(tokenizer, *_causal(tokenizer, filled), known) if 1 in tokenizer.stages else tokenizer.decode(filled)
+
+
+@torch.inference_mode()
+def all_partial_pixels(tokenizer: Tokenizer, ids: Tensor, steps: Sequence[int]) -> list[Tensor]:
+    """`partial_pixels` after each of these numbers of tokens; ids (B, T). A causal decoder runs once for all."""
     if 1 not in tokenizer.stages:
-        return tokenizer.decode(filled)
-    prefix, side, grid = config.prefix_tokens, config.patch_size, config.grid
-    pixels, aux = tokenizer.decode_with_prefix(filled) if prefix else (tokenizer.decode(filled, 1), None)
-    pixels = pixels.clone()
+        return [partial_pixels(tokenizer, ids[:, :known]) for known in steps]
+    early = _causal(tokenizer, ids)
+    last = tokenizer.config.tokens
+    return [tokenizer.decode(ids) if known == last else _tiled(tokenizer, *early, known) for known in steps]
+
+
+def _causal(tokenizer: Tokenizer, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Pixels from the causal decoder, and its sketch of the first row where there is a prefix."""
+    return tokenizer.decode_with_prefix(ids) if tokenizer.config.prefix_tokens else (tokenizer.decode(ids, 1), None)
+
+
+def _tiled(tokenizer: Tokenizer, pixels: Tensor, aux: Tensor | None, known: int) -> Tensor:
+    """The pixels with pale tiles over the patches whose tokens are not among the first `known`."""
+    config = tokenizer.config
+    prefix, side, grid, pixels = config.prefix_tokens, config.patch_size, config.grid, pixels.clone()
     for patch in range(max(known - prefix, 0), grid**2):
         row, column = divmod(patch, grid)
         tile = torch.full_like(pixels[:, :, :side, :side], 0.93 - 0.03 * ((row + column) % 2))
@@ -162,6 +182,19 @@ def partial_pixels(tokenizer: Tokenizer, ids: Tensor) -> Tensor:
             tile = 0.5 * tile + 0.5 * aux[:, column + 1]
         pixels[:, :, row * side : (row + 1) * side, column * side : (column + 1) * side] = tile
     return pixels
+
+
+def played(model: AliTok, ids: Tensor) -> tuple[list[int], list[Image.Image]]:
+    """What the page plays of a finished drawing with ids (B, T): numbers of tokens, and a sheet of the pictures so far
+    for each. As many as there are tokens, unless that is too much to send."""
+    tokens, pictures = ids.shape[1], len(ids)
+    pixels = pictures * model.tokenizer.config.image_size**2
+    frames = max(2, min(tokens, MAX_FRAMES, MAX_FRAME_PIXELS // pixels))
+    steps = sorted({round(step) for step in np.linspace(1, tokens, frames)})
+    with running(), one_thread(_is_small(model)):
+        shown = all_partial_pixels(model.tokenizer, ids.to(model.device), steps)
+    columns = math.ceil(math.sqrt(pictures))
+    return steps, [sheet(model.to_pil(part), columns, 4) for part in shown]
 
 
 def contact_sheet(pictures: list[Image.Image]) -> Image.Image:
@@ -179,5 +212,5 @@ def save_drawing(
     text |= {"guidance": f"{guidance:g}", "temperature": f"{temperature:g}", "Software": "alitok_lite"}
     name = re.sub("[^A-Za-z0-9]+", "-", class_name)[:40].strip("-")
     path = folder / f"{name}-{frame.seed}.png"
-    save_png(contact_sheet(frame.pictures), path, text)
+    save_png(contact_sheet(frame.pictures), path, text, level=1)
     return path

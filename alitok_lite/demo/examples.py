@@ -19,8 +19,9 @@ from ..data.images import load_picture, sheet
 from ..model import AliTok
 from ..store.find import CHECKPOINTS
 from . import boards
-from .drawing import Frame, find_class, one_thread
+from .drawing import Frame, contact_sheet, find_class, one_thread, played
 from .models import MAX_CLASS_TILES, Card, check_model, get_model
+from .player import Play, Side, player
 from .words import draw_code, load_code, picture_code
 
 SHEETS = Path(__file__).parents[1] / "sheets"  # pictures of the bundled models, made earlier
@@ -160,6 +161,17 @@ def first_reconstruction(card: Card) -> View:
     return View(boards.page(boards.row([shown], 280, 620)), "Choose a scene, or upload a picture.", {}, "")
 
 
+def waiting(card: Card, scene: str, words: str) -> View:
+    """What a tab shows before its first answer: the scene, and the patches to click."""
+    config = card.config
+    picture = AliTok.to_pil(scene_pixels(scene, card.image_size))[0]
+    cells = [boards.Cell(str(i)) for i in range(config.prefix_tokens)] + [boards.Cell()] * config.grid**2
+    alt = f"The {scene} in {config.grid} x {config.grid} patches"
+    grid = boards.board(cells, config.grid, alt, boards.Look(picture))
+    picker = f'<div class="al-pick" data-grid="{config.grid}" data-tokens="{config.tokens}">{grid}</div>'
+    return View(boards.page(boards.row([boards.figure(picker, "The picture", scene)], 200, 360)), words, {}, "")
+
+
 def _part(paper: Image.Image, side: int, columns: int, rows: int) -> Image.Image:
     """The upper left pictures of a contact sheet, enlarged."""
     box = (0, 0, min(paper.width, 8 + columns * (side + 8)), min(paper.height, 8 + rows * (side + 8)))
@@ -181,7 +193,39 @@ def entropy_board(card: Card, frame: Frame | None = None) -> str:
     grid = boards.board(boards.heat(values, top, "{:.1f}"), config.grid, alt, boards.Look(size=size))
     legend = boards.scale(top, "nats (all codes equally likely)")
     words = "prefix above, then a cell for each patch" if config.prefix_tokens else "a cell for each patch"
-    return boards.page(boards.row([boards.figure(grid + legend, "Entropy of each prediction", words)], 230, 400))
+    return boards.figure(grid + legend, "Entropy of each prediction", words)
+
+
+def _beside(left: str, right: str) -> str:
+    return boards.page(boards.tag("div", left, right, class_="al-sides"))
+
+
+def first_board(card: Card) -> str:
+    """What the tab shows before anything was drawn."""
+    picture, _ = first_drawing(card)
+    shown = boards.figure(boards.image(picture, "Examples made earlier"), "Made earlier")
+    return _beside(shown, entropy_board(card))
+
+
+def under_way(card: Card, frame: Frame) -> str:
+    """A drawing of a model that needs more than a moment."""
+    shown = boards.image(contact_sheet(frame.pictures), frame.status)
+    return _beside(boards.figure(shown, frame.status), entropy_board(card, frame))
+
+
+DRAWING_SECONDS = 3.0  # that playing a drawing takes
+
+
+def drawn(model_name: str, class_name: str, frame: Frame) -> str:
+    """A finished drawing, for the page to play."""
+    card = check_model(model_name)
+    name = card.classes[find_class(card, class_name)].replace("_", " ")
+    steps, frames = played(get_model(model_name), frame.ids)
+    mean = frame.entropy.mean()
+    said = f"Finished: {name}, {frame.tokens} tokens, mean entropy {mean:.1f} nats."
+    play = Play(steps, round(1000 * DRAWING_SECONDS / len(steps)), False, said)
+    side = Side(name.capitalize(), f"model {model_name}, seed {frame.seed}", frames)
+    return boards.page(player([side], play, entropy_board(card, frame)))
 
 
 def draw_script(model_name: str, class_name: str, frame: Frame, guidance: float | None, temperature: float) -> str:

@@ -115,7 +115,12 @@ def limited(function: Callable) -> Callable:
 
 
 class _Queue(queueing.Queue):
-    """Gradio's queue, without three ways in which it would stop serving for good."""
+    """Gradio's queue, without three ways in which it would stop serving for good, and without its statistics."""
+
+    def compute_analytics_summary(self, records: list) -> dict:
+        """Nothing: as Gradio has it, each call would be followed by a table of the last 10,000, which costs more than a
+        drawing, and which nobody can see with monitoring off."""
+        return self.cached_event_analytics_summary
 
     async def start_processing(self) -> None:
         """As Gradio has it, but after an error it starts again."""
@@ -183,6 +188,7 @@ class Page(gr.Blocks):
         """As Gradio has it, with a queue that does not stop."""
         super().queue(*args, **kwargs)
         self._queue.__class__ = _Queue
+        self._queue.ANALYTICS_MAX_EVENTS = 100
         return self
 
     async def process_api(self, *args, **kwargs) -> dict:

@@ -6,33 +6,39 @@ where they answer in a second, and larger ones ask for what the call is estimate
 
 import inspect
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
+from urllib.parse import parse_qsl
 
 from ..machine import borrowed_gpu
 from . import models
 
 START = 10.0  # seconds until a borrowed GPU has the weights
 TOKEN_LAYER = 0.002  # seconds that one layer of the AR model takes for a token, without recorded steps, with its frames
-REST = 3.0  # seconds that slow motion rests in all
 MOST = 120.0
 
 
-def seconds(*arguments: object) -> float:
-    """An estimate of the GPU time of one of the page's calls, from its arguments: the model first; `draw` has seven."""
-    name = arguments[0] if arguments else None
-    card = models.models().get(name) if isinstance(name, str) else None
-    if card is None or card.ar is None or len(arguments) != 7:
+def _about(name: str, arguments: tuple) -> str | None:
+    """The model that a call of the function of this name is about; None: all models that know scenes."""
+    first = arguments[0] if arguments else None
+    if name in ("tell", "predict") or not isinstance(first, str):
+        return None
+    return dict(parse_qsl(first)).get("model", "") if name == "animation" else first
+
+
+def seconds(name: str, *arguments: object) -> float:
+    """An estimate of the GPU time of a call of the function of this name: drawing takes its steps."""
+    card = models.models().get(_about(name, arguments) or "")
+    if card is None or card.ar is None or name not in ("draw", "animation", "edit", "complete"):
         return START
-    drawing = card.config.tokens * card.ar.depth * TOKEN_LAYER
-    return min(MOST, START + drawing + REST * bool(arguments[-1]))
+    return min(MOST, START + card.config.tokens * card.ar.depth * TOKEN_LAYER)
 
 
-def _needs_gpu(arguments: tuple) -> bool:
-    """Whether a call is about a large model. The first argument names it, unless it is the only one: then the call is
-    about all models that know scenes."""
-    if len(arguments) == 1:
-        return not all(models.is_small(name) for name, card in models.models().items() if card.knows_scenes)
-    return arguments[0] in list(models.models()) and not models.is_small(arguments[0])
+def _needs_gpu(name: str, arguments: tuple) -> bool:
+    """Whether a call is about a large model."""
+    about = _about(name, arguments)
+    if about is None:
+        return not all(models.is_small(each) for each, card in models.models().items() if card.knows_scenes)
+    return about in list(models.models()) and not models.is_small(about)
 
 
 def on_gpu(function: Callable) -> Callable:
@@ -41,14 +47,15 @@ def on_gpu(function: Callable) -> Callable:
         return function
     import spaces  # only there
 
-    borrowing = spaces.GPU(duration=seconds)(function)
+    name = function.__name__
+    borrowing = spaces.GPU(duration=partial(seconds, name))(function)
 
     @wraps(function)
     def call(*arguments: object) -> object:
-        return (borrowing if _needs_gpu(arguments) else function)(*arguments)
+        return (borrowing if _needs_gpu(name, arguments) else function)(*arguments)
 
     @wraps(function)
     def stream(*arguments: object) -> Iterator:
-        yield from (borrowing if _needs_gpu(arguments) else function)(*arguments)
+        yield from (borrowing if _needs_gpu(name, arguments) else function)(*arguments)
 
     return stream if inspect.isgeneratorfunction(function) else call

@@ -1,3 +1,105 @@
+// What the page does by itself: it sets up what appears, answers each press at once, and makes the keyboard work.
+const alitok = {
+  kinds: [],
+  pressed: {},  // the button that asked last in each tab, to be pressed again if that fails
+
+  // Calls `make` for each element of that kind, now and whenever one appears.
+  found(selector, make) { this.kinds.push([selector, make]); this.scan(document); },
+
+  scan(root) {
+    for (const [selector, make] of this.kinds)
+      for (const element of root.querySelectorAll(selector)) {
+        const done = element.alitok ||= new Set();
+        if (!done.has(selector)) { done.add(selector); make(element); }
+      }
+  },
+
+  panel(tab) { return document.getElementById(`say-${tab}`)?.closest('[role=tabpanel]'); },
+
+  say(tab, text, retry) {
+    const line = document.getElementById(`say-${tab}`);
+    if (!line || (!retry && line.textContent === text)) return;  // a screen reader would say it again
+    line.textContent = text;
+    line.classList.toggle('failed', Boolean(retry));
+    if (!retry) return;
+    const button = document.createElement('button');
+    button.textContent = 'Try again';
+    const again = this.pressed[tab] || document.getElementById(`again-${tab}`);
+    button.addEventListener('click', () => again.click());
+    line.append(' ', button);
+  },
+
+  asked(tab) {
+    const recent = performance.now() - this.last?.when < 300 && this.panel(tab)?.contains(this.last.button);
+    if (this.last?.button.textContent !== 'Try again') this.pressed[tab] = recent ? this.last.button : null;
+    this.say(tab, 'Asked. One moment ...');
+    this.panel(tab)?.classList.add('al-waiting');
+    if (innerWidth < 640) document.getElementById(`say-${tab}`)?.scrollIntoView({block: 'nearest'});
+  },
+
+  answered(tab, text = '') {
+    this.say(tab, text);
+    this.panel(tab)?.classList.remove('al-waiting');
+  },
+
+  failed(tab) {
+    const toast = [...document.querySelectorAll('.toast-body.error [data-testid=toast-text]')].pop();
+    const text = toast?.textContent.trim() || 'The server did not answer.';
+    const full = /queue is full|application is currently busy/i.test(text) ? 'Too many people are asking at once.' : text;
+    this.panel(tab)?.classList.remove('al-waiting');
+    this.say(tab, full[0].toUpperCase() + full.slice(1), true);
+    document.querySelectorAll('.toast-body.error [data-testid=toast-close]').forEach(button => button.click());
+  },
+
+  // Gradio's own tracker says "queue: 3/5 | 2.0/4.1s"; here it is in words.
+  waiting(tab, told) {
+    const place = told.match(/queue:\s*(\d+)\/(\d+)/), wait = told.match(/\/\s*([\d.]+)\s*s/);
+    const ahead = place ? Number(place[1]) : 0;
+    const people = ahead === 1 ? '1 press comes first' : `${ahead} presses come first`;
+    const words = [ahead ? people : 'Working', wait ? `about ${Math.ceil(Number(wait[1]))} s in all` : ''];
+    if (place || /processing/.test(told)) this.say(tab, words.filter(Boolean).join(', ') + '.');
+  },
+
+  present() {
+    const on = document.body.classList.toggle('al-present');
+    dispatchEvent(new Event('resize'));
+    return on;
+  },
+
+  // The button has its file a moment after the answer.
+  save(id) { setTimeout(() => document.getElementById(id).click(), 200); },
+};
+
+alitok.watch = () => {
+  let due = false;
+  const look = () => { due = false; alitok.scan(document); roving(); };
+  new MutationObserver(() => { if (!due) { due = true; requestAnimationFrame(look); } })
+    .observe(document.body, {childList: true, subtree: true});
+  look();
+};
+if (document.readyState === 'loading') addEventListener('DOMContentLoaded', alitok.watch); else setTimeout(alitok.watch);
+
+alitok.found('.al-say-box [data-testid="status-tracker"]', tracker => {
+  const tab = tracker.closest('.al-say-box').querySelector('.al-say')?.id.slice(4);
+  const told = () => alitok.waiting(tab, tracker.textContent);
+  new MutationObserver(told).observe(tracker, {childList: true, subtree: true, characterData: true});
+});
+
+document.addEventListener('al-said', event => {
+  const line = event.target.closest('[role=tabpanel]')?.querySelector('.al-heard');
+  if (line) line.textContent = event.detail;
+});
+
+// A group of radio buttons is one Tab stop, and arrow keys choose within it, as everywhere else on the web.
+const groups = () => [...document.querySelectorAll('fieldset .wrap')].filter(wrap => wrap.querySelector('[type=radio]'));
+function roving() {
+  for (const group of groups()) {
+    const all = [...group.querySelectorAll('[type=radio]')];
+    const stop = all.find(radio => radio.checked) || all[0];
+    for (const radio of all) radio.tabIndex = radio === stop ? 0 : -1;
+  }
+}
+document.addEventListener('change', event => { if (event.target.type === 'radio') requestAnimationFrame(roving); });
 document.addEventListener('keydown', event => {
   const step = {ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1}[event.key];
   if (!step || event.target.type !== 'radio') return;
@@ -6,4 +108,15 @@ document.addEventListener('keydown', event => {
   event.preventDefault();
   next.focus();
   next.click();
-})
+});
+
+addEventListener('click', event => {
+  const button = event.target.closest('button');
+  if (button) alitok.last = {button, when: performance.now()};
+}, true);
+document.addEventListener('click', event => {
+  const link = event.target.closest('[data-open]');
+  if (!link || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  alitok.open(link.dataset.open);
+});

@@ -7,7 +7,7 @@ from .models import models
 
 
 class Step(NamedTuple):
-    """A stop of the tour: where it is, what it says, what it sets (names of the page's controls)."""
+    """A stop of the tour: where it is, what it says, what it sets (names of its tab's controls)."""
 
     tab: str
     text: str
@@ -16,14 +16,20 @@ class Step(NamedTuple):
 
 def tour() -> list[Step]:
     """The stops that the models on offer allow."""
-    steps = [*_drawing_steps(), *_looking_steps(), *_poking_steps()]
+    first = Step(
+        "tell",
+        "Each picture is told token by token. On the left, later tokens repaint what was told before; on the right, "
+        "what is told stays. An orange frame marks each patch that was repainted.",
+        {},
+    )
+    steps = [first, *_drawing_steps(), *_looking_steps(), *_poking_steps()]
     if any(card.knows_scenes and card.ar for card in models().values()):
         steps.append(
             Step(
                 "predict",
                 "Last stop. A language model for pictures can only be as good as its tokens are predictable. Here "
-                "is the loss of each token of one scene: it is high for the first tokens and falls after them.",
-                {"predict_scene": "lighthouse"},
+                "is what was measured, at equal length and at equal bits, and below it the losses of one scene.",
+                {"scene": "lighthouse"},
             )
         )
     return steps
@@ -35,21 +41,28 @@ def _drawing_steps() -> list[Step]:
         return []
     name, card = next(((n, c) for n, c in drawing if c.knows_scenes), drawing[0])
     kind = "face" if card.knows_scenes else card.classes[0]
-    common = {"draw_model": name, "kind": kind, "seed": "3", "count": 1, "slow": True}
-    return [
+    common = {"model": name, "class": kind, "seed": "3", "count": 1}
+    steps = [
         Step(
             "draw",
             "The model draws a picture as one writes a sentence: one token after another, each from the earlier ones. "
-            "Class and seed are set; press **Draw** and follow both grids.",
+            "Follow both grids; pause, and pull the slider back.",
             common | {"temperature": 1},
         ),
         Step(
             "draw",
-            "Now at temperature 0 the model always takes the likeliest token. Press **Draw** again: nothing is left to "
-            "chance, so every seed gives this one picture, and the entropy is 0.",
+            "The same at temperature 0: the model always takes the likeliest token. Nothing is left to chance, so "
+            "every seed gives this one picture, and the entropy is 0.",
             common | {"temperature": 0},
         ),
     ]
+    if card.knows_scenes:
+        text = (
+            "Each token was one choice among many. Here are the likeliest codes for a token in the middle. Press one: "
+            "what came before stays, and the model samples the rest anew."
+        )
+        steps.append(Step("edit", text, {"model": name, "scene": "lighthouse", "token": card.config.tokens // 2}))
+    return steps
 
 
 def _looking_steps() -> list[Step]:
@@ -60,14 +73,14 @@ def _looking_steps() -> list[Step]:
     card = models()[name]
     grid, prefix = card.config.grid, card.config.prefix_tokens
     middle = prefix + (grid // 2) * grid + grid // 2
-    common = {"look_model": name, "look_scene": "lighthouse", "token": middle, "layer": 0, "head": -1}
+    common = {"model": name, "scene": "lighthouse", "token": middle, "layer": 0, "head": -1}
     first = "causal" if 1 in card.stages else "bidirectional"
     steps = [
         Step(
             "reconstruct",
             "Before anything can be predicted, a picture must become tokens. Pull the handle in the middle: how "
             "much of the scene do these few numbers keep?",
-            {"reconstruct_model": name, "reconstruct_scene": "sailboat"},
+            {"model": name, "scene": "sailboat"},
         ),
         Step(
             "look",
@@ -91,13 +104,13 @@ def _poking_steps() -> list[Step]:
         return []
     card = models()[names[0]]
     middle = card.config.prefix_tokens + card.config.grid * (card.config.grid // 2)
-    common = {"poke_model": names[0], "poke_scene": "balloon"}
+    common = {"model": names[0], "scene": "balloon"}
     return [
         Step(
             "poke",
             "One token in the middle of this scene becomes another one. Compare the two rows: before its own place, "
             "the causal decoder's picture stays as it was, to the last pixel.",
-            common | {"experiment": "change", "poke_token": middle},
+            common | {"experiment": "change", "token": middle},
         ),
         Step(
             "poke",

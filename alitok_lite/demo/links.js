@@ -1,0 +1,90 @@
+// The page's address says what is set; Back goes to the tab before; the last drawings are kept in this browser.
+Object.assign(alitok, {
+  states: {},
+  current: new URLSearchParams(location.search).get('tab') || 'tell',
+  started: false,  // until what the address asks for is set, nothing is written into it
+
+  address(tab) {
+    const query = new URLSearchParams({tab, ...this.states[tab]});
+    const theme = new URLSearchParams(location.search).get('__theme');
+    if (theme) query.set('__theme', theme);
+    return `?${query}`;
+  },
+
+  link(tab, names, values) {
+    const set = {};
+    names.forEach((name, index) => {
+      const value = values[index];
+      if (value !== null && value !== undefined && value !== '' && value !== false) set[name] = value;
+    });
+    this.states[tab] = set;
+    if (this.started && tab === this.current) history.replaceState({tab}, '', this.address(tab));
+  },
+
+  opened(tab) {
+    if (tab === this.current || (!this.started && tab === 'tell')) return;  // at first Gradio opens the first tab
+    this.current = tab;
+    if (!this.started) return;
+    if (this.returning) this.returning = false; else history.pushState({tab}, '', this.address(tab));
+  },
+
+  start() {
+    const selected = document.querySelector('#tabs [role=tab][aria-selected=true]')?.id.split('-')[1] || 'tell';
+    if (selected === 'tell') this.open(this.current); else this.current = selected;  // a visitor was quicker
+    this.started = true;
+  },
+
+  open(tab) { document.querySelector(`#tab-${tab}-button`)?.click(); },
+
+  copy(tab) {
+    const link = tab === 'draw' && this.drawn ? `?${this.drawn}` : this.address(tab);
+    const whole = new URL(link, location.href).href;
+    const done = () => this.say(tab, 'The link is copied.');
+    const asked = navigator.clipboard?.writeText(whole);
+    if (asked) asked.then(done, () => this.say(tab, whole)); else this.say(tab, whole);
+  },
+
+  drew(link) {
+    if (!link || link === this.drawn) return;
+    this.drawn = link;
+    const canvas = document.querySelector('#drawing canvas');
+    if (!canvas) { requestAnimationFrame(() => { this.drawn = ''; this.drew(link); }); return; }
+    const small = document.createElement('canvas');
+    small.width = small.height = 64;
+    const image = new Image(), side = JSON.parse(canvas.closest('[data-side]').dataset.side);
+    image.src = side.sprite;
+    image.decode().then(() => {
+      const frame = side.counters?.length ? 0 : JSON.parse(canvas.closest('.al-player').dataset.play).steps.length - 1;
+      const {width, height} = canvas, x = frame % side.columns * width, y = Math.floor(frame / side.columns) * height;
+      small.getContext('2d').drawImage(image, x, y, width, height, 0, 0, 64, 64);
+      const kept = [{link, picture: small.toDataURL()}, ...this.drawings().filter(each => each.link !== link)];
+      try { localStorage.setItem('alitok-drawings', JSON.stringify(kept.slice(0, 12))); } catch { /* full, or forbidden */ }
+      this.strip();
+    });
+  },
+
+  drawings() {
+    try { return JSON.parse(localStorage.getItem('alitok-drawings')) || []; } catch { return []; }
+  },
+
+  strip() {
+    const place = document.getElementById('al-strip');
+    if (!place) return;
+    place.replaceChildren(...this.drawings().map(({link, picture}) => {
+      const given = new URLSearchParams(link), entry = document.createElement('a'), image = new Image();
+      entry.href = `?${given}`;
+      entry.title = image.alt = `${given.get('class')}, seed ${given.get('seed')}, ${given.get('model')}: draw it again`;
+      image.src = picture;
+      entry.append(image);
+      return entry;
+    }));
+  },
+});
+
+alitok.found('#al-strip', () => alitok.strip());
+addEventListener('popstate', () => {
+  const tab = new URLSearchParams(location.search).get('tab') || 'tell';
+  if (tab === alitok.current) return;
+  alitok.returning = true;
+  alitok.open(tab);
+});
