@@ -666,7 +666,7 @@ def test_a_prediction_stands_beside_what_was_measured(capsys):
         "same: measured yes; you predicted no: not so",
     ]
     learn.progress()
-    assert "Predictions made in this notebook: 10 of 11 asked for so far." in capsys.readouterr().out
+    assert "Predictions made in this notebook: 10 of 11." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("wrong", [None, [1, 2], torch.zeros(2)], ids=["None", "list", "tensor"])

@@ -118,7 +118,7 @@ known(
         "Queries are not kept: two tensors a layer, not three.": lambda n, d, t, b, s, g: (
             3 * n * d * t * b * s * (1 + g)
         ),
-        "bytes are asked for, and these are bits.": lambda n, d, t, b, s, g: 16 * n * d * t * b * s * (1 + g),
+        "the answer must be in bytes, and these are bits.": lambda n, d, t, b, s, g: 16 * n * d * t * b * s * (1 + g),
     },
 )
 
@@ -244,8 +244,8 @@ def sample(answer: Callable) -> None:
         )
 
 
-def _sampled(answer: Callable, guidance: float, temperature: float) -> tuple:
-    """What an answer samples from a small random model, its caches, the model and the settings."""
+def little_ar() -> ARModel:
+    """A small AR model with random weights, always the same: 12 codes, 3 prefix tokens and 2 x 2 image tokens."""
     config = ARConfig(
         codebook_size=12, grid=2, prefix_tokens=3, classes=3, width=16, depth=2, heads=2, hidden=24, dropout=0
     )
@@ -254,6 +254,12 @@ def _sampled(answer: Callable, guidance: float, temperature: float) -> tuple:
         ar = ARModel(config).eval().requires_grad_(False)
         for p in ar.parameters():
             torch.nn.init.normal_(p, 0.2, 0.5)
+    return ar
+
+
+def _sampled(answer: Callable, guidance: float, temperature: float) -> tuple:
+    """What an answer samples from a small random model, its caches, the model and the settings."""
+    ar = little_ar()
     sampling = Sampling(guidance=guidance, power=0.5, temperature=temperature)
     noise, scales = gumbel_noise([3, 4], 7, 12, torch.device("cpu")), guidance_ramp(7, guidance, 0.5)
     caches = [KVCache(16) for _ in ar.blocks]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..core.ar import ARModel
-from ..core.config import ARConfig
+from .ch07 import little_ar
 from .exercises import (
     as_tensor,
     exercise,
@@ -234,15 +234,8 @@ def nats_along(answer: Callable) -> None:
 
 def _reader() -> tuple[ARModel, Tensor, Tensor]:
     """A small random model, ids (2, 7) and labels."""
-    config = ARConfig(
-        codebook_size=12, grid=2, prefix_tokens=3, classes=3, width=16, depth=2, heads=2, hidden=24, dropout=0
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        ar = ARModel(config).eval().requires_grad_(False)
-        for p in ar.parameters():
-            torch.nn.init.normal_(p, 0.2, 0.5)
-        return ar, torch.randint(12, (2, 7)), torch.tensor([0, 2])
+    generator = torch.Generator().manual_seed(0)
+    return little_ar(), torch.randint(12, (2, 7), generator=generator), torch.tensor([0, 2])
 
 
 def _along(fault: str = "") -> Callable:

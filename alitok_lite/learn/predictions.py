@@ -34,7 +34,7 @@ def compare(number: str, **found: object) -> None:
 
 
 def made() -> tuple[int, int]:
-    """How many predictions were made in this notebook, and how many were asked for."""
+    """How many predictions were made in this notebook, and how many it has."""
     every = [value for values in _made.values() for value in values.values()]
     return sum(value is not ... for value in every), len(every)
 

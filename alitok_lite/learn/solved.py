@@ -71,7 +71,7 @@ def progress() -> None:
     count = sum(number in done for number in EXERCISES)
     predicted, asked = made()
     if asked:
-        print(f"Predictions made in this notebook: {predicted} of {asked} asked for so far.")
+        print(f"Predictions made in this notebook: {predicted} of {asked}.")
     print(f"In all {count} of {len(EXERCISES)} exercises. {note}")
 
 

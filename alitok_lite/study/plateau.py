@@ -63,7 +63,7 @@ def between(tokenizer: Tokenizer, pixels: Tensor) -> float:
 
 
 def plateau(contrast: float, standardised: bool, seed: int, steps: Sequence[int] = STEPS) -> dict:
-    """Train a small tokenizer on a CPU; returns what was asked for, with `explained` and `between` at each step.
+    """Train a small tokenizer on a CPU; returns its settings, and `explained` and `between` at each step.
 
     `standardised`: whether it begins with its pictures' mean and contrast (see train/fresh.py). `steps` rise; training
     ends with the last.

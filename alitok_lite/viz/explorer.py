@@ -21,7 +21,7 @@ STAGES = {"causal": 1, "bidirectional": 2}
 
 
 class Seen:
-    """What one picture (1, 3, S, S) shows of a model; dependency is measured when it is first asked for."""
+    """What one picture (1, 3, S, S) shows of a model; dependency is measured when it is first needed."""
 
     def __init__(self, model: AliTok, pixels: Tensor, label: int | None) -> None:
         self.config, self.pixels = model.tokenizer.config, pixels
