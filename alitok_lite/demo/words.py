@@ -23,7 +23,7 @@ TABS = {
         "One picture is told [[token]] by token. With a [[conventional tokenizer]], later tokens repaint patches that "
         "were already told; with a [[causal tokenizer]], what is told stays. [[AR model|A model that predicts token "
         "after token]] knows earlier tokens only.",
-        "notebooks/03_the_first_row_has_nobody_to_lean_on.ipynb",
+        "notebooks/02_who_may_look_at_whom.ipynb",
     ),
     "draw": Tab(
         "Draw",
