@@ -724,4 +724,6 @@ def test_keep_best_reaches_the_settings(monkeypatch, tmp_path):
     monkeypatch.setattr("alitok_lite.train.run.train", lambda *args: calls.append(args))
     assert main(["train", "ar", "--preset", "tiny", "--out", str(tmp_path), "--keep-best", "--steps", "7"]) == 0
     assert main(["train", "ar", "--preset", "tiny", "--out", str(tmp_path)]) == 0
+    assert main(["train", "tokenizer", "--preset", "tiny", "--out", str(tmp_path), "--standardise"]) == 0
     assert calls[0][4] == [("steps", 7), ("keep_best", True)] and calls[1][4] == []
+    assert calls[2][4] == [("standardise", True)]

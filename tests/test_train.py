@@ -443,6 +443,14 @@ def test_train_nats_are_those_of_training_pictures_without_dropout(run):
 def test_only_the_ar_model_has_a_best(tmp_path):
     with pytest.raises(ValueError, match="keep_best is for the AR model"):
         train.train("tokenizer", "mini", tmp_path / "run", overrides=[("keep_best", True)])
+    ready = replace(SETTINGS["mini"]["tokenizer"], standardise=True)
+    for part, start, said in (
+        ("decoder", None, "not for the decoder"),
+        ("tokenizer", "scenes", "scenes has weights already"),
+    ):
+        with pytest.raises(ValueError, match=f"begins with random weights: {said}"):
+            train.train_part(part, PRESETS["mini"], ready, tmp_path / "new", start=start)
+    assert not (tmp_path / "new").exists()
 
 
 def test_presets_follow_the_paper():
@@ -667,11 +675,29 @@ def test_few_codes_in_use_are_said(run, used, said, monkeypatch):
     model.tokenizer.quantizer = Collapsed(model.tokenizer.quantizer, used)
     source = SceneSource(32, settings, torch.device("cpu"))
     task = tasks.TokenizerTask("tokenizer", model, settings, accelerator_front(), source)
+    task.mean_psnr = 0.0
     assert task.diagnose()["codebook usage"] == used / 16
     model.ar = ARModel(small_ar(model.tokenizer.config, classes=14))
     wanted = f"only {used} of 16 codes are in use: PSNR, nats and top-1 say little so far" if said else ""
     for one in (task, tasks.ARTask(model, settings, accelerator_front(), source, run)):
         assert one.caution() == wanted
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_a_tokenizer_that_paints_the_mean_picture_is_said(run, standardise):
+    """Its PSNR is that of the mean picture, or hardly more; a second decoder's tokens are given."""
+    model = AliTok.from_pretrained(run, "cpu")
+    settings = replace(SETTINGS["mini"]["tokenizer"], standardise=standardise)
+    source = SceneSource(32, settings, torch.device("cpu"))
+    task = tasks.TokenizerTask("tokenizer", model, settings, accelerator_front(), source)
+    mean = task.probe.mean(0)
+    assert task.mean_psnr == pytest.approx(-10 * (task.probe - mean).square().mean((1, 2, 3)).log10().mean().item())
+    for above, said in ((-1.0, True), (0.2, True), (0.4, False)):
+        task.psnr = task.mean_psnr + above
+        assert (f"the mean picture, whose PSNR is {task.mean_psnr:.1f}; if that stays so" in task.caution()) is said
+        assert ("--standardise" in task.caution()) is (said and not standardise)
+    model.tokenizer.decode = lambda ids, stage: mean.expand_as(task.probe)
+    assert task.diagnose()["psnr"] == pytest.approx(task.mean_psnr) and "the mean picture" in task.caution()
 
 
 def test_caution_stands_in_the_log(tmp_path, monkeypatch, capsys):

@@ -126,12 +126,36 @@ def test_units_are_read_by_row_and_seed(tmp_path, units):
 
 def test_the_published_study():
     units = verdict.read_units()
-    counts = {"A": 5, "A1024": 5, "A256": 5, "B": 5, "B1024": 1, "C": 1, "D": 2, "causal-encoder": 5}
+    counts = {"A": 5, "A1024": 5, "A256": 5, "B": 5, "B1024": 3, "C": 3, "CRT": 3, "D": 3, "causal-encoder": 5}
     assert {row: len(found) for row, found in units.items()} == counts
-    assert all(unit["tokenizer"]["usage"] > 0.99 for found in units.values() for unit in found)
+    assert all(unit["tokenizer"]["usage"] > 0.98 for found in units.values() for unit in found)
     assert all(unit["tokenizer"]["repainted"] == unit["tokenizer"]["look_ahead"] == 0 for unit in units["B"])
     text = verdict.table(units)
     assert "sampling loss" in text and "favours B" in text and "favours A" in text
+
+
+def test_further_rows_and_the_second_stage_are_compared():
+    """As the page says: at their own bits, and paired by seed."""
+    units = verdict.read_units()
+    favours = {
+        row: verdict.contrast(units, "sampling loss", "224x5 short", row).favours for row in ("B", "B1024", "CRT")
+    }
+    assert favours == {"B": "A", "B1024": "B1024", "CRT": "A"}
+    text, page = conclusions.report(units), (verdict.RESULTS / "README.md").read_text()
+    assert re.search(r"A at its bits +B1024 ", text) and re.search(r"A at its bits +CRT ", text)
+    assert not re.search(r"A at its bits +D ", text)  # D's bits lie above those of row A
+    own = [unit["decoders"] for unit in units["D"]]
+    pairs = [d["second stage"]["psnr"] - d["longer"]["psnr"] for d in own]
+    reach = 4.3027 * (sum((p - sum(pairs) / 3) ** 2 for p in pairs) / 2 / 3) ** 0.5
+    low, high = sum(pairs) / 3 - reach, sum(pairs) / 3 + reach
+    assert f"PSNR, dB: {sum(pairs) / 3:.3f}, 95 % interval {low:.3f} to {high:.3f}\n" in text
+    assert f"0.18 dB ({low:.2f} to {high:.2f})" in page
+    assert conclusions.stage_lines({"D": units["D"][:1]}) == conclusions.stage_lines({"A": units["A"]}) == []
+    for row, reader in (("B1024", "224x5"), ("B1024", "224x5 short"), ("CRT", "224x5"), ("CRT", "224x5 short")):
+        interval = verdict.contrast(units, "sampling loss", reader, row).interval
+        low, high = sorted((abs(interval.low), abs(interval.high)))
+        digits = 2 if interval.low < -0.1 else 3
+        assert f"({low:.{digits}f} to {high:.{digits}f})" in page, (row, reader)
 
 
 def test_the_published_study_of_natural_pictures():

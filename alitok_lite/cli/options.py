@@ -83,6 +83,8 @@ def train_options(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(f"--{name}", type=kind, help=text)
     parser.add_argument("--keep-best", action="store_true", help="ar: keep the weights that predict unseen tokens best")
+    text = "tokenizer: begin with the mean colour and the contrast of the pictures; for pictures of low contrast"
+    parser.add_argument("--standardise", action="store_true", help=text)
     parser.epilog = f"{defaults()}\n\n{parser.epilog}"
 
 

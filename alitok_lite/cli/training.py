@@ -21,7 +21,7 @@ def train(args: argparse.Namespace) -> None:
         if value is not None and not (value > 0 or (key == "seed" and value == 0)):
             raise ValueError(f"--{key.replace('_', '-')} is {value}; it must be above 0")
     chosen = [(key, value) for key, value in overrides.items() if value is not None]
-    chosen += [("keep_best", True)] if args.keep_best else []
+    chosen += [(key, True) for key in ("keep_best", "standardise") if getattr(args, key)]
     if args.pictures is not None and args.data != "scenes":
         say("--pictures is for scenes: of a folder all pictures are used")
     further = args.replace, args.device, args.workers, args.start, args.log

@@ -6,16 +6,39 @@ import math
 from collections.abc import Iterable
 from statistics import mean
 
-from .verdict import CAUSAL, ENDPOINTS, READ, Contrast, contrast, read_units, table
+from .verdict import CAUSAL, ENDPOINTS, LADDER, READ, Contrast, contrast, read_units, table, weighted_welch
 
 ENDPOINT = "sampling loss"  # the one that was fixed beforehand
+FURTHER = (ENDPOINT, "two-sample AUC", "gFD", "PSNR, dB")  # of the rows that the claim is not about
 
 
 def report(units: dict[str, list[dict]]) -> str:
-    """All contrasts of a study's causal tokenizer, its entropy cliff, and what it can and cannot show."""
+    """All contrasts of a study's causal tokenizer, those of further rows, its entropy cliff, and what it can show."""
     row = next((name for name in CAUSAL if name in units), None)
     parts = [table(units, row)] if row else []
+    further = [table(units, other, FURTHER) for other in units if other not in (row, *LADDER)]
+    parts += [found for found in further if "\n" in found]  # more than a heading: its bits lie between A's
+    parts += ["\n".join(stage_lines(units))] if stage_lines(units) else []
     return "\n\n".join([*parts, "\n".join(cliff_lines(units)), "\n".join(sentences(units, row))])
+
+
+# ---------------------------------------------------------------- the second stage
+
+
+def stage_lines(units: dict[str, list[dict]]) -> list[str]:
+    """The second stage less the causal decoder trained on for equally many steps, over the same tokens: paired by seed.
+
+    Empty where fewer than two units have both.
+    """
+    found = [unit["decoders"] for unit in _units(units) if {"second stage", "longer"} <= unit["decoders"].keys()]
+    if len(found) < 2:
+        return []
+    pairs = f"over D's tokens, {len(found)} pairs"
+    lines = [f"The second stage less a causal decoder trained for equally many steps, {pairs}:"]
+    for name, value in (("PSNR, dB", lambda d: d["psnr"]), ("rFD", lambda d: mean(d["rfd"]))):
+        one = weighted_welch([(1, [value(d["second stage"]) - value(d["longer"]) for d in found])])
+        lines.append(f"  {name}: {one.difference:.3f}, 95 % interval {one.low:.3f} to {one.high:.3f}")
+    return lines
 
 
 # ---------------------------------------------------------------- entropy cliff

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import mean, variance
@@ -158,11 +158,11 @@ def contrast(units: dict[str, list[dict]], endpoint: str, reader: str, row: str 
     return Contrast(endpoint, reader, wanted, (first, second), share, a, b, interval, seeds, favours)
 
 
-def table(units: dict[str, list[dict]], row: str = "B") -> str:
-    """All contrasts of a row as text, a line each."""
+def table(units: dict[str, list[dict]], row: str = "B", endpoints: Iterable[str] = tuple(ENDPOINTS)) -> str:
+    """All contrasts of a row as text, a line each; or those of some endpoints."""
     lines = [f"{'reader':14}{'endpoint':20}{'A at its bits':>16}{row:>16}{'difference':>12}   95 % interval"]
     for reader in units[row][0]["readers"]:
-        for endpoint in ENDPOINTS:
+        for endpoint in endpoints:
             try:
                 c = contrast(units, endpoint, reader, row)
             except (KeyError, ValueError):
@@ -187,6 +187,7 @@ TITLES = {
     "causal-encoder": "conventional, causal encoder, 4,096",
     "B1024": "causal decoder, 1,024",
     "B": "causal decoder, 4,096",
+    "CRT": "conventional, CRT's regulariser, 4,096",
     "C": "causal and prefix tokens, 4,096",
     "D": "C and auxiliary loss, 4,096",
 }

@@ -252,6 +252,9 @@ def _check(kind: str, settings: TrainSettings, folder: Path, processes: int, sta
         raise ValueError(f"batch {settings.batch} must be a multiple of processes x accumulate, which is {parts}")
     if settings.keep_best and kind != "ar":
         raise ValueError("keep_best is for the AR model: tokenizer and decoder have no test nats")
+    if settings.standardise and (kind != "tokenizer" or start):
+        part = f"{start} has weights already" if kind == "tokenizer" else f"not for the {kind}"
+        raise ValueError(f"standardise is for a tokenizer that begins with random weights: {part}")
     for place in (folder, *folder.parents):
         if place.exists():
             if not place.is_dir():

@@ -27,6 +27,7 @@ from .state import encoder_sha256, load_tensors, save_tensors
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+BARELY = 0.3  # dB above the mean picture; a tokenizer that explains so little has not begun to tell pictures apart
 FEW = 0.1  # share of the codes (or of the tokens, if fewer) in use; below it the other numbers say little
 Batch = tuple[Tensor, ...]  # tensors of equal length, a row for each picture
 
@@ -104,6 +105,8 @@ class TokenizerTask(Task):
         # CVQ moves a dead code in one step, which an average would follow only after many steps.
         self.copied = () if self.frozen else ("quantizer.codebook",)
         self.probe = source.unseen(64)[0]
+        self.mean_psnr = psnr(self.probe.mean(0, keepdim=True).expand_as(self.probe), self.probe).mean().item()
+        self.psnr = float("inf")  # of the probe, at the last diagnosis
         # Enough tokens to see every code: eight for each. For a second decoder the codebook is fixed.
         count = 8 * self.tokenizer.config.codebook_size // self.tokenizer.config.tokens + 1
         self.tokens = () if self.frozen else source.unseen(count)[0].split(64)
@@ -197,14 +200,20 @@ class TokenizerTask(Task):
 
     def diagnose(self) -> dict[str, float]:
         decoded = self.tokenizer.decode(self.tokenizer.encode(self.probe), self.stage)
-        numbers = {"psnr": psnr(decoded, self.probe).mean().item()}
+        self.psnr = psnr(decoded, self.probe).mean().item()
+        numbers = {"psnr": self.psnr}
         if self.frozen:
             return numbers
         self.ids = torch.cat([self.tokenizer.encode(pixels) for pixels in self.tokens])
         return numbers | {"codebook usage": codebook_usage(self.ids, self.tokenizer.config.codebook_size)}
 
     def caution(self) -> str:
-        return _few(self.ids, self.tokenizer.config.codebook_size)
+        cautions = [_few(self.ids, self.tokenizer.config.codebook_size)]
+        if not self.frozen and self.psnr < self.mean_psnr + BARELY:
+            help_ = "a lower --lr helps" if self.settings.standardise else "--standardise or a lower --lr helps"
+            painted = f"so far it paints little more than the mean picture, whose PSNR is {self.mean_psnr:.1f}"
+            cautions.append(f"{painted}; if that stays so, {help_}")
+        return "; ".join(filter(None, cautions))
 
     def sheet(self) -> list[Tensor]:
         pixels = self.probe[:32]
