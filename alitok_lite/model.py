@@ -14,6 +14,7 @@ from .core.ar import ARModel
 from .core.config import PRESETS, ARConfig, Preset, plain
 from .core.sampling import Sampling, Step, generate, seed_of_each
 from .core.tokenizer import Tokenizer
+from .fast.packed import packed
 from .machine import choose_device
 from .store.card import write_card
 from .store.class_names import label_of
@@ -198,8 +199,9 @@ class AliTok(nn.Module):
 
         Picture i uses seed + i, or give one seed for each. `settings` are fields of Sampling (guidance, power,
         temperature, top_k, top_p); one that is absent or None is the checkpoint's own. Numbers of numpy and torch are
-        taken as Python's. Prompt ids (B, t) are kept and continued. `fast` uses recorded steps where there is a
-        CUDA GPU (fast/steps.py). Raises ValueError at once for a bad argument or a checkpoint without an AR model.
+        taken as Python's. Prompt ids (B, t) are kept and continued. `fast` uses recorded steps on a CUDA GPU
+        (fast/steps.py) and packed weights on a CPU (fast/packed.py). Raises ValueError at once for a bad argument or a
+        checkpoint without an AR model.
         """
         if self.ar is None:
             raise ValueError("this checkpoint has no AR model, so it cannot sample")
@@ -215,7 +217,7 @@ class AliTok(nn.Module):
             from .fast.steps import generate as generate_fast
 
             return generate_fast(self.ar, labels, seeds, sampling, prompt_ids)
-        return generate(self.ar, labels, seeds, sampling, prompt_ids)
+        return generate(packed(self.ar) if fast else self.ar, labels, seeds, sampling, prompt_ids)
 
     def sample(
         self,
@@ -232,7 +234,7 @@ class AliTok(nn.Module):
         ids = torch.empty(0) if prompt_ids is None else prompt_ids
         for step in self.stream(classes, seed, prompt_ids, **settings):
             ids = step.ids
-        return self.tokenizer.decode(ids.to(self.device))
+        return packed(self.tokenizer).decode(ids.to(self.device))
 
     @staticmethod
     def to_pil(pixels: Tensor) -> list[Image.Image]:

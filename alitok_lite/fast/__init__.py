@@ -1,6 +1,7 @@
-"""Sampling on a CUDA GPU: a decoding step is recorded once as a CUDA graph and replayed (steps.py, kernels.py).
+"""Sampling in less time; the pictures are those of core/sampling.py.
 
-The pictures are those of core/sampling.py; only the time differs.
+On a CUDA GPU a decoding step is recorded once as a CUDA graph and replayed (steps.py, kernels.py). On a CPU the weights
+are packed once (packed.py).
 """
 
 from .steps import applies, generate
