@@ -62,6 +62,35 @@ def test_the_contrast_lies_on_the_line_between_two_codebooks(units):
     assert verdict.contrast(units, "gFD", "224x5").favours == "neither"
 
 
+def test_the_error_of_the_bits_widens_the_interval(units):
+    """B's bits alone vary: an error of one bit moves the result by the slope of A's line, 0.001 a bit."""
+    for row, loss in (("A1024", 0.02), ("A", 0.04)):
+        units[row] = [_unit(row, i, {"A1024": 100, "A": 120}[row], loss) for i in range(3)]
+    units["B"] = [_unit("B", i, value, 0.01) for i, value in enumerate((103, 105, 107))]
+    found = verdict.contrast(units, "sampling loss", "224x5")
+    assert found.interval == pytest.approx((0.015, 0.015, 0.015))  # nothing else varies
+    reach = 4.3027 * 0.001 * (4 / 3) ** 0.5
+    assert found.wide == pytest.approx((0.015, 0.015 - reach, 0.015 + reach), rel=1e-4)
+    said = "\n".join(conclusions.sentences(units, "B"))
+    assert "B loses less with this reader." in said and "so this is open" not in said
+    units["B"] = [_unit("B", i, value, 0.01) for i, value in enumerate((95, 105, 115))]
+    said = "\n".join(conclusions.sentences(units, "B"))
+    assert (
+        f"With the error of the bits it is {0.015 - 5 * reach:.3f} to {0.015 + 5 * reach:.3f}, so this is open." in said
+    )
+
+
+def test_the_same_at_equal_psnr(units):
+    """A reaches B's 21.2 dB a fifth of the way from 21 to 22 dB."""
+    units["B"] = [_unit("B", i, 150, 0.01, 21.2) for i in range(3)]  # whose bits no codebook of A has
+    found = verdict.contrast(units, "sampling loss", "224x5", at="PSNR")
+    assert found.share == pytest.approx(0.2) and found.bits == pytest.approx(21.2)
+    assert found.a == pytest.approx(0.021 + 0.2 * 0.02) and found.favours == "B"
+    assert "A at its PSNR" in conclusions.report(units)
+    with pytest.raises(ValueError, match="whose bits enclose the 150.0 bits of row B"):
+        verdict.contrast(units, "sampling loss", "224x5")
+
+
 def test_no_contrast_outside_the_ladder(units):
     units["B"] = [_unit("B", i, 150, 0.01) for i in range(3)]
     with pytest.raises(ValueError, match="no two codebooks"):
@@ -141,7 +170,7 @@ def test_further_rows_and_the_second_stage_are_compared():
         row: verdict.contrast(units, "sampling loss", "224x5 short", row).favours for row in ("B", "B1024", "CRT")
     }
     assert favours == {"B": "A", "B1024": "B1024", "CRT": "A"}
-    text, page = conclusions.report(units), (verdict.RESULTS / "README.md").read_text()
+    text, page = conclusions.report(units), " ".join((verdict.RESULTS / "README.md").read_text().split())
     assert re.search(r"A at its bits +B1024 ", text) and re.search(r"A at its bits +CRT ", text)
     assert not re.search(r"A at its bits +D ", text)  # D's bits lie above those of row A
     own = [unit["decoders"] for unit in units["D"]]
@@ -175,6 +204,11 @@ def test_the_page_of_the_study_says_what_the_files_say():
         for reader in readers:
             interval = verdict.contrast(units, "sampling loss", reader).interval
             assert f"| {interval.low:.{digits}f} to {interval.high:.{digits}f} |" in page
+            if folder == verdict.RESULTS:
+                wide = verdict.contrast(units, "sampling loss", reader).wide
+                equal = verdict.contrast(units, "sampling loss", reader, at="PSNR").interval
+                assert f"| {wide.low:.3f} to {wide.high:.3f} |" in page
+                assert f"| {equal.low:.3f} to {equal.high:.3f} |" in page
 
 
 def test_every_row_of_the_study_is_drawn():

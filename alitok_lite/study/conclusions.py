@@ -16,8 +16,9 @@ def report(units: dict[str, list[dict]]) -> str:
     """All contrasts of a study's causal tokenizer, those of further rows, its entropy cliff, and what it can show."""
     row = next((name for name in CAUSAL if name in units), None)
     parts = [table(units, row)] if row else []
-    further = [table(units, other, FURTHER) for other in units if other not in (row, *LADDER)]
-    parts += [found for found in further if "\n" in found]  # more than a heading: its bits lie between A's
+    further = [table(units, row, (ENDPOINT,), "PSNR")] if row else []
+    further += [table(units, other, FURTHER) for other in units if other not in (row, *LADDER)]
+    parts += [found for found in further if "\n" in found]  # more than a heading: its bits or PSNR lie between A's
     parts += ["\n".join(stage_lines(units))] if stage_lines(units) else []
     return "\n\n".join([*parts, "\n".join(cliff_lines(units)), "\n".join(sentences(units, row))])
 
@@ -107,6 +108,8 @@ def _claim(one: Contrast, row: str) -> Iterable[str]:
     )
     if one.interval.excludes_zero:
         yield f"  It excludes zero: by the rule, {one.favours} loses less with this reader."
+        if not one.wide.excludes_zero:
+            yield f"  With the error of the bits it is {one.wide.low:.3f} to {one.wide.high:.3f}, so this is open."
     else:
         reach = (high - low) / 2
         yield f"  It includes zero: this cannot tell who loses less. A difference above about {reach:.3f} would show."

@@ -2,7 +2,8 @@
 
 Everything here is computed from the JSON files of the units (see matched.py), in seconds. A contrast compares row B
 with row A *at B's bits*: between A's two codebooks whose bits per image enclose those of B, on the straight line
-between their means. Each tokenizer seed is one observation; samples and test pictures are inside it.
+between their means. Each tokenizer seed is one observation; samples and test pictures are inside it. The same can be
+done at B's PSNR.
 """
 
 from __future__ import annotations
@@ -124,53 +125,66 @@ def permutation_test(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 class Contrast(NamedTuple):
-    """A at B's bits less B, for one endpoint and one reader."""
+    """A at B's bits (or PSNR) less B, for one endpoint and one reader.
+
+    `interval` takes as known where B's bits lie between those of A; `wide` counts the uncertainty of all these means.
+    """
 
     endpoint: str
     reader: str
-    bits: float  # of B, mean
+    bits: float  # of B, mean; or the PSNR
     between: tuple[str, str]  # rows of A whose bits enclose B's
     share: float  # of the second of them
     a: float
     b: float
     interval: Interval
+    wide: Interval
     seeds: tuple[int, int, int]
     favours: str  # "B", "A" or "neither"
 
 
-def contrast(units: dict[str, list[dict]], endpoint: str, reader: str, row: str = "B") -> Contrast:
-    """Row B (or another) against A at its bits. ValueError where A's codebooks do not enclose these bits."""
+def contrast(units: dict[str, list[dict]], endpoint: str, reader: str, row: str = "B", at: str = "bits") -> Contrast:
+    """Row B (or another) against A `at` its "bits" or "PSNR". ValueError where A's codebooks do not enclose them."""
     value, sign = ENDPOINTS[endpoint]
-    ladder = sorted((mean(bits(u, reader) for u in units[name]), name) for name in LADDER if name in units)
-    wanted = mean(bits(u, reader) for u in units[row])
+    measure = {"bits": bits, "PSNR": ENDPOINTS["PSNR, dB"][0]}[at]
+    ladder = sorted((mean(measure(u, reader) for u in units[name]), name) for name in LADDER if name in units)
+    wanted = mean(measure(u, reader) for u in units[row])
     pairs = [pair for pair in zip(ladder, ladder[1:], strict=False) if pair[0][0] <= wanted <= pair[1][0]]
     if not pairs:
-        raise ValueError(f"row A has no two codebooks whose bits enclose the {wanted:.1f} bits of row {row}")
+        raise ValueError(f"row A has no two codebooks whose {at} enclose the {wanted:.1f} {at} of row {row}")
     (low, first), (high, second) = pairs[0]
     share = (wanted - low) / (high - low)
-    groups = [[value(u, reader) for u in units[name]] for name in (first, second, row)]
-    interval = weighted_welch([(1 - share, groups[0]), (share, groups[1]), (-1.0, groups[2])])
+    rows, weights = (first, second, row), (1 - share, share, -1.0)
+    groups = [[value(u, reader) for u in units[name]] for name in rows]
+    interval = weighted_welch(list(zip(weights, groups, strict=True)))
+    # To first order an error of the bits moves the result along the line between A's codebooks.
+    slope = (mean(groups[1]) - mean(groups[0])) / (high - low)
+    moved = [[value(u, reader) - slope * measure(u, reader) for u in units[name]] for name in rows]
+    wide = weighted_welch(list(zip(weights, moved, strict=True)))
     favours = "neither"
     if interval.excludes_zero:
         favours = row if sign * interval.difference > 0 else "A"
     a, b = interval.difference + mean(groups[2]), mean(groups[2])
     seeds = tuple(len(group) for group in groups)
-    return Contrast(endpoint, reader, wanted, (first, second), share, a, b, interval, seeds, favours)
+    return Contrast(endpoint, reader, wanted, (first, second), share, a, b, interval, wide, seeds, favours)
 
 
-def table(units: dict[str, list[dict]], row: str = "B", endpoints: Iterable[str] = tuple(ENDPOINTS)) -> str:
-    """All contrasts of a row as text, a line each; or those of some endpoints."""
-    lines = [f"{'reader':14}{'endpoint':20}{'A at its bits':>16}{row:>16}{'difference':>12}   95 % interval"]
+def table(
+    units: dict[str, list[dict]], row: str = "B", endpoints: Iterable[str] = tuple(ENDPOINTS), at: str = "bits"
+) -> str:
+    """All contrasts of a row as text, a line each; or those of some endpoints, or at equal "PSNR"."""
+    heading = f"{'reader':14}{'endpoint':20}{f'A at its {at}':>16}{row:>10}{'difference':>12}   "
+    lines = [f"{heading}{'95 % interval':20}{'':18}with the error of the {at}"]
     for reader in units[row][0]["readers"]:
         for endpoint in endpoints:
             try:
-                c = contrast(units, endpoint, reader, row)
+                c = contrast(units, endpoint, reader, row, at)
             except (KeyError, ValueError):
                 continue
-            low, high = c.interval.low, c.interval.high
+            known, wide = (f"{i.low:.4f} to {i.high:.4f}" for i in (c.interval, c.wide))
             lines.append(
-                f"{reader:14}{endpoint:20}{c.a:16.4f}{c.b:16.4f}{c.interval.difference:12.4f}"
-                f"   {low:.4f} to {high:.4f}   favours {c.favours}"
+                f"{reader:14}{endpoint:20}{c.a:16.4f}{c.b:10.4f}{c.interval.difference:12.4f}"
+                f"   {known:20}{f'favours {c.favours}':18}{wide}"
             )
     return "\n".join(lines)
 
