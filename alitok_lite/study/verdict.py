@@ -149,7 +149,8 @@ def contrast(units: dict[str, list[dict]], endpoint: str, reader: str, row: str 
     measure = {"bits": bits, "PSNR": ENDPOINTS["PSNR, dB"][0]}[at]
     ladder = sorted((mean(measure(u, reader) for u in units[name]), name) for name in LADDER if name in units)
     wanted = mean(measure(u, reader) for u in units[row])
-    pairs = [pair for pair in zip(ladder, ladder[1:], strict=False) if pair[0][0] <= wanted <= pair[1][0]]
+    steps = [pair for pair in zip(ladder, ladder[1:], strict=False) if pair[0][0] < pair[1][0]]
+    pairs = [pair for pair in steps if pair[0][0] <= wanted <= pair[1][0]]
     if not pairs:
         raise ValueError(f"row A has no two codebooks whose {at} enclose the {wanted:.1f} {at} of row {row}")
     (low, first), (high, second) = pairs[0]
