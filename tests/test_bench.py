@@ -1,6 +1,7 @@
 """The benchmark: its arithmetic, and a run on a CPU."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from test_data import complete
 from alitok_lite.__main__ import main
 from alitok_lite.core.config import PRESETS, Preset
 from alitok_lite.core.tokenizer import Tokenizer
-from alitok_lite.study import bench, techniques
+from alitok_lite.study import bench, official, techniques
 
 TOKENIZER = small_tokenizer()
 PRESET = Preset(TOKENIZER, small_ar(TOKENIZER))
@@ -85,7 +86,10 @@ def test_command(tmp_path, monkeypatch, capsys):
     path = tmp_path / "b.json"
     assert main(["bench", "--preset", "tiny", "--batch", "2,4", "--device", "cpu", "--json", str(path)]) == 0
     assert capsys.readouterr().out == "a table\n"
-    assert json.loads(path.read_text()) == {"preset": "tiny", "arguments": ["[2, 4]", "cpu", "torch.float32", "3"]}
+    assert json.loads(path.read_text()) == {
+        "preset": "tiny",
+        "arguments": ["[2, 4]", "cpu", "torch.float32", "3", "None"],
+    }
 
 
 @pytest.mark.parametrize("wrong", [["--batch", "0"], ["--batch", "two"], ["--batch", ""], ["--repeats", "0"]])
@@ -122,3 +126,97 @@ def test_techniques_are_timed_and_told():
 def test_techniques_need_a_gpu(capsys):
     assert main(["bench", "--device", "cpu", "--techniques"]) == 2
     assert capsys.readouterr().err == ("alitok_lite: the techniques are for a CUDA GPU, and the device is 'cpu'\n")
+
+
+OFFICIAL = {
+    "modeling/__init__.py": "",
+    "utils/sizes.py": "WORD = 'ours'",
+    "modeling/ar.py": """
+import torch
+from utils.sizes import WORD
+from alitok_lite import ARConfig
+from alitok_lite.core.ar import ARModel as Inner
+calls = []
+
+class ARModel(Inner):
+    def __init__(self, config):
+        assert WORD == "ours" and config.model.generator.get("use_checkpoint", False) is False
+        sizes = config.model.generator
+        super().__init__(ARConfig(
+            config.model.vq_model.codebook_size, 4, 5, sizes.condition_num_classes, sizes.hidden_size,
+            sizes.num_hidden_layers, sizes.num_attention_heads, 344, sizes.dropout))
+
+    def generate(self, condition, guidance_scale, randomize_temperature, guidance_scale_pow, kv_cache=True, **kwargs):
+        calls.append((condition.tolist(), guidance_scale, kv_cache, torch.backends.cuda.matmul.allow_tf32))
+        return torch.randint(self.config.codebook_size, (len(condition), self.config.tokens))
+""",
+    "modeling/alitok.py": """
+from alitok_lite.core.config import PRESETS
+from alitok_lite.core.tokenizer import Tokenizer
+
+class AliTok(Tokenizer):
+    def __init__(self):
+        super().__init__(PRESETS["tiny"].tokenizer, (2,))
+
+    def decode_tokens(self, ids):
+        return self.decode(ids)
+""",
+}
+
+
+def checkout(folder, **changes):
+    """A folder that has modules of the official code's names; a change to None leaves a file out."""
+    for name, text in (OFFICIAL | {f"modeling/{key}.py": text for key, text in changes.items()}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if text is not None:
+            (folder / name).write_text(text)
+    return folder
+
+
+def test_official_code_is_timed_in_the_same_run(tmp_path, capsys):
+    path, modules = list(sys.path), set(sys.modules)
+    options = ["--preset", "tiny", "--batch", "2,1", "--repeats", "2", "--device", "cpu"]
+    options += ["--official", str(checkout(tmp_path / "code")), "--json", str(tmp_path / "b.json")]
+    assert main(["bench", *options]) == 0
+    results = json.loads((tmp_path / "b.json").read_text())
+    found = [(row["pictures"], row["path"]) for row in results["rows"]]
+    assert found == [(2, "official"), (2, "plain"), (1, "official"), (1, "plain")]
+    assert all(row["share_of_bound"] == pytest.approx(row["bound"] / row["seconds"]) for row in results["rows"])
+    assert results["rows"][0]["tokens_per_second"] == pytest.approx(42 / results["rows"][0]["draw"])
+    assert "official" in capsys.readouterr().out and "official_commit" in results
+    assert sys.path == path and not {"modeling", "modeling.ar", "utils"} & (set(sys.modules) - modules)
+
+
+def test_official_code_is_called_as_it_wants(tmp_path):
+    code = official.load(checkout(tmp_path), PRESETS["tiny"])
+    ids = code.draw([3, 1])
+    assert code.decode(ids).shape == (2, 3, 64, 64) and code.ar.output.weight.std() > 0 and not code.ar.training
+    assert type(code.ar).generate.__globals__["calls"] == [([3, 1], 2.0, True, True)]
+    assert torch.backends.cuda.matmul.allow_tf32 is False
+
+
+@pytest.mark.parametrize(
+    "preset, changes, word",
+    [
+        ("tiny", {"ar": None}, "no modeling/ar.py"),
+        ("tiny", {"alitok": None}, "no modeling/alitok.py"),
+        ("tiny", {"ar": "import no_such_module_anywhere"}, "no_such_module_anywhere"),
+        ("tiny", {"ar": "ARModel = 1"}, "builds no models"),
+        ("tiny", {"alitok": "def AliTok(: pass"}, "cannot be imported"),
+        ("scenes", {}, "choose one of alitok-b"),
+    ],
+)
+def test_wrong_official_code(tmp_path, monkeypatch, capsys, preset, changes, word):
+    monkeypatch.setattr(bench, "timed", lambda *_: pytest.fail("nothing may be timed"))
+    options = ["--preset", preset, "--device", "cpu", "--official", str(checkout(tmp_path, **changes))]
+    assert main(["bench", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and word in error and "--official" in error
+
+
+@pytest.mark.parametrize("options", [["no/such/folder"], [""], [".", "--techniques"]])
+def test_no_official_code(monkeypatch, capsys, options):
+    monkeypatch.setattr(bench, "timed", lambda *_: pytest.fail("nothing may be timed"))
+    assert main(["bench", "--device", "cpu", "--official", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "--official" in error

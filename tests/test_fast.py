@@ -3,6 +3,8 @@
 import gc
 import threading
 import warnings
+from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -58,18 +60,20 @@ def test_a_failure_draws_plainly_with_one_warning(monkeypatch):
     assert torch.equal(first[-1].ids, second[-1].ids)
 
 
-def stand_in(ar, pictures, guided):
+def stand_in(ar, pictures, guided, few_rows=0):
     """A step in plain PyTorch in place of the recorded one."""
-    return fast_steps.Drawer(ar, pictures, guided, fast_steps.joined_weights(ar), techniques.PLAIN, graph=False)
+    kernels = SimpleNamespace(**vars(techniques.PLAIN) | {"FEW_ROWS": few_rows})
+    return fast_steps.Drawer(ar, pictures, guided, fast_steps.joined_weights(ar), kernels, graph=False)
 
 
 @pytest.mark.parametrize("sampling", SETTINGS)
 @pytest.mark.parametrize("prompted", [0, 3])
-def test_same_tokens_with_kernels_in_plain_pytorch(device, monkeypatch, sampling, prompted):
+@pytest.mark.parametrize("few_rows", [0, 8])
+def test_same_tokens_with_kernels_in_plain_pytorch(device, monkeypatch, sampling, prompted, few_rows):
     ar = model(device)
     monkeypatch.setattr("alitok_lite.fast.steps._claim", lambda ar, pictures, guided: claimed[0])
     with torch.inference_mode():
-        claimed = [stand_in(ar, 4, sampling.guidance != 1)]
+        claimed = [stand_in(ar, 4, sampling.guidance != 1, few_rows)]
     prompt = torch.randint(ar.config.codebook_size, (3, prompted), device=device)
     for _ in range(2):  # a second time over what the first one left
         claimed[0].busy.acquire(blocking=False)
@@ -79,12 +83,35 @@ def test_same_tokens_with_kernels_in_plain_pytorch(device, monkeypatch, sampling
         assert all(torch.allclose(ours.entropy, plain.entropy, atol=1e-4) for ours, plain in steps)
 
 
+def counting(kernels, few_rows, calls):
+    """The kernels, which note in `calls` which of them are called."""
+
+    def noting(name, function):
+        return lambda *arguments, **options: calls.update([name]) or function(*arguments, **options)
+
+    noted = {name: noting(name, function) for name, function in vars(kernels).items() if callable(function)}
+    return SimpleNamespace(**noted, FEW_ROWS=few_rows)
+
+
+@pytest.mark.parametrize(
+    "few_rows, wanted",
+    [(8, {"product": 9, "attend": 2, "draw": 1}), (7, {"add_norm": 5, "swiglu": 2, "attend": 2, "draw": 1})],
+)
+def test_few_rows_take_five_kernels_a_layer(few_rows, wanted):
+    """Of two layers, for eight rows; the products of many rows are PyTorch's."""
+    ar, calls = model("cpu"), Counter()
+    with torch.inference_mode():
+        kernels = counting(techniques.PLAIN, few_rows, calls)
+        fast_steps.Drawer(ar, 4, True, fast_steps.joined_weights(ar), kernels, graph=False)
+    assert calls == wanted
+
+
 @on_gpu
 @pytest.mark.parametrize("heads, size", [(4, 8), (2, 48), (2, 64), (1, 80)])
 @pytest.mark.parametrize("prefix", [True, False])
 def test_same_tokens_in_float32(heads, size, prefix):
     ar = model(heads=heads, size=size, prefix=prefix)
-    for labels in ([1], [1, 4, 2]):
+    for labels in ([1], [1, 4, 2], [1, 4, 2, 0, 3, 1, 1], [1, 4, 2] * 4):  # up to 2, 8, 16 and 32 rows
         for sampling in SETTINGS:
             steps = both(ar, labels, sampling)
             assert [ours.index for ours, _ in steps] == list(range(ar.config.tokens))
@@ -133,18 +160,20 @@ def test_tiles_do_not_matter(monkeypatch, tiles):
 
 
 @on_gpu
+@pytest.mark.parametrize("pictures", [1, 3, 9, 17])
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.bfloat16, 0.1), (torch.float16, 0.02)])
-def test_logits(dtype, tolerance):
+def test_logits(dtype, tolerance, pictures):
     """Against the teacher-forced pass; the tolerance is in standard deviations of the logits."""
     ar = model(dtype=dtype, heads=2, size=48)
-    ids, labels = torch.randint(ar.config.codebook_size, (3, ar.config.tokens), device="cuda"), torch.arange(3).cuda()
+    ids = torch.randint(ar.config.codebook_size, (pictures, ar.config.tokens), device="cuda")
+    labels = torch.arange(pictures, device="cuda") % ar.config.classes
     with torch.inference_mode():
         wanted = ar(ids, labels).float()
-        drawer = fast_steps._drawer(ar, 3, False)
+        drawer = fast_steps._drawer(ar, pictures, False)
         drawer.begin(labels, ids[:, :0], Sampling())
         found = []
         for token in ids.unbind(1):
-            found.append(drawer.step()[0, :3].float().clone())
+            found.append(drawer.step()[0, :pictures].float().clone())
             drawer.put(token)
         found = torch.stack(found, 1)
     assert (found - wanted).abs().max() <= tolerance * wanted.std()
@@ -211,4 +240,4 @@ def test_attention_maps_need_the_plain_path():
 def test_each_technique_draws_the_same():
     ar = model(heads=2, size=48)
     drawn_ids = [techniques.measure(ar, stage, 3, 1)[1] for stage in techniques.stages()]
-    assert len(drawn_ids) == 5 and all(torch.equal(ids, drawn_ids[0]) for ids in drawn_ids)
+    assert len(drawn_ids) == 6 and all(torch.equal(ids, drawn_ids[0]) for ids in drawn_ids)

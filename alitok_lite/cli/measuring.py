@@ -100,7 +100,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def bench(args: argparse.Namespace) -> None:
     from ..machine import choose_device
-    from ..study import techniques
+    from ..study import official, techniques
     from ..study.bench import bench, caching, table
 
     batches = [whole("--batch", text) for text in args.batch.split(",")]
@@ -109,14 +109,17 @@ def bench(args: argparse.Namespace) -> None:
     if args.json is not None:
         check_output("--json", args.json)
     check_data(args.data)
+    if args.techniques and args.official is not None:
+        raise ValueError("--official is timed beside our paths, not beside --techniques: leave one of them out")
     device = choose_device(args.device)
+    code = None if args.official is None else official.load(args.official, PRESETS[args.preset])
     dtype = DTYPES[args.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
     work = PRESETS[args.preset], batches, device, dtype, args.repeats
     if args.techniques:
         results = techniques.compare(*work)
     else:
         cached = {} if args.data is None else {"cached_per_second": caching(work[0], args.data, device, dtype)}
-        results = bench(*work) | cached
+        results = bench(*work, code) | cached
     store({"preset": args.preset} | results, args.json)
     print(techniques.table(results) if args.techniques else table(results))
 

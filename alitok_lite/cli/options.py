@@ -152,6 +152,8 @@ def bench_options(parser: argparse.ArgumentParser) -> None:
     also = parser.add_mutually_exclusive_group()
     also.add_argument("--data", help="a folder of pictures, to time reading and encoding them too")
     also.add_argument("--techniques", action="store_true", help="instead, what each technique of the fast path brings")
+    text = "a checkout of the official code, which is run and timed too, in float32"
+    parser.add_argument("--official", metavar="FOLDER", help=text)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--dtype", choices=DTYPES, help="default: bfloat16 on a GPU, float32 elsewhere")
     parser.add_argument("--json", help="file for all the numbers, written or replaced")

@@ -1,8 +1,8 @@
 """The GPU kernels of `steps.py`, in Triton; import this where Triton is (it comes with torch for CUDA).
 
 Each computes what lines of `core/layers.py` compute: in float32, rounded to the model's dtype where those round. Behind
-each stands the function that launches it, with the order of its arguments: `add_norm`, `swiglu`, `attend`, `draw`.
-study/techniques.py has the same four functions in plain PyTorch.
+each stands the function that launches it, with the order of its arguments: `add_norm`, `swiglu`, `attend`, `draw`,
+`product`. study/techniques.py has the same five functions in plain PyTorch.
 """
 
 import triton
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..core.layers import Attention
 from .steps import StepTensors
+
+FEW_ROWS = 16  # up to so many, products are ours; above, cuBLAS multiplies
 
 
 @triton.jit
@@ -186,3 +188,83 @@ def draw(logits: Tensor, tensors: StepTensors) -> None:
         logits, tensors.noise, tensors.scales, tensors.temperature, tensors.position, tensors.tokens, tensors.ids,
         tensors.entropy, codes, tensors.ids.shape[1], copies == 2, triton.next_power_of_2(codes), num_warps=8,
     )  # fmt: skip
+
+
+@triton.jit
+def summed(sums, x, weight):
+    """sums + x weight^T: of (rows, K) and (columns, K) by tensor cores, or of (rows, 1, K) and (1, columns, K)."""
+    if x.shape[0] >= 16:
+        sums = tl.dot(x.to(weight.dtype), tl.trans(weight), sums, input_precision="ieee")
+    else:
+        sums += tl.sum(x * weight.to(tl.float32), -1)
+    return sums
+
+
+@triton.jit
+def product_kernel(
+    x, norm, weight, bias, out, rows, width, columns,
+    GATED: tl.constexpr, ADDED: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """A product of few rows, with what stands before and behind it. One program a block of columns, for all rows.
+
+    RMSNorm divides a row by one number, which is known only when the whole row was read. It divides the sums just as
+    well: so rows and weights are read together, and no program waits for the norm.
+    """
+    row, column = tl.arange(0, ROWS), tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    line = row[:, None] if ROWS >= 16 else row[:, None, None]  # see `summed`
+    other = column[:, None] if ROWS >= 16 else column[None, :, None]
+    sums, ups = tl.zeros([ROWS, COLUMNS], tl.float32), tl.zeros([ROWS, COLUMNS], tl.float32)
+    squares = tl.zeros([ROWS], tl.float32)
+    for first in tl.range(0, width, BLOCK, num_stages=STAGES):
+        place = first + tl.arange(0, BLOCK)
+        inside = place < width
+        seen = (other < columns) & inside
+        tile = tl.load(weight + other * width + place, seen, 0.0)  # first, so that nothing waits before it
+        if GATED:
+            up = tl.load(weight + (columns + other) * width + place, seen, 0.0)
+        part = read(x + line * width + place, (line < rows) & inside)
+        if norm is not None:
+            squares += tl.reshape(tl.sum(part * part, -1), [ROWS])
+            part *= read(norm + place, inside)
+        sums = summed(sums, part, tile)
+        if GATED:
+            ups = summed(ups, part, up)
+    scale = 1.0 if norm is None else tl.rsqrt(squares / width + 1e-5)[:, None]
+    sums *= scale
+    if bias is not None:
+        sums += read(bias + column, column < columns)
+    if GATED:
+        gate = rounded(sums, out)
+        sums = rounded(gate * tl.sigmoid(gate), out) * rounded(ups * scale, out)
+    at, seen = out + row[:, None] * columns + column, (row[:, None] < rows) & (column < columns)
+    if ADDED:
+        sums = rounded(sums, out) + read(at, seen)
+    tl.store(at, sums, seen)
+
+
+def product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, norm: Tensor | None = None, added: bool = False
+) -> None:
+    """out = x weight^T + bias, or += if `added`; few rows: x (rows, K), weight (columns, K), out (rows, columns).
+
+    With the weight of a norm, RMSNorm(x) is multiplied; a weight of twice the columns gives silu(gate) * up.
+    """
+    (rows, width), columns = x.shape, out.shape[1]
+    padded, at_once, block, warps, stages = blocks(rows, width, columns)
+    product_kernel[(triton.cdiv(columns, at_once),)](
+        x, norm, weight, bias, out, rows, width, columns, len(weight) > columns, added,
+        padded, at_once, block, stages, num_warps=warps,
+    )  # fmt: skip
+
+
+def blocks(rows: int, width: int, columns: int) -> tuple[int, int, int, int, int]:
+    """How a product is cut: rows with padding, columns of a program, numbers read at once, warps, stages of its loop.
+
+    Up to four rows a program reads all at once, and a warp 1,024 numbers of each of two columns: so many small programs
+    have all weights on their way at the same time. More rows are padded for the tensor cores.
+    """
+    whole = triton.next_power_of_2(width)
+    if rows <= 4:
+        return triton.next_power_of_2(rows), 2, whole, max(1, whole // 1024), 1
+    return 16, 16 if columns >= 2048 else 8, min(128, whole), 4, 4

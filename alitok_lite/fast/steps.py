@@ -25,7 +25,9 @@ kernels in plain PyTorch):
    over the positions that were written, each pair of row and head on its own, and reads a block of them at once; each
    place of the block keeps a running softmax, and nothing is summed up across warps before the end. How large a block
    is decides how many programs read at the same time, which is worth a factor of two for many pictures.
-6. Half-precision weights and cache halve the bytes. This is the model's dtype, not this file's business.
+6. Products of few rows. Up to 16 rows they are nothing but reading their weights, and starting a kernel takes as long.
+   So they are ours too, with the norm before and SwiGLU or the sum behind in them: 5 kernels a layer, 124 a step.
+7. Half-precision weights and cache halve the bytes. This is the model's dtype, not this file's business.
 
 Nothing here runs on a CPU, and nothing is imported from Triton before a GPU is there.
 """
@@ -45,7 +47,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..core.ar import ARModel
-from ..core.layers import Attention, SwiGLU
 from ..core.sampling import Sampling, Step, draw_codes, guidance_ramp, gumbel_noise
 from ..core.sampling import generate as generate_plainly
 from ..machine import borrowed_gpu
@@ -125,14 +126,9 @@ class Drawer:
     """
 
     def __init__(
-        self,
-        ar: ARModel,
-        pictures: int,
-        guided: bool,
-        joined: list[Tensor],
-        kernels: ModuleType | SimpleNamespace,
+        self, ar: ARModel, pictures: int, guided: bool, joined: list[Tensor], kernels: ModuleType | SimpleNamespace,
         graph: bool = True,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.tensors, self.joined, self.busy = StepTensors.of(ar, pictures, guided), joined, Lock()
         self.kernels = kernels  # or what computes the same, see study/techniques.py
         self.rows = self.tensors.tokens.numel()
@@ -197,31 +193,42 @@ class Drawer:
 
     def forward_step(self) -> Tensor:
         """One position through the model and the choice of its token; the logits (rows, V)."""
-        kernels = self.kernels
         x = F.embedding(self.tensors.tokens.flatten(), self.embedding.weight)  # (rows, D)
-        y, normed = torch.zeros_like(x), torch.empty_like(x)  # y is 0: nothing is added before the first norm
-        for number, block in enumerate(self.blocks):
-            kernels.add_norm(x, y, block.norm1.weight, normed)
-            y = self._attention(block.attention, number, normed)
-            kernels.add_norm(x, y, block.norm2.weight, normed)
-            y = self._mlp(block.mlp, self.joined[number], normed)
-        kernels.add_norm(x, y, self.norm.weight, normed)
-        logits = F.linear(normed, self.output.weight, self.output.bias)
-        kernels.draw(logits, self.tensors)
+        layers = self._few_rows if self.rows <= self.kernels.FEW_ROWS else self._many_rows
+        logits = layers(x, torch.empty_like(x), x.new_empty(len(x), self.config.hidden))
+        self.kernels.draw(logits, self.tensors)
         self.tensors.position.add_(1)
         return logits
 
-    def _attention(self, attention: Attention, layer: int, x: Tensor) -> Tensor:
-        """`Attention.forward` of one position: (rows, D) -> (rows, D)."""
-        qkv, out = F.linear(x, attention.qkv.weight, attention.qkv.bias), torch.empty_like(x)
-        self.kernels.attend(qkv, attention, self.tensors, layer, out)
-        return F.linear(out, attention.out.weight, attention.out.bias)
+    def _few_rows(self, x: Tensor, attended: Tensor, hidden: Tensor) -> Tensor:
+        """Logits of embedded tokens x (rows, D), which it overwrites: five kernels a layer."""
+        product, qkv = self.kernels.product, x.new_empty(len(x), 3 * x.shape[1])
+        for number, block in enumerate(self.blocks):
+            attention = block.attention
+            product(x, attention.qkv.weight, attention.qkv.bias, qkv, block.norm1.weight)
+            self.kernels.attend(qkv, attention, self.tensors, number, attended)
+            product(attended, attention.out.weight, attention.out.bias, x, added=True)
+            product(x, self.joined[number], None, hidden, block.norm2.weight)
+            product(hidden, block.mlp.down.weight, None, x, added=True)
+        logits = x.new_empty(len(x), self.config.codebook_size)
+        product(x, self.output.weight, self.output.bias, logits, self.norm.weight)
+        return logits
 
-    def _mlp(self, mlp: SwiGLU, joined: Tensor, x: Tensor) -> Tensor:
-        """`SwiGLU.forward` with gate and up in one product: (rows, D) -> (rows, D)."""
-        out = x.new_empty(len(x), mlp.gate.out_features)
-        self.kernels.swiglu(F.linear(x, joined), out)
-        return F.linear(out, mlp.down.weight)
+    def _many_rows(self, x: Tensor, attended: Tensor, hidden: Tensor) -> Tensor:
+        """The same with the products of cuBLAS: eight kernels a layer."""
+        kernels = self.kernels
+        y, normed = torch.zeros_like(x), torch.empty_like(x)  # y is 0: nothing is added before the first norm
+        for number, block in enumerate(self.blocks):
+            attention = block.attention
+            kernels.add_norm(x, y, block.norm1.weight, normed)
+            qkv = F.linear(normed, attention.qkv.weight, attention.qkv.bias)
+            kernels.attend(qkv, attention, self.tensors, number, attended)
+            y = F.linear(attended, attention.out.weight, attention.out.bias)
+            kernels.add_norm(x, y, block.norm2.weight, normed)
+            kernels.swiglu(F.linear(normed, self.joined[number]), hidden)
+            y = F.linear(hidden, block.mlp.down.weight)
+        kernels.add_norm(x, y, self.norm.weight, normed)
+        return F.linear(normed, self.output.weight, self.output.bias)
 
 
 # ---------------------------------------------------------------- sampling

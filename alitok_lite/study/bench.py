@@ -11,6 +11,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -22,6 +23,7 @@ from ..core.config import ARConfig, Preset, TokenizerConfig
 from ..data.pictures import PictureFolder
 from ..machine import wait
 from ..model import AliTok
+from .official import OfficialCode
 
 
 def timed(work: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
@@ -70,33 +72,50 @@ def bound(work: dict[str, float], speed: dict[str, float]) -> float:
     return max(work[name] / speed[name] for name in work)
 
 
-def measure(model: AliTok, pictures: int, fast: bool, guided: bool, repeats: int) -> dict[str, float]:
-    """Seconds of sampling and of decoding `pictures` at once: median and spread (maximum - minimum) of the repeats.
+def measure(
+    draw: Callable[[], Tensor], decode: Callable[[Tensor], object], pictures: int, device: torch.device, repeats: int
+) -> dict[str, float]:
+    """Seconds of drawing ids (pictures, T) and of decoding them: median and spread (maximum - minimum) of the repeats.
 
-    `first` is the first sampling, in which the fast path compiles and records; memory_gb is the peak on a GPU.
+    `first` is the first drawing, in which the fast path compiles and records; memory_gb is the peak on a GPU.
     """
-    device, classes = model.device, [i % len(model.classes) for i in range(pictures)]
-    settings = {"guidance": 2.0 if guided else 1.0, "fast": fast}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     ids: list[Tensor] = []
 
-    def draw() -> None:
-        for step in model.stream(classes, 0, **settings):
-            last = step.ids
-        ids[:] = [last]
+    def keep() -> None:
+        ids[:] = [draw()]
 
-    first = timed(draw, device, 1)[0]
-    drawing = timed(draw, device, repeats)
-    decoding = timed(lambda: model.tokenizer.decode(ids[0]), device, 1 + repeats)[1:]
+    first = timed(keep, device, 1)[0]
+    drawing = timed(keep, device, repeats)
+    decoding = timed(lambda: decode(ids[0]), device, 1 + repeats)[1:]
     found = {"pictures": pictures, "first": first, "draw": median(drawing), "draw_spread": max(drawing) - min(drawing)}
     found |= {"decode": median(decoding), "decode_spread": max(decoding) - min(decoding)}
     seconds = found["draw"] + found["decode"]
     found |= {"seconds": seconds, "images_per_second": pictures / seconds}
-    found["tokens_per_second"] = pictures * model.ar.config.tokens / found["draw"]
+    found["tokens_per_second"] = ids[0].numel() / found["draw"]
     if device.type == "cuda":
         found["memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
     return found
+
+
+def _drawn(model: AliTok, classes: list[int], fast: bool) -> Tensor:
+    """Ids (n, T) of classes, with guidance."""
+    for step in model.stream(classes, 0, guidance=2.0, fast=fast):
+        ids = step.ids
+    return ids
+
+
+def _official(code: OfficialCode, preset: Preset, batches: list[int], device: torch.device, repeats: int) -> list[dict]:
+    """Rows of the official code, which is on the device only meanwhile."""
+    code.to(device)
+    rows = []
+    for pictures in batches:
+        classes = [i % preset.ar.classes for i in range(pictures)]
+        found = measure(partial(code.draw, classes), code.decode, pictures, device, repeats)
+        rows.append({"path": "official"} | found)
+    code.to("cpu")
+    return rows
 
 
 def encoding(model: AliTok, pictures: int, repeats: int) -> float:
@@ -130,23 +149,33 @@ def random_model(preset: Preset, device: torch.device, dtype: torch.dtype) -> Al
     return model
 
 
-def bench(preset: Preset, batches: list[int], device: torch.device, dtype: torch.dtype, repeats: int = 3) -> dict:
+def bench(
+    preset: Preset, batches: list[int], device: torch.device, dtype: torch.dtype, repeats: int = 3,
+    official: OfficialCode | None = None,
+) -> dict:  # fmt: skip
     """Plain and fast path side by side for each number of pictures, with random weights and guidance.
 
     Returns device, versions, commit, the measured rates, pictures a second of encoding, and `rows`: what `measure`
-    found, with path, bound (seconds) and share of it. The fast path is left out where it does not apply.
+    found, with path, bound (seconds) and share of it. The fast path is left out where it does not apply; the official
+    code, which computes in float32 whatever the dtype, comes first where it is given (official.py).
     """
+    speed, itemsize = rates(device, dtype), dtype.itemsize
+    rows = [] if official is None else _official(official, preset, batches, device, repeats)
     model = random_model(preset, device, dtype)
-    speed, guided, itemsize = rates(device, dtype), True, dtype.itemsize
-    rows = []
     for pictures in batches:
-        least = bound(ar_work(preset.ar, 2 * pictures, itemsize), speed)
-        least += bound(decoder_work(preset.tokenizer, pictures, itemsize), speed)
+        classes = [i % preset.ar.classes for i in range(pictures)]
         for path in ("plain", "fast") if device.type == "cuda" else ("plain",):
-            found = measure(model, pictures, path == "fast", guided, repeats)
-            rows.append({"path": path} | found | {"bound": least, "share_of_bound": least / found["seconds"]})
+            draw = partial(_drawn, model, classes, path == "fast")
+            rows.append({"path": path} | measure(draw, model.tokenizer.decode, pictures, device, repeats))
+    for row in rows:
+        least = bound(ar_work(preset.ar, 2 * row["pictures"], itemsize), speed)
+        least += bound(decoder_work(preset.tokenizer, row["pictures"], itemsize), speed)
+        row |= {"bound": least, "share_of_bound": least / row["seconds"]}
+    rows.sort(key=lambda row: batches.index(row["pictures"]))
     encoded = encoding(model, min(64, max(batches)), repeats)
     found = {"repeats": repeats, "rates": speed, "encoded_per_second": encoded, "rows": rows}
+    if official is not None:
+        found["official_commit"] = commit(official.folder)
     return about(device, dtype) | found
 
 
@@ -158,9 +187,9 @@ def about(device: torch.device, dtype: torch.dtype) -> dict:
     return found | {"versions": versions, "commit": commit()}
 
 
-def commit() -> str | None:
-    """The commit that the package's files come from, where they lie in a repository."""
-    command = ["git", "-C", str(Path(__file__).parents[1]), "rev-parse", "--short", "HEAD"]
+def commit(folder: Path = Path(__file__).parents[1]) -> str | None:
+    """The commit that the files of a folder, or the package's, come from, where they lie in a repository."""
+    command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

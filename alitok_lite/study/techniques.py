@@ -64,7 +64,18 @@ def draw(logits: Tensor, tensors: steps.StepTensors) -> None:
     tensors.tokens.copy_(sampled[:, 0].expand_as(tensors.tokens))
 
 
-PLAIN = SimpleNamespace(add_norm=add_norm, swiglu=swiglu, attend=attend, draw=draw)
+def product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, norm: Tensor | None = None, added: bool = False
+) -> None:
+    """out = x weight^T + bias or out += ..., of RMSNorm(x) with a norm, and through SwiGLU with gate and up."""
+    y = F.linear(x if norm is None else rms_norm(x, norm), weight, bias)
+    if len(weight) > out.shape[1]:
+        swiglu(y, out)
+    else:
+        out.copy_(out + y if added else y)
+
+
+PLAIN = SimpleNamespace(add_norm=add_norm, swiglu=swiglu, attend=attend, draw=draw, product=product, FEW_ROWS=0)
 
 
 # ---------------------------------------------------------------- one after the other
@@ -84,14 +95,16 @@ def stages() -> list[Stage]:
     """The techniques in the order in which they were added; ImportError without Triton."""
     from ..fast import kernels
 
-    without_attention = SimpleNamespace(**vars(kernels) | {"attend": attend})
-    large = SimpleNamespace(**vars(kernels) | {"attend": partial(kernels.attend, cut=(128, 8, 1))})
+    small = SimpleNamespace(**vars(kernels) | {"FEW_ROWS": 0})
+    without_attention = SimpleNamespace(**vars(small) | {"attend": attend})
+    large = SimpleNamespace(**vars(small) | {"attend": partial(kernels.attend, cut=(128, 8, 1))})
     return [
         Stage("static cache", PLAIN, False, True),
         Stage("and a CUDA graph", PLAIN, True, True),
         Stage("and fused norms, SwiGLU and draw", without_attention, True, True),
         Stage("and attention in one kernel, blocks of 128", large, True, False),
-        Stage("and blocks of 32", kernels, True, False),
+        Stage("and blocks of 32", small, True, False),
+        Stage("and for few rows, products with norm and sum", kernels, True, False),
     ]
 
 
