@@ -589,6 +589,15 @@ OTHERS = [
         ("in (source.test, source.train))", "in (source.train, source.test))", "unseen pictures are measured"),
     ),
     *_of(
+        "store/rows.py store/folder.py",
+        "rows",
+        (".bfloat16()\n", ".half()\n", "what was stored is stored alike again"),
+        ("flat.amax(1), -flat", "flat.amax(), -flat", "each row has its scale"),
+        (" and (scales > 0).all()", "", "scales are positive"),
+        ("<= LIMIT * ", "<= 9 * ", "a matrix that loses much keeps 16 bits"),
+        ('if dtype == torch.int8 and part == "encoder"', "if False", "tokens stay what they are"),
+    ),
+    *_of(
         "store/convert.py files.py",
         "failures",
         ("os.replace(old, out)", "pass", "after a failure the old checkpoint is there"),

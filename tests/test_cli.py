@@ -533,7 +533,7 @@ def test_help_lists_what_exists_in_groups(capsys):
     assert [title for title, _ in groups] == ["Use a model", "Train", "Measure", "Official weights", "Share"]
     listed = re.findall(r"^  (\w+) ", text, re.M)
     assert listed[:7] == ["sample", "reconstruct", "app", "train", "ablate", "match", "cost"]
-    assert listed[7:] == ["evaluate", "bench", "verdict", "convert", "fidsamples", "space", "publish"]
+    assert listed[7:] == ["evaluate", "bench", "verdict", "convert", "fidsamples", "export", "space", "publish"]
     for command in listed:
         assert f"example:\n  alitok {command} " in help_of(capsys, command, "--help")
 
