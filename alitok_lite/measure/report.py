@@ -40,8 +40,18 @@ SECTIONS = (
         ),
     ),
     Section(
-        {"pictures": "_real", "samples": "_samples", "in training": "_train"},
-        (("judged to be of their class", "judge", ".1%"),),
+        {
+            "pictures": "_real",
+            "causal": "_stage1",
+            "bidirectional": "_stage2",
+            "samples": "_samples",
+            "in training": "_train",
+        },
+        (
+            ("judged to be of their class", "judge", ".1%"),
+            ("by their details", "details", ".1%"),
+            ("  in the lowest class", "details_lowest", ".1%"),
+        ),
     ),
     Section(
         {"pictures": "_real", "causal": "_stage1", "bidirectional": "_stage2", "samples": "_samples"},
