@@ -434,7 +434,6 @@ METRICS = _of(
     ("    torch.manual_seed(seed)\n    judge", "    judge", "the same seed gives the same judge"),
     ("            self.optimizer.zero_grad()\n", "", "gradients of a step are forgotten"),
     ("loss = F.cross_entropy(self", "loss = -F.cross_entropy(self", "the judge learns"),
-    ('if not name.startswith("details.")]', "]", "the judge is the same with details and without"),
     ("pixels.mean(1, keepdim=True)", "pixels[:, :1]", "details have no colour"),
     ("looks[_DETAILS].argmax(1) == labels", "looks[_DETAILS].argmax(1) != labels", "shares put into their class"),
     ('_by_details(again, labels, f"stage{stage}")', '_by_details(measured.real, labels, f"stage{stage}")', "details"),
