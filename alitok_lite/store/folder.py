@@ -97,7 +97,7 @@ def save_part(
     """Write the weights of a part, those named in `exact` in float32; returns their entry in config.json.
 
     int8 stores matrices in 8 bits with a scale a row (rows.py) where they fit, and all else in half precision. The
-    encoder with its codebook stays in half precision too: it decides the tokens, which must not change.
+    encoder with its codebook stays in half precision too: it decides the tokens, which stay those of half precision.
 
     One tensor at a time is converted, so that a mapped file needs no second copy in memory. A file that holds other
     weights is left alone, as is what is no regular file: the entry then names a new one.
