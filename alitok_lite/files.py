@@ -18,7 +18,7 @@ _REFUSED = {  # what a name may stand for that is neither replaced nor written i
 }
 
 
-def write_atomically(path: str | Path, data: bytes | Iterable[bytes], replace: bool = True) -> None:
+def write_atomically(path: str | Path, data: bytes | Iterable[bytes | memoryview], replace: bool = True) -> None:
     """Write bytes, or pieces of them, as `writing` does: a crash leaves the old file or the new one."""
     with writing(path, replace) as file:
         file.writelines([data] if isinstance(data, bytes) else data)

@@ -19,7 +19,17 @@ from .machine import choose_device
 from .store.card import write_card
 from .store.class_names import label_of
 from .store.find import Access, checkpoint_folder
-from .store.folder import PARTS, Unfilled, load_part, part_path, parts_of, read_config, save_part, write_config
+from .store.folder import (
+    PARTS,
+    Unfilled,
+    check_stored,
+    load_part,
+    part_path,
+    parts_of,
+    read_config,
+    save_part,
+    write_config,
+)
 
 
 class AliTok(nn.Module):
@@ -135,12 +145,17 @@ class AliTok(nn.Module):
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
         """Write a checkpoint folder: config.json, one safetensors file a part in half precision, and a model card.
 
+        `dtype` may be float32, bfloat16, float16 or int8; ValueError for another. int8 stores the matrices of decoders
+        and AR model in 8 bits with a scale a row, which loses little (rows.py). Loaded from such a folder, a model has
+        ordinary weights.
+
         Safe at any moment: changed weights go to new files, config.json (with their sha256) is replaced last, and
         only then files that it no longer names are removed. A tokenizer that came from a folder shared with other
         checkpoints is written here too.
         """
         if not str(folder):
             raise ValueError("folder is ''; it must name the folder of a checkpoint")
+        check_stored(dtype)
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         files = {

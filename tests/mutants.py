@@ -432,8 +432,11 @@ METRICS = _of(
         "judge_train is of training",
     ),
     ("    torch.manual_seed(seed)\n    judge", "    judge", "the same seed gives the same judge"),
-    ("            optimizer.zero_grad()\n", "", "gradients of a step are forgotten"),
-    ("loss = F.cross_entropy(judge", "loss = -F.cross_entropy(judge", "the judge learns"),
+    ("            self.optimizer.zero_grad()\n", "", "gradients of a step are forgotten"),
+    ("loss = F.cross_entropy(self", "loss = -F.cross_entropy(self", "the judge learns"),
+    ("pixels.mean(1, keepdim=True)", "pixels[:, :1]", "details have no colour"),
+    ("looks[_DETAILS].argmax(1) == labels", "looks[_DETAILS].argmax(1) != labels", "shares put into their class"),
+    ('_by_details(again, labels, f"stage{stage}")', '_by_details(measured.real, labels, f"stage{stage}")', "details"),
 )
 
 DATA = _of(
@@ -587,6 +590,15 @@ OTHERS = [
         "cli/measuring.py measure/report.py",
         "splits",
         ("in (source.test, source.train))", "in (source.train, source.test))", "unseen pictures are measured"),
+    ),
+    *_of(
+        "store/rows.py store/folder.py",
+        "rows",
+        (".bfloat16()\n", ".half()\n", "what was stored is stored alike again"),
+        ("flat.amax(1), -flat", "flat.amax(), -flat", "each row has its scale"),
+        (" and (scales > 0).all()", "", "scales are positive"),
+        ("<= LIMIT * ", "<= 9 * ", "a matrix that loses much keeps 16 bits"),
+        ('if dtype == torch.int8 and part == "encoder"', "if False", "tokens stay what they are"),
     ),
     *_of(
         "store/convert.py files.py",

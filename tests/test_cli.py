@@ -115,11 +115,13 @@ def test_evaluate_writes_the_numbers(scenes_model, tmp_path, capsys):
     assert results["versions"] == {"alitok_lite": alitok_lite.__version__, "torch": torch.__version__}
     assert (results["data"], results["pictures"], results["seed"]) == ("scenes", 30, 12345)
     table = capsys.readouterr().out
-    assert len(table.splitlines()) < 30
+    assert len(table.splitlines()) < 33
     assert "gFD (judge features)" in table
     assert re.search(r"nats per token +2\.77\d +2\.77\d +2\.77\d\n", table)  # all, prefix, image
     assert re.search(rf"gFD .*\nfloor: real to other real +{results['fd_floor']:.2f}\n", table)
     assert "Floor: 30 real pictures to 30 other real ones." in table
+    shares = (f"{results[f'details_{place}']:.1%}" for place in ("real", "stage1", "stage2", "samples"))
+    assert re.search(r"\nby their details +" + " +".join(shares) + "\n", table)
     assert all(f"Warning: {warning}.\n" in table for warning in results["warnings"])
     assert re.search(rf"PSNR, dB +{results['psnr_stage1']:.1f} +{results['psnr_stage2']:.1f}\n", table)
     assert "FID" not in table
@@ -146,6 +148,17 @@ def test_evaluate_keeps_the_judge_for_the_next_call(scenes_model, tmp_path, monk
     assert main([*arguments, "--json", str(tmp_path / "c")]) == 0
     a, b, c = (json.loads((tmp_path / name).read_text()) for name in "abc")
     assert a == b == c
+
+
+def test_evaluate_reads_an_earlier_judge_and_says_so(scenes_model, tmp_path, capsys):
+    path, batches = tmp_path / "judge", lambda step: (torch.rand(4, 3, 32, 32), torch.arange(4))
+    judge.stored_judge(path, batches, list(scenes.CLASSES), 2, torch.device("cpu"))
+    options = ["--device", "cpu", "--pictures", "20", "--judge-steps", "2", "--judge", str(path)]
+    assert main(["evaluate", "--model", scenes_model, *options, "--json", str(tmp_path / "m.json")]) == 0
+    said = capsys.readouterr()
+    assert f"{path} is from an earlier version: its judge does not look at details" in said.out + said.err
+    assert "by their details" not in said.out
+    assert not any(key.startswith("details") for key in json.loads((tmp_path / "m.json").read_text()))
 
 
 @pytest.fixture
@@ -533,7 +546,7 @@ def test_help_lists_what_exists_in_groups(capsys):
     assert [title for title, _ in groups] == ["Use a model", "Train", "Measure", "Official weights", "Share"]
     listed = re.findall(r"^  (\w+) ", text, re.M)
     assert listed[:7] == ["sample", "reconstruct", "app", "train", "ablate", "match", "cost"]
-    assert listed[7:] == ["evaluate", "bench", "verdict", "convert", "fidsamples", "space", "publish"]
+    assert listed[7:] == ["evaluate", "bench", "verdict", "convert", "fidsamples", "export", "space", "publish"]
     for command in listed:
         assert f"example:\n  alitok {command} " in help_of(capsys, command, "--help")
 

@@ -20,12 +20,9 @@ from alitok_lite.train.settings import AblationSettings, TrainSettings
 CPU = torch.device("cpu")
 
 
-def test_gradients_of_the_judge_are_those_of_its_step(monkeypatch):
+def test_gradients_of_the_judge_are_those_of_its_step():
     """Cross-entropy of this batch alone, smoothed by 0.05, downhill, with a norm of at most 1."""
-    made, judge = [], Judge
-    monkeypatch.setattr(evaluation, "Judge", lambda *sizes: made.append(judge(*sizes)) or made[0])
-    monkeypatch.setattr("alitok_lite.measure.judge.Judge", lambda *sizes: made.append(judge(*sizes)) or made[0])
-    monkeypatch.setattr(ablation, "Judge", lambda *sizes: made.append(judge(*sizes)) or made[0])
+    made = []
     pixels, labels, checked = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 1, 0]), []
 
     def check(optimizer, *_):
@@ -40,7 +37,7 @@ def test_gradients_of_the_judge_are_those_of_its_step(monkeypatch):
 
     handle = register_optimizer_step_pre_hook(check)
     try:
-        train_judge(lambda step: (pixels, labels), 2, 3, CPU)
+        train_judge(lambda step: (pixels, labels), 2, 3, CPU, 0, lambda *sizes: made.append(Judge(*sizes)) or made[0])
     finally:
         handle.remove()
     assert len(checked) == 3

@@ -15,7 +15,7 @@ from PIL import Image
 from alitok_lite import scenes
 from alitok_lite.data import PictureFolder, sources
 from alitok_lite.measure import evaluation, metrics
-from alitok_lite.measure.judge import Judge, stored_judge, train_judge
+from alitok_lite.measure.judge import DetailJudge, Details, Judge, stored_judge, train_judge
 
 
 def test_psnr_of_a_known_error():
@@ -117,6 +117,61 @@ def test_judge_learns(device):
     pixels, wanted = batches(scenes.TEST_SEED)
     assert (judge(pixels).argmax(1) == wanted).float().mean() >= 0.9
     assert all(torch.equal(a, b) for a, b in zip(judge.parameters(), again.parameters(), strict=True))
+
+
+def test_details_learn_beside_a_judge_that_stays_the_same(device):
+    labels, looks = torch.arange(8) % 2, []
+
+    def batches(step):
+        return scenes.render(labels * 8, step, 32, device), labels.to(device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Details, "forward", lambda self, x, real=Details.forward: looks.append(x) or real(self, x))
+        judge = train_judge(batches, 2, 25, device, 0, DetailJudge)
+    alone = train_judge(batches, 2, 25, device)
+    state = judge.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in alone.state_dict().items())
+    assert len(looks) == 9 and torch.equal(looks[1], batches(3)[0])  # every third step
+    pixels, wanted = batches(scenes.TEST_SEED)
+    assert not judge.details.training and (judge.details(pixels).argmax(1) == wanted).float().mean() >= 0.9
+
+
+def test_a_judge_with_details_is_kept_and_an_earlier_one_is_read(tmp_path, device):
+    labels = torch.arange(8) % 2
+
+    def batches(step):
+        return scenes.render(labels * 8, step, 32, device), labels.to(device)
+
+    asked = batches, ["sea", "planet"], 2, device
+    first = stored_judge(tmp_path / "new", *asked, DetailJudge)
+    again = stored_judge(tmp_path / "new", None, *asked[1:], DetailJudge)
+    assert isinstance(first, DetailJudge) and isinstance(again, DetailJudge) and not again.details.training
+    assert first.state_dict().keys() == again.state_dict().keys()
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in first.state_dict().items())
+    plain = stored_judge(tmp_path / "earlier", *asked)
+    read = stored_judge(tmp_path / "earlier", None, *asked[1:], DetailJudge)
+    assert type(read) is type(plain) is Judge
+    assert all(torch.equal(a, b) for a, b in zip(read.parameters(), plain.parameters(), strict=True))
+    with pytest.raises(ValueError, match="not hold a judge of these"):
+        stored_judge(tmp_path / "new", *asked)
+
+
+def test_details_are_windows_of_17_pixels(device):
+    """What a window shows does not depend on pixels outside of it; the smallest picture has 16 pixels."""
+    details = Details(3).to(device).eval()
+    pixels = torch.rand(1, 3, 64, 64, device=device, requires_grad=True)
+    details.windows(pixels.mean(1, keepdim=True))[0, :, 6, 6].sum().backward()
+    rows, columns = (pixels.grad.abs().sum((0, 1)) > 0).nonzero().unbind(1)
+    assert len(rows.unique()) == len(columns.unique()) == rows.max() - rows.min() + 1 == 17
+    assert details(torch.rand(2, 3, 16, 16, device=device)).shape == (2, 3)
+
+
+def test_details_have_no_colour(device):
+    """Equal sums of the channels are equal pictures; brighter ones are not."""
+    details = Details(3).to(device).eval()
+    pixels = torch.rand(2, 3, 32, 32, device=device)
+    torch.testing.assert_close(details(pixels.flip(1)), details(pixels))
+    assert not torch.allclose(details(pixels), details(0.5 * pixels))
 
 
 def test_a_stored_judge_is_trained_once(tmp_path, device, monkeypatch):
@@ -274,6 +329,30 @@ def test_evaluate_reports_samples(model, judge, pictures, device):
     other = evaluation.evaluate(model, judge, [(pixels, labels)], seed=1)
     assert {key for key in results if other[key] != results[key]} <= {"gfd", "generation_gap", "judge_samples"}
     assert other["gfd"] != results["gfd"]
+
+
+def test_evaluate_asks_for_details_too(model, pictures, device):
+    """And all other numbers are those of the judge alone."""
+    pixels, labels = pictures
+    torch.manual_seed(0)
+    judge, alone = DetailJudge(3).to(device).eval(), Judge(3).to(device).eval()
+    alone.load_state_dict({key: value for key, value in judge.state_dict().items() if not key.startswith("details.")})
+    found, plain = (evaluation.evaluate(model, one, [(pixels, labels)]) for one in (judge, alone))
+    assert plain == {key: found[key] for key in plain}
+    places = ("real", "stage1", "stage2", "samples")
+    beside = {f"details{kind}_{place}" for place in places for kind in ("", "_lowest", "_classes")}
+    assert found.keys() - plain.keys() == beside | {"judge_stage1", "judge_stage2"}
+    ids = model.tokenizer.encode(pixels)
+    shown = [pixels, *(model.tokenizer.decode(ids, stage) for stage in (1, 2)), model.sample(labels.tolist(), seed=0)]
+    for place, looked_at in zip(places, shown, strict=True):
+        hits = (judge.details(looked_at).argmax(1) == labels).float()
+        classes = [hits[labels == label].mean().item() for label in range(3)]
+        assert found[f"details_{place}"] == pytest.approx(hits.mean().item())
+        assert found[f"details_classes_{place}"] == pytest.approx(classes)
+        assert found[f"details_lowest_{place}"] == pytest.approx(min(classes))
+        whole = (judge(looked_at).argmax(1) == labels).float().mean().item()
+        assert found[f"judge_{place}"] == pytest.approx(whole)
+    assert len({str(found[f"details_classes_{place}"]) for place in places}) > 1
 
 
 def test_evaluate_in_batches_gives_the_same(model, judge, pictures, monkeypatch):

@@ -38,6 +38,7 @@ def test_sound_numbers_are_left_alone():
             {"judge_real": 0.5},
             "the judge puts only 50.0% of the real pictures into their class (4.2% if it named always",
         ),
+        ({"details_real": 0.3}, "the judge of details puts only 30.0% of the real pictures into their class (4.2% if"),
         ({"judge_chance": 0.7}, "the judge puts only 75.0% of the real pictures into their class (70.0% if"),
         ({"judge_chance": 1.0, "judge_real": 1.0}, "all pictures are of one class"),
         ({"pictures": 128}, "128 pictures are few for the 128 features of the judge: rFD and gFD mean little"),

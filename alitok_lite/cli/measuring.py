@@ -10,7 +10,7 @@ import torch
 
 from ..core.config import PRESETS
 from ..files import check_output, write_atomically
-from ..machine import DTYPES
+from ..machine import DTYPES, say
 from ..model import AliTok
 from .values import check_data, check_seed, store, whole
 
@@ -54,11 +54,14 @@ def _source(args: argparse.Namespace, model: AliTok) -> SceneSource | FolderSour
 
 
 def _judge(args: argparse.Namespace, source: SceneSource | FolderSource, device: torch.device) -> Judge:
-    from ..measure.judge import stored_judge, train_judge
+    from ..measure.judge import DetailJudge, stored_judge, train_judge
 
-    if args.judge is not None:
-        return stored_judge(Path(args.judge), source.batch, source.classes, args.judge_steps, device)
-    return train_judge(source.batch, len(source.classes), args.judge_steps, device)
+    if args.judge is None:
+        return train_judge(source.batch, len(source.classes), args.judge_steps, device, 0, DetailJudge)
+    judge = stored_judge(Path(args.judge), source.batch, source.classes, args.judge_steps, device, DetailJudge)
+    if not isinstance(judge, DetailJudge):
+        say(f"{args.judge} is from an earlier version: its judge does not look at details, so nothing is said of them")
+    return judge
 
 
 def evaluate(args: argparse.Namespace) -> None:

@@ -16,10 +16,14 @@ AT_ONCE = 64  # pictures drawn together
 MANY = 100  # classes
 
 
-def model_options(parser: argparse.ArgumentParser) -> None:
+def model_option(parser: argparse.ArgumentParser) -> None:
     names, default = ", ".join(bundled()) or "none", next(iter(bundled()), "scenes")
     text = f"folder, bundled name ({names}) or the Hub's owner/name"
     parser.add_argument("--model", default=default, help=text)
+
+
+def model_options(parser: argparse.ArgumentParser) -> None:
+    model_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
@@ -200,6 +204,13 @@ def verdict_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--study", choices=("scenes", "natural"), default="scenes", help="a published study")
     which.add_argument("--from", dest="folder", metavar="FOLDER", help="a study of your own, made by `alitok match`")
     parser.add_argument("--out", help="PNG file for a chart of rate and distortion, written or replaced")
+
+
+def export_options(parser: argparse.ArgumentParser) -> None:
+    model_option(parser)
+    parser.add_argument("--out", required=True, help="checkpoint folder to write, a new one")
+    text = "of the weights; int8: 8 bits with a scale a row, where a matrix loses little by it"
+    parser.add_argument("--dtype", choices=("int8", *DTYPES), default="int8", help=text)
 
 
 def space_options(parser: argparse.ArgumentParser) -> None:

@@ -93,6 +93,12 @@ GROUPS = {
         ),
     ],
     "Share": [
+        Command(
+            "export",
+            "sharing",
+            "Write a checkpoint into another folder, in 8 bits a weight: about two thirds of its size.",
+            "--model runs/own --out runs/small",
+        ),
         Command("space", "sharing", "Upload the app to a Space on the Hugging Face Hub.", "owner/alitok-lite"),
         Command(
             "publish",

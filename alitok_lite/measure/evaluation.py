@@ -17,7 +17,7 @@ from ..core.ar import ARModel
 from ..core.tokenizer import Tokenizer
 from ..data.sources import slices
 from ..model import AliTok
-from .judge import Judge
+from .judge import DetailJudge, Judge
 from .metrics import (
     Features,
     affordable,
@@ -38,6 +38,7 @@ Pictures = Iterable[tuple[Tensor, Tensor]]  # batches of pixels (B, 3, S, S) and
 
 LOOKED_AT = 14  # pictures on which dependency on later tokens is measured; each is decoded for every token
 _KEYS = {"judge": "", "inception": "inception_"}  # extractors of features, and how the keys of their numbers begin
+_DETAILS = "details"  # a further extractor, of logits, which have no Frechet distance
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def evaluate(
     """Numbers of a model on N unseen pictures, which come in batches on the model's device.
 
     judge_real: share of the pictures that the judge puts into their class; judge_chance: share of the largest class.
+    With a DetailJudge, judge_ and details_ with real, stage1, stage2 and samples: shares put into their class by the
+    whole picture and by its details; details_lowest_ the lowest share of a class, details_classes_ that of each.
     active_codes (codebook usage), unigram_entropy in nats and its exponential unigram_perplexity.
     Of each decoder, _stage1 causal and _stage2 bidirectional: psnr in dB, ssim, row_mse of the G rows of patches,
     row_ratio of the first over the second, rfd; on a few of them look_ahead, the share of a patch's dependency on later
@@ -91,16 +94,22 @@ def evaluate(
     Raises ValueError for fewer than two pictures and for a model whose outputs are not finite numbers.
     """
     extractors = {"judge": judge.features} | ({"inception": inception} if inception else {})
+    looks = extractors | ({_DETAILS: judge.details} if isinstance(judge, DetailJudge) else {})
     stages = model.tokenizer.stages
-    measured = _measure(model.tokenizer, extractors, pictures, stages)
+    measured = _measure(model.tokenizer, looks, pictures, stages)
     labels = measured.labels
     results: dict[str, Any] = {"pictures": len(labels), "judge_real": _accuracy(judge, measured.real["judge"], labels)}
     results["judge_chance"] = float(labels.bincount().max() / len(labels))
     results |= _codebook(measured.ids, model.tokenizer.config.codebook_size) | _floor(extractors, measured, others)
+    results |= _by_details(measured.real, labels, "real")
     for stage in stages:
         results |= _reconstructions(measured, stage) | _later_tokens(model.tokenizer, measured.ids, stage)
+        if isinstance(judge, DetailJudge):
+            again = measured.decoded[stage].features
+            results[f"judge_stage{stage}"] = _accuracy(judge, again["judge"], labels)
+            results |= _by_details(again, labels, f"stage{stage}")
     if model.ar is not None:
-        results |= _tokens(model.ar, measured) | _samples(model, judge, extractors, measured, seed)
+        results |= _tokens(model.ar, measured) | _samples(model, judge, looks, measured, seed)
         for key in (_KEYS[name] for name in extractors):
             results[f"{key}generation_gap"] = results[f"{key}gfd"] - results[f"{key}rfd_stage{stages[-1]}"]
         bits, rows = results["bits_per_image"], results[f"row_mse_stage{stages[-1]}"]
@@ -162,6 +171,15 @@ def _accuracy(judge: Judge, features: Tensor, labels: Tensor) -> float:
     return float((judge.output(features.to(judge.output.weight.device)).argmax(1).cpu() == labels).double().mean())
 
 
+def _by_details(looks: dict[str, Tensor], labels: Tensor, of: str) -> dict[str, float | list[float]]:
+    """Shares of pictures put into their class by their details; empty where nobody looked at these."""
+    if _DETAILS not in looks:
+        return {}
+    hits = (looks[_DETAILS].argmax(1) == labels).double()
+    classes = [float(hits[labels == label].mean()) for label in labels.unique()]
+    return {f"details_{of}": float(hits.mean()), f"details_lowest_{of}": min(classes), f"details_classes_{of}": classes}
+
+
 def _codebook(ids: Tensor, codes: int) -> dict[str, float]:
     entropy = unigram_entropy(ids, codes)
     active = codebook_usage(ids, codes)
@@ -179,8 +197,8 @@ def _reconstructions(measured: _Measured, stage: int) -> dict[str, float | list[
     }
     if len(rows) > 1 and rows[1] > 0:
         results[f"row_ratio_stage{stage}"] = float(rows[0] / rows[1])
-    for name, real in measured.real.items():
-        results[f"{_KEYS[name]}rfd_stage{stage}"] = frechet_distance(real, decoded.features[name])
+    for name in (name for name in measured.real if name in _KEYS):
+        results[f"{_KEYS[name]}rfd_stage{stage}"] = frechet_distance(measured.real[name], decoded.features[name])
     return results
 
 
@@ -199,7 +217,8 @@ def _floor(extractors: dict[str, Features], measured: _Measured, others: Picture
     more = [_features(extractors, pixels) for pixels, _ in others or ()]
     turns = measured.labels.argsort(stable=True)  # class after class: halves have as many of each
     results: dict[str, float] = {}
-    for name, real in measured.real.items():
+    for name in extractors:
+        real = measured.real[name]
         halves = (real, _joined(more)[name]) if more else (real[turns[::2]], real[turns[1::2]])
         if min(map(len, halves)) > 1:
             results[f"{_KEYS[name]}fd_floor"] = frechet_distance(*halves)
@@ -226,7 +245,7 @@ def _tokens(ar: ARModel, measured: _Measured) -> dict[str, float | list[float]]:
 
 def _samples(
     model: AliTok, judge: Judge, extractors: dict[str, Features], measured: _Measured, seed: int
-) -> dict[str, float]:
+) -> dict[str, float | list[float]]:
     """gfd of samples with the labels of the pictures, and the share of them that the judge puts into their class."""
     assert model.ar is not None
     labels, first = measured.labels, seed * 1_000_003 % 2**31  # seeds go up to 2**32 - 1
@@ -234,9 +253,13 @@ def _samples(
     for rows in tqdm(list(slices(len(labels), affordable(model.ar))), desc="drawing", unit="batch"):
         parts.append(_features(extractors, model.sample(labels[rows].tolist(), seed=first + rows.start)))
     samples = _joined(parts)
-    results = {f"{_KEYS[name]}gfd": frechet_distance(measured.real[name], samples[name]) for name in samples}
+    spaces = [name for name in samples if name in _KEYS]
+    results: dict[str, float | list[float]] = {
+        f"{_KEYS[name]}gfd": frechet_distance(measured.real[name], samples[name]) for name in spaces
+    }
     decoded = measured.decoded[model.tokenizer.stages[-1]].features
-    for name in samples:
+    for name in spaces:
         lost = sampling_loss(samples[name], decoded[name])
         results |= {f"{_KEYS[name]}{key}": value for key, value in lost.items()}
-    return results | {"judge_samples": _accuracy(judge, samples["judge"], labels)}
+    results["judge_samples"] = _accuracy(judge, samples["judge"], labels)
+    return results | _by_details(samples, labels, "samples")

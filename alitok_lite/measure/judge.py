@@ -1,6 +1,11 @@
-"""A small classifier of pictures, in whose features Frechet distances are measured."""
+"""Small classifiers of pictures: a judge, in whose features Frechet distances are measured, and one of details.
+
+A judge that sees the whole picture knows a class by colours and places, also where all detail is smeared. So
+`evaluate` asks a second network too, which has to name the class by what small windows show without their colour.
+"""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +19,7 @@ from tqdm import tqdm
 from ..files import write_atomically
 
 Batches = Callable[[int], tuple[Tensor, Tensor]]  # step -> pixels (B, 3, S, S), labels (B,)
+DETAILS_EVERY = 3  # steps of a judge for one of its details, which need fewer
 
 
 class Judge(nn.Module):
@@ -44,45 +50,105 @@ class Judge(nn.Module):
         return self.output(self.features(pixels))
 
 
-def train_judge(batches: Batches, classes: int, steps: int, device: torch.device, seed: int = 0) -> Judge:
-    """A Judge trained for some steps of cross-entropy; `batches(step)` gives pixels and labels on the device.
+class Details(nn.Module):
+    """A CNN that names the class by windows of 17 x 17 pixels without colour, wherever they are: by what they show on
+    average.
 
-    The same seed gives the same judge on the same kind of device.
+    Batch normalisation, which is fitted to real pictures, makes it strict about others.
+
+    Shape: Details(5)((2, 3, 32, 32)) -> (2, 5)
     """
-    torch.manual_seed(seed)
-    judge = Judge(classes).to(device)
-    optimizer = torch.optim.AdamW(judge.parameters(), 2e-3, weight_decay=0.02, fused=device.type == "cuda")
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    for step in tqdm(range(steps), desc="judge", unit="step"):
-        pixels, labels = batches(step)
+
+    def __init__(self, classes: int, width: int = 24) -> None:
+        super().__init__()
+        sizes = [(1, width, 5, 2, 2), (width, 2 * width, 3, 2, 0), (2 * width, 4 * width, 3, 1, 0)]
+        layers = [(nn.Conv2d(*size), nn.BatchNorm2d(size[1]), nn.ReLU()) for size in sizes]
+        self.windows = nn.Sequential(*(part for layer in layers for part in layer))
+        self.output = nn.Linear(4 * width, classes)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        grey = pixels.mean(1, keepdim=True)
+        return self.output(self.windows(2 * grey - 1).mean((2, 3)))
+
+
+class DetailJudge(Judge):
+    """A Judge with a second opinion, `details`. Trained with the same seed, the Judge itself is the same as alone."""
+
+    def __init__(self, classes: int, width: int = 32) -> None:
+        super().__init__(classes, width)  # first: it gets the random numbers that it gets alone
+        self.details = Details(classes)
+
+
+class _Training:
+    """A network of a judge, some of its parameters, and how they learn: AdamW with one cycle of the learning rate."""
+
+    def __init__(self, network: nn.Module, parameters: list[nn.Parameter], rate: float, steps: int) -> None:
+        self.network, self.parameters = network, parameters
+        fused = parameters[0].device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(parameters, rate, weight_decay=0.02, fused=fused)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimizer, rate, total_steps=steps)
+
+    def step(self, pixels: Tensor, labels: Tensor) -> None:
+        """One step of cross-entropy."""
+        kind = pixels.device.type
         # Two runs must give the same numbers, which the fastest algorithms of cuDNN do not.
         with torch.backends.cudnn.flags(enabled=True, deterministic=True):
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                loss = F.cross_entropy(judge(pixels), labels, label_smoothing=0.05)
-            optimizer.zero_grad()
+            with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+                loss = F.cross_entropy(self.network(pixels), labels, label_smoothing=0.05)
+            self.optimizer.zero_grad()
             loss.backward()
-        nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+
+
+def train_judge(
+    batches: Batches, classes: int, steps: int, device: torch.device, seed: int = 0, kind: type[Judge] = Judge
+) -> Judge:
+    """A Judge trained for some steps of cross-entropy; `batches(step)` gives pixels and labels on the device.
+
+    The `details` of a DetailJudge learn from every third of these batches. The same seed gives the same judge on the
+    same kind of device.
+    """
+    torch.manual_seed(seed)
+    judge = kind(classes).to(device)
+    own = [value for name, value in judge.named_parameters() if not name.startswith("details.")]
+    whole, details = _Training(judge, own, 2e-3, steps), None
+    if isinstance(judge, DetailJudge):
+        details = _Training(judge.details, [*judge.details.parameters()], 5e-3, math.ceil(steps / DETAILS_EVERY))
+    for step in tqdm(range(steps), desc="judge", unit="step"):
+        pixels, labels = batches(step)
+        whole.step(pixels, labels)
+        if details is not None and step % DETAILS_EVERY == 0:
+            details.step(pixels, labels)
     return judge.eval()
 
 
-def stored_judge(path: Path, batches: Batches, classes: list[str], steps: int, device: torch.device) -> Judge:
+def stored_judge(
+    path: Path,
+    batches: Batches,
+    classes: list[str],
+    steps: int,
+    device: torch.device,
+    kind: type[Judge] = Judge,
+) -> Judge:
     """The judge that a file holds; where there is no file, one is trained (see `train_judge`) and kept there.
 
     Only distances by the same judge can be compared. Of several processes, the first that finishes keeps its judge.
-    Raises ValueError for a file that holds something else, or a judge of other classes or steps.
+    A file that an earlier version wrote holds a plain Judge, which is returned whatever the `kind`. Raises ValueError
+    for a file that holds something else, or a judge of other classes or steps.
     """
-    made = {"classes": json.dumps(classes), "steps": str(steps)}
+    plain = {"classes": json.dumps(classes), "steps": str(steps)}
+    made = plain | ({} if kind is Judge else {"kind": kind.__name__})
     if not path.exists():
-        judge = train_judge(batches, len(classes), steps, device)
+        judge = train_judge(batches, len(classes), steps, device, 0, kind)
         tensors = {key: value.cpu().contiguous() for key, value in judge.state_dict().items()}
         write_atomically(path, save(tensors, made), replace=False)
-    judge = Judge(len(classes)).to(device).eval()
     try:
         with safe_open(path, "pt") as file:
-            if file.metadata() != made:
+            if file.metadata() not in (made, plain):
                 raise ValueError(f"{path} does not hold a judge of these {len(classes)} classes and {steps} steps")
+            judge = (kind if file.metadata() == made else Judge)(len(classes)).to(device).eval()
             judge.load_state_dict({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
     except (SafetensorError, RuntimeError, OSError) as error:
         raise ValueError(f"{path} does not hold a judge: {str(error).splitlines()[0]}") from error

@@ -7,6 +7,10 @@ from ..core.config import TokenizerConfig
 
 FEW_CODES = 0.25  # codes in use, as a share of those that so many tokens could show; below it a warning
 WEAK_JUDGE = 0.5  # accuracy, as a share of the way from chance to always right; below it a warning
+JUDGES = (  # key, name, and what it gives
+    ("judge", "judge", "verdicts and distances"),
+    ("details", "judge of details", "verdicts"),
+)
 HIGH_FLOOR = 0.5  # floor, as a share of gFD; above it a warning
 KINDS = (("", "the judge", "rFD and gFD", 128), ("inception_", "Inception", "rFID and gFID", 2048))  # and features
 
@@ -40,8 +44,18 @@ SECTIONS = (
         ),
     ),
     Section(
-        {"pictures": "_real", "samples": "_samples", "in training": "_train"},
-        (("judged to be of their class", "judge", ".1%"),),
+        {
+            "pictures": "_real",
+            "causal": "_stage1",
+            "bidirectional": "_stage2",
+            "samples": "_samples",
+            "in training": "_train",
+        },
+        (
+            ("judged to be of their class", "judge", ".1%"),
+            ("by their details", "details", ".1%"),
+            ("  in the lowest class", "details_lowest", ".1%"),
+        ),
     ),
     Section(
         {"pictures": "_real", "causal": "_stage1", "bidirectional": "_stage2", "samples": "_samples"},
@@ -104,14 +118,16 @@ def warnings(results: dict, config: TokenizerConfig) -> list[str]:
             f"only {used:,} of {codes:,} codes are in use, so the tokens say little about a picture, and nats, top-1"
             " and the generation gap mean little"
         )
-    right, chance = results["judge_real"], results["judge_chance"]
+    chance = results["judge_chance"]
     if chance == 1:
         found.append("all pictures are of one class, so nothing shows whether the judge is any good")
-    elif right < chance + WEAK_JUDGE * (1 - chance):
-        found.append(
-            f"the judge puts only {right:.1%} of the real pictures into their class ({chance:.1%} if it named always"
-            " the same), so its verdicts and distances mean little"
-        )
+    for key, name, what in JUDGES:
+        right = results.get(f"{key}_real", 1)
+        if chance < 1 and right < chance + WEAK_JUDGE * (1 - chance):
+            found.append(
+                f"the {name} puts only {right:.1%} of the real pictures into their class ({chance:.1%} if it named"
+                f" always the same), so its {what} mean little"
+            )
     for kind, name, distances, features in KINDS:
         gfd, floor = results.get(f"{kind}gfd"), results.get(f"{kind}fd_floor")
         if not any(key.startswith(f"{kind}rfd") for key in results):

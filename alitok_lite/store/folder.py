@@ -5,14 +5,15 @@ Every file is checked by its sha256, and a folder is complete at any moment.
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..core.ar import ARModel
@@ -20,10 +21,11 @@ from ..core.config import ARConfig, TokenizerConfig
 from ..core.sampling import Sampling
 from ..core.tokenizer import Tokenizer
 from ..files import file_sha256, is_lfs_pointer, write_atomically
+from .rows import SCALES, fits_rows, from_rows, to_rows
 
 FORMAT = 1
 PARTS = ("encoder", "decoder1", "decoder2", "ar")
-_STORED = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}  # names in a safetensors header
+_STORED = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int8: "I8"}  # in a file's header
 
 
 class CheckpointError(ValueError):
@@ -83,14 +85,25 @@ def part_path(folder: Path, config: dict, part: str) -> Path:
     return folder / config["files"][part]["name"]
 
 
+def check_stored(dtype: torch.dtype) -> None:
+    """Raise a ValueError for a dtype that weights are not stored in."""
+    if dtype not in _STORED:
+        raise ValueError(f"dtype is {dtype}; it must be one of {', '.join(map(str, _STORED))}")
+
+
 def save_part(
     folder: Path, part: str, module: nn.Module, dtype: torch.dtype, exact: Collection[str] = ()
 ) -> dict[str, str]:
     """Write the weights of a part, those named in `exact` in float32; returns their entry in config.json.
 
+    int8 stores matrices in 8 bits with a scale a row (rows.py) where they fit, and all else in half precision. The
+    encoder with its codebook stays in half precision too: it decides the tokens, which stay those of half precision.
+
     One tensor at a time is converted, so that a mapped file needs no second copy in memory. A file that holds other
     weights is left alone, as is what is no regular file: the entry then names a new one.
     """
+    if dtype == torch.int8 and part == "encoder":
+        dtype = torch.float16
     digest = hashlib.sha256()
     for piece in _pieces(module, dtype, exact):
         digest.update(piece)
@@ -102,21 +115,41 @@ def save_part(
     return {"name": path.name, "sha256": digest.hexdigest()}
 
 
-def _pieces(module: nn.Module, dtype: torch.dtype, exact: Collection[str]) -> Iterator[bytes]:
+def _pieces(module: nn.Module, dtype: torch.dtype, exact: Collection[str]) -> Iterator[bytes | memoryview]:
     """A safetensors file piece by piece: length of the header, header (JSON), then the tensors' bytes."""
     state = module.state_dict()
-    dtypes = {key: torch.float32 if key in exact else dtype for key in state}
-    keys = sorted(state, key=lambda key: key not in exact)  # float32 first: what is read must be aligned
+    dtypes = _dtypes(state, dtype, exact)
+    keys = sorted(dtypes, key=lambda key: (key not in exact, -dtypes[key].itemsize))  # what is read must be aligned
     header, end = {}, 0
     for key in keys:
-        start, end = end, end + state[key].numel() * dtypes[key].itemsize
-        header[key] = {"dtype": _STORED[dtypes[key]], "shape": [*state[key].shape], "data_offsets": [start, end]}
+        shape = [*state[key].shape] if key in state else [len(state[key.removesuffix(SCALES)])]
+        start, end = end, end + math.prod(shape) * dtypes[key].itemsize
+        header[key] = {"dtype": _STORED[dtypes[key]], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for key in keys:
-        tensor = state[key].detach().to("cpu", dtypes[key]).contiguous()
+        tensor = _stored(state, key, dtypes[key]).contiguous()
         yield tensor.view(-1).view(torch.uint8).numpy().data
+
+
+def _dtypes(state: Mapping[str, Tensor], dtype: torch.dtype, exact: Collection[str]) -> dict[str, torch.dtype]:
+    """What each tensor of a file is stored in, scales among them."""
+    found = {}
+    for key, value in state.items():
+        found[key] = torch.float32 if key in exact else dtype
+        if found[key] == torch.int8 and fits_rows(value):
+            found[key + SCALES] = torch.bfloat16
+        elif found[key] == torch.int8:
+            found[key] = torch.float16
+    return found
+
+
+def _stored(state: Mapping[str, Tensor], key: str, dtype: torch.dtype) -> Tensor:
+    """A tensor as it is stored under its name in a file, on the CPU."""
+    if key not in state:
+        return to_rows(state[key.removesuffix(SCALES)])[1]
+    return to_rows(state[key])[0] if dtype == torch.int8 else state[key].detach().to("cpu", dtype)
 
 
 def load_part(module: nn.Module, path: Path, digest: str, dtype: torch.dtype) -> None:
@@ -131,11 +164,16 @@ def load_part(module: nn.Module, path: Path, digest: str, dtype: torch.dtype) ->
         raise CheckpointError(f"{path} is damaged: its sha256 is not the one in config.json; fetch or save it again")
     try:
         with safe_open(path, "pt") as file:
-            dtypes = {key: torch.float32 if key.startswith("quantizer.") else dtype for key in file.keys()}  # noqa: SIM118
+            keys = [*file.keys()]
+            scales = {key + SCALES for key in keys if file.get_slice(key).get_dtype() == "I8"}
         tensors = {}
-        for key, wanted in dtypes.items():
+        for key in (key for key in keys if key not in scales):
+            wanted = torch.float32 if key.startswith("quantizer.") else dtype
             with safe_open(path, "pt") as file:  # mapped anew for each, so that memory does not hold all of it twice
-                tensors[key] = file.get_tensor(key).to(wanted, copy=True)
+                if key + SCALES in scales:
+                    tensors[key] = from_rows(file.get_tensor(key), file.get_tensor(key + SCALES)).to(wanted)
+                else:
+                    tensors[key] = file.get_tensor(key).to(wanted, copy=True)
         module.load_state_dict(tensors, assign=True)
     except Exception as error:  # safetensors has no error class of its own to catch
         first = str(error).replace("\n", " ")[:200]
