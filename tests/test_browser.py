@@ -318,6 +318,72 @@ def test_what_is_set_is_in_the_address_and_back_works(visit):
     wait_for(page, r"^Image token \(0, 2\)")
 
 
+def at(page, **wanted: str) -> None:
+    """Waits until the address says so; an empty value stands for a name that is not in it."""
+    page.wait_for_function(
+        "wanted => {const found = new URLSearchParams(location.search);"
+        " return Object.entries(wanted).every(([name, value]) => (found.get(name) || '') === value)}",
+        arg=wanted,
+    )
+
+
+def test_back_and_forward_restore_the_settings_too(visit):
+    """Model, scene and token of Look inside; class and seed of Draw; each step at least a second after the last."""
+    page = visit(refused=LEFT)
+    open_tab(page, "look")
+    wait_for(page, "^Image token")
+    steps = [("7", r"^Image token \(0, 2\)"), ("12", r"^Image token \(1, 3\)")]
+    for number, words in steps:
+        page.wait_for_timeout(1100)
+        page.locator(f".al-pick:visible [data-token='{number}']").click()
+        wait_for(page, words)
+        at(page, tab="look", token=number)
+    page.wait_for_timeout(1100)
+    page.locator("#look input").nth(2).check(force=True)
+    at(page, scene="house")
+    page.wait_for_timeout(1100)
+    open_tab(page, "draw")
+    at(page, tab="draw")
+    page.wait_for_timeout(1100)
+    page.locator("#kinds input").nth(7).check(force=True)
+    at(page, **{"class": "fish"})
+    page.go_back()
+    at(page, tab="draw", **{"class": "sea"})
+    page.wait_for_function("document.querySelector('#kinds input:checked').value === 'sea'")
+    page.go_back()
+    at(page, tab="look", scene="house", token="12")
+    assert page.get_by_role("tab", name="Look inside").get_attribute("aria-selected") == "true"
+    page.go_back()
+    at(page, scene="lighthouse", token="12")
+    page.wait_for_function("document.querySelector('#look input:checked').value === 'lighthouse'")
+    page.go_back()
+    wait_for(page, steps[0][1])
+    at(page, scene="lighthouse", token="7")
+    page.go_forward()
+    wait_for(page, steps[1][1])
+    for _ in range(2):  # what Back set is no entry of its own
+        page.go_forward()
+    at(page, tab="draw")
+    assert page.get_by_role("tab", name="Draw").get_attribute("aria-selected") == "true"
+
+
+def test_back_undoes_an_edit(visit):
+    page = visit(refused=LEFT)
+    open_tab(page, "edit")
+    wait_for(page, "^The likeliest codes")
+    ids = "document.querySelector('#edit-ids textarea, #edit-ids input').value"
+    page.wait_for_function("new URLSearchParams(location.search).get('ids')")
+    before = page.evaluate(ids)
+    page.wait_for_timeout(1100)
+    page.locator("[data-code]:visible").nth(2).click()
+    wait_for(page, "became code")
+    page.wait_for_function("old => new URLSearchParams(location.search).get('ids') !== old", arg=before)
+    assert page.evaluate(ids) != before
+    page.go_back()
+    page.wait_for_function(f"old => {ids} === old", arg=before)
+    wait_for(page, "^The likeliest codes")
+
+
 def test_a_link_draws_what_it_says_and_the_strip_survives(visit):
     page = visit(refused=LEFT)
     page.goto(page.url.split("?")[0] + f"?tab=draw&model={MAIN}&class=fish&seed=12")
