@@ -390,6 +390,18 @@ def test_what_is_said_to_be_measured_was_measured():
         assert words in shown and words in study
 
 
+def test_the_counted_world_is_in_the_page_with_its_exact_numbers():
+    """As notebook 10 prints them: bits of each token, first choices, patches of the best decoder."""
+    rows = [re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row) for row in predict.counted().split("<tr>")[2:]]
+    assert rows == [
+        ["A: bidirectional decoder", "2 + 2 = 4", "25.0 %", "100 %", "100 %"],
+        ["B: causal decoder", "2 + 1 = 3", "37.5 %", "50 %", "100 %"],
+        ["C: causal decoder, prefix token", "1 + 2 + 1 = 4", "41.7 %", "100 %", "100 %"],
+    ]
+    shown = predict.measured()
+    assert shown.index("Equal bits") < shown.index("A world of two patches, counted")
+
+
 @pytest.mark.slow
 def test_the_share_of_repainted_patches_is_the_one_shown():
     names = ("lighthouse", "house", "balloon", "face", "butterfly", "car")

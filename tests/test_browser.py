@@ -26,6 +26,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 OPTIONS += ["--disable-component-update", "--disable-sync"]
 SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+SIZES |= {"projector": {"width": 1920, "height": 1080}}  # shown in presenter size
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,8 @@ def visit(browser, client, request, tmp_path):
         )
         page.goto(f"{client.src}?__theme={theme}")
         page.locator(".al-player[data-ready]").first.wait_for()
+        if size == "projector":
+            press(page, "Presenter size")
         return page
 
     yield open_page
@@ -98,50 +101,64 @@ ANSWERED = {"edit": "^The likeliest codes", "reconstruct": "became 21 tokens", "
 ANSWERED |= {"poke": "became 512", "predict": "^One scene"}
 
 
+@pytest.fixture(scope="module")
+def serious():
+    """What axe finds serious in a page: contrast, names, roles, headings, as far as a program can judge them."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+    def run(page) -> list[str]:
+        page.wait_for_timeout(300)
+        wrong = [each for each in axe.run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+        return [
+            f"{each['id']} {node['target']} {node['failureSummary'][:300]}" for each in wrong for node in each["nodes"]
+        ]
+
+    return run
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
-def test_every_tab(visit, shoot, size, theme):
+def test_every_tab(visit, shoot, serious, size, theme):
+    """Each has its answer, fits the width, hides no tab, and has nothing serious for axe."""
     page = visit(size, theme)
     wait_for(page, "^token 1[0-9] of 16")  # the stored drawing plays by itself
-    shoot(page, f"{size}-{theme}-tell")
-    open_tab(page, "draw")
-    wait_for(page, "^Examples|^Drawn earlier")
-    press(page, "Draw")
-    wait_for(page, "^Drawn in .* seed")
-    wait_for(page, r"^token 1\d of 21")
-    shoot(page, f"{size}-{theme}-draw")
-    for tab, text in ANSWERED.items():
-        open_tab(page, tab)
-        wait_for(page, text)
-        shoot(page, f"{size}-{theme}-{tab}")
-        unnamed = page.locator("img:visible:not([alt])").count() + page.locator("[role=img]:not([aria-label])").count()
-        assert unnamed == 0
-
-
-def test_no_tab_is_hidden(visit):
-    page = visit("phone")
-    for tab in demo_words.TABS.values():
-        box = page.get_by_role("tab", name=tab.title).bounding_box()
-        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
-
-
-@pytest.mark.parametrize("size, theme", [("desk", "light"), ("desk", "dark"), ("phone", "light")])
-def test_nothing_serious_for_axe(visit, size, theme):
-    """Contrast, names, roles and the order of headings, as far as a program can judge them."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    page, found = visit(size, theme), []
     for tab in demo_words.TABS:
+        box = page.locator(f"#tab-{tab}-button").bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= SIZES[size]["width"], tab
         open_tab(page, tab)
         if tab == "draw":
+            wait_for(page, "^Examples|^Drawn earlier")
             press(page, "Draw")
-            wait_for(page, "^Drawn in")
+            wait_for(page, "^Drawn in .* seed")
+            wait_for(page, r"^token 1\d of 21")
         elif tab in ANSWERED:
             wait_for(page, ANSWERED[tab])
-        page.wait_for_timeout(400)
-        for wrong in axe.run(page).response["violations"]:
-            if wrong["impact"] in ("serious", "critical"):
-                found += [(tab, wrong["id"], node["target"], node["failureSummary"][:300]) for node in wrong["nodes"]]
-    assert not found, "\n".join(map(str, found))
+        shoot(page, f"{size}-{theme}-{tab}")
+        assert serious(page) == [], tab
+        unnamed = page.locator("img:visible:not([alt])").count() + page.locator("[role=img]:not([aria-label])").count()
+        assert unnamed == 0, tab
+
+
+def test_on_a_phone_button_and_choices_are_one_press_away(visit):
+    """The result is in view, and so is the button; the bar leads to the choices and back."""
+    page = visit("phone")
+    for tab, button in (("tell", "Another picture"), ("draw", "Draw"), ("edit", "Complete the lower half")):
+        open_tab(page, tab)
+        page.wait_for_timeout(300)
+        box = page.get_by_role("button", name=button, exact=True).bounding_box()
+        assert box["y"] > 700 and box["y"] + box["height"] <= 844, tab
+        assert page.locator(".al-answer:visible").first.bounding_box()["y"] < 450, tab
+    for tab in ("draw", "look"):
+        open_tab(page, tab)
+        page.wait_for_timeout(300)
+        press(page, "Choose ↓")
+        page.locator("input[type=radio]:checked").locator("visible=true").first.wait_for()
+        page.wait_for_function(
+            "[...document.querySelectorAll('.al-controls-column')].some(each => each.offsetParent"
+            " && each.getBoundingClientRect().top < 400)"
+        )
+        press(page, "Back to the result ↑")
+        page.wait_for_function("scrollY < 300")
 
 
 # ---------------------------------------------------------------- what is played
@@ -446,12 +463,13 @@ def test_presenter_size_fills_the_screen(visit):
     press(page, "Presenter size")
     page.wait_for_timeout(300)
     box = page.locator(".al-stage").first.bounding_box()
-    assert box["width"] > 450 and page.locator("#tell").is_hidden()
-    assert page.get_by_role("button", name="Tell it anew").is_visible()
-    assert page.locator(".al-controls:visible").bounding_box()["y"] < 1000
+    assert box["width"] > 450 and page.locator("#tell").bounding_box()["y"] < 600
+    assert page.get_by_role("button", name="Another picture").bounding_box()["y"] < 1000
+    assert page.locator(".al-controls:visible").bounding_box()["y"] < 1040
+    assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('.al-about')).fontSize)") >= 20
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     press(page, "Presenter size")
-    assert page.locator("#tell").is_visible()
+    page.wait_for_function("parseFloat(getComputedStyle(document.querySelector('.al-about')).fontSize) < 20")
 
 
 def test_looking_with_mouse_and_keyboard(visit):

@@ -85,6 +85,18 @@ alitok.found('.al-say-box [data-testid="status-tracker"]', tracker => {
   new MutationObserver(told).observe(tracker, {childList: true, subtree: true, characterData: true});
 });
 
+// On a phone the choices are below the result: a bar at the bottom leads there and back.
+alitok.found('.al-controls-column', column => {
+  const bar = document.createElement('div'), button = document.createElement('button');
+  let chosen = false;  // the choices are in view
+  const name = () => { button.textContent = chosen ? 'Back to the result ↑' : 'Choose ↓'; };
+  new IntersectionObserver(([entry]) => { chosen = entry.isIntersecting; name(); }, {rootMargin: '0px 0px -35% 0px'}).observe(column);
+  button.addEventListener('click', () => (chosen ? column.closest('[role=tabpanel]') : column).scrollIntoView());
+  bar.className = 'al-bar';
+  bar.append(button);
+  column.parentElement.append(bar);
+});
+
 document.addEventListener('al-said', event => {
   const line = event.target.closest('[role=tabpanel]')?.querySelector('.al-heard');
   if (line) line.textContent = event.detail;

@@ -40,7 +40,7 @@ def build() -> gr.Blocks:
     """The whole page; reads the models' configs but no weights."""
     with guard.Page(title="AliTok lite: misalignment, seen", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         with gr.Row(elem_id="head"):
-            gr.HTML("<h1>AliTok lite: pictures as tokens</h1>")
+            gr.HTML("<h1>AliTok lite<span>: pictures as tokens</span></h1>")
             present = gr.Button("Presenter size", size="sm", scale=0, min_width=130)
             guide = gr.Button("Guided tour", size="sm", scale=0, min_width=130)
         present.click(None, js="() => alitok.present()", **PRIVATE)

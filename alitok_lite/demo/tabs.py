@@ -34,7 +34,7 @@ def tell_tab(tab: gr.Tab, go: gr.Number) -> Built:
             seed = gr.Textbox("", label="Seed", placeholder="empty: a new one every time", max_lines=1)
             components.with_example(seed, "7")
             here = telling.pair() is not None
-            start = gr.Button("Tell it anew", variant="primary", interactive=here)
+            start = gr.Button("Another picture", variant="primary", interactive=here)
             if not here:
                 gr.Markdown(
                     "The models here cannot tell a new picture: it takes a conventional and a causal tokenizer."
