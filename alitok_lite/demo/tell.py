@@ -109,8 +109,7 @@ def view(tellings: list[Telling], scene: str, seed: int, picture: Image.Image | 
     original = [] if picture is None else [boards.figure(boards.image(picture, f"The scene: {scene}"), "The scene")]
     beside = boards.tag("div", *original, class_="al-original") if original else ""
     bits = [round(telling.bits[-1], 1) for telling in tellings if telling.bits]
-    spent = f" {bits[0]:.0f} and {bits[1]:.0f} bits;" if len(bits) == 2 else ""
-    status = f"**{told}**{spent} {scene}, seed {seed}."
+    status = f"**{told}** {scene.capitalize()}, seed {seed}."
     numbers = {"repainted": counts, "patches": patches, "bits": bits, "seed": seed}
     return View(boards.page(player(sides, play, beside)), status, numbers, _code(scene, seed, picture is None))
 
