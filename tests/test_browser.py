@@ -22,6 +22,7 @@ from alitok_lite.demo import drawing, examples, models, tour
 from alitok_lite.demo import words as demo_words
 
 pytestmark = pytest.mark.browser
+LEFT = "AbortError|Connection errored out"  # Gradio's words when a page is left that waits for an answer
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 OPTIONS += ["--disable-component-update", "--disable-sync"]
@@ -312,10 +313,45 @@ def test_a_full_queue_is_told_in_words(visit, app, monkeypatch):
     wait_for(page, "^Drawn in")
 
 
+def test_a_server_that_is_gone_is_told_where_one_waits(visit, monkeypatch):
+    page, real = visit(refused=f"{LEFT}|ERR_INTERNET_DISCONNECTED|Failed to fetch"), sampling.draw_codes
+    open_tab(page, "draw")
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling, "draw_codes", lambda *given: time.sleep(0.3) or real(*given))
+        press(page, "Draw")
+        wait_for(page, "^Token [0-9]+ of")
+        page.context.set_offline(True)
+        page.evaluate(
+            "document.body.append(Object.assign(document.createElement('div'), {className: 'toast-body error',"
+            " textContent: 'Connection to the server was lost. Attempting reconnection...'}))"
+        )
+        wait_for(page, "^The server does not answer any more. This page goes on by itself")
+    assert page.locator(".al-waiting").count() == 0
+    page.context.set_offline(False)
+    page.reload()
+    press(page, "Draw")
+    wait_for(page, "^Drawn in")
+
+
+@pytest.mark.parametrize(
+    "query, words",
+    [
+        ("tab=sing", "^This link asks for a tab 'sing'"),
+        ("tab=look&part=brain&layer=99&token=-5", "^This link asks for part=brain, layer=99, token=-5, which"),
+        ("tab=draw&seed=-1", "^Seed is '-1'; it must be a whole number"),
+        ("tab=edit&ids=1+2+3", "^This link asks for ids=1 2 3, which"),
+    ],
+)
+def test_a_link_with_nonsense_is_answered_in_a_sentence(visit, query, words):
+    page = visit(refused=LEFT)
+    page.goto(page.url.split("?")[0] + f"?{query}")
+    wait_for(page, words)
+    page.wait_for_function("!document.querySelector('.al-waiting, .toast-body')")
+    open_tab(page, "reconstruct")
+    wait_for(page, ANSWERED["reconstruct"])
+
+
 # ---------------------------------------------------------------- links
-
-
-LEFT = "AbortError|Connection errored out"  # Gradio's words when a page is left that waits for an answer
 
 
 def test_what_is_set_is_in_the_address_and_back_works(visit):
@@ -455,6 +491,47 @@ def test_drawing_with_the_keyboard_alone(visit):
     page.keyboard.press("Enter")
     wait_for(page, "^Drawn in")
     wait_for(page, "^Fish")
+
+
+def stops(page, tab: str) -> list[str]:
+    """What the Tab key reaches from the row of tabs to the foot of the page: kind and name of each."""
+    page.locator(f"#tab-{tab}-button").focus()
+    found = []
+    while len(found) < 80:
+        page.keyboard.press("Tab")
+        kind, name, inside = page.evaluate(
+            "(() => {const at = document.activeElement; return [at.getAttribute('role') || at.type || at.tagName,"
+            " at.ariaLabel || at.innerText || at.name, !!at.closest('[role=tabpanel], [role=tab]')]})()"
+        )
+        if not inside:
+            break
+        found.append(f"{kind} {name}")
+    return found
+
+
+def test_the_keyboard_reaches_everything_and_a_group_is_one_stop(visit):
+    """Arrow keys open tabs. The end of each press is said to a screen reader, and boards have values."""
+    page = visit()
+    page.locator("#tab-tell-button").focus()
+    for number, tab in enumerate(demo_words.TABS):
+        if number:
+            page.keyboard.press("ArrowRight")
+        assert page.locator(f"#tab-{tab}-button").get_attribute("aria-selected") == "true"
+        if tab in ANSWERED:
+            wait_for(page, ANSWERED[tab])
+            page.wait_for_function(
+                "tab => alitok.panel(tab).querySelector('.al-heard').textContent.length > 10", arg=tab
+            )
+            for board in page.locator(".al-board:visible:not(.al-pick *)").all():
+                assert re.search(r": (.*[0-9].*, ){3}", board.get_attribute("aria-label")), tab
+        found = stops(page, tab)
+        assert not any(stop.startswith("tab ") for stop in found), found
+        kinds = [stop for stop in found if stop.startswith("radio")]
+        assert len(kinds) == (2 if tab == "poke" else 1), found
+        assert any("The code behind this" in stop for stop in found), found
+        page.locator(f"#tab-{tab}-button").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#tab-tell-button").get_attribute("aria-selected") == "true"
 
 
 def test_presenter_size_fills_the_screen(visit):

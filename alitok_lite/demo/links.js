@@ -39,6 +39,7 @@ Object.assign(alitok, {
   },
 
   opened(tab) {
+    requestAnimationFrame(roving);
     if (tab === this.current || (!this.started && tab === 'tell')) return;  // at first Gradio opens the first tab
     this.current = tab;
     if (this.started && !this.restoring) this.entry(tab, 'pushState');

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ..data import images
 from . import boards, components, examples, guard, links, models, words
+from . import edit as editing
 from . import look as inside
 from . import poke as surgery
 from . import tour as route
@@ -154,7 +155,8 @@ def settings(tab: str, given: dict[str, str], found: Built, shown: str | None = 
         if key == "model":
             continue
         shape = updates.get(controls[key], gr.update())
-        if _fits(controls[key], value, shape):
+        right = key != "ids" or (known and editing.right_ids(value, models.models()[name].config))
+        if right and _fits(controls[key], value, shape):
             updates[controls[key]] = shape | {"value": value}
         else:
             wrong.append(f"{key}={str(value)[:40]}")
