@@ -40,6 +40,7 @@ Object.assign(alitok, {
 
   opened(tab) {
     requestAnimationFrame(roving);
+    if (this.gone) setTimeout(() => this.lost(), 100);  // what it shows is there then
     if (tab === this.current || (!this.started && tab === 'tell')) return;  // at first Gradio opens the first tab
     this.current = tab;
     if (this.started && !this.restoring) this.entry(tab, 'pushState');
