@@ -390,6 +390,18 @@ def test_what_is_said_to_be_measured_was_measured():
         assert words in shown and words in study
 
 
+def test_the_counted_world_is_in_the_page_with_its_exact_numbers():
+    """As notebook 10 prints them: bits of each token, first choices, patches of the best decoder."""
+    rows = [re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row) for row in predict.counted().split("<tr>")[2:]]
+    assert rows == [
+        ["A: bidirectional decoder", "2 + 2 = 4", "25.0 %", "100 %", "100 %"],
+        ["B: causal decoder", "2 + 1 = 3", "37.5 %", "50 %", "100 %"],
+        ["C: causal decoder, prefix token", "1 + 2 + 1 = 4", "41.7 %", "100 %", "100 %"],
+    ]
+    shown = predict.measured()
+    assert shown.index("Equal bits") < shown.index("A world of two patches, counted")
+
+
 @pytest.mark.slow
 def test_the_share_of_repainted_patches_is_the_one_shown():
     names = ("lighthouse", "house", "balloon", "face", "butterfly", "car")
@@ -554,6 +566,20 @@ def test_a_link_sets_what_it_says(app):
     assert updates[own["guidance"]]["value"] == 2.0
 
 
+def test_back_empties_what_was_not_set_and_takes_an_upload_away(app):
+    built = app.demo.alitok
+    found, given = built["edit"], {"model": MAIN, "scene": "fish", "token": "3", "temperature": "0.5"}
+    updates, said = page.settings("edit", given, found, MAIN)
+    own, parts = found.controls, found.parts
+    assert said == "" and updates[own["ids"]]["value"] == updates[own["class"]]["value"] == ""
+    assert updates[own["token"]]["value"] == 3 and updates[own["seed"]]["value"] == ""
+    assert updates[parts["own"]] is None and updates[parts["code"]] == -1
+    assert own["ids"] not in page.settings("edit", given, found)[0]  # a link sets what it says
+    found = built["draw"]
+    same, other = (page.settings("draw", {"model": MAIN}, found, shown)[0] for shown in (MAIN, BASELINE))
+    assert same[found.parts["shown"]] == page.gr.skip() and "Made earlier" in other[found.parts["shown"]]
+
+
 @pytest.mark.parametrize(
     "tab, values, words",
     [
@@ -564,6 +590,8 @@ def test_a_link_sets_what_it_says(app):
         ("look", {"model": MAIN, "token": "99"}, "token=99"),
         ("look", {"part": "brain"}, "part=brain"),
         ("poke", {"other": "dragon"}, "other=dragon"),
+        ("edit", {"ids": "1 2 3"}, "ids=1 2 3"),
+        ("edit", {"ids": " ".join(["9999"] * 21)}, "ids=" + "9999 " * 8),
     ],
 )
 def test_a_link_says_what_this_page_does_not_have(app, tab, values, words):

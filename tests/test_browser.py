@@ -22,10 +22,12 @@ from alitok_lite.demo import drawing, examples, models, tour
 from alitok_lite.demo import words as demo_words
 
 pytestmark = pytest.mark.browser
+LEFT = "AbortError|Connection errored out"  # Gradio's words when a page is left that waits for an answer
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 OPTIONS += ["--disable-component-update", "--disable-sync"]
 SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+SIZES |= {"projector": {"width": 1920, "height": 1080}}  # shown in presenter size
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,8 @@ def visit(browser, client, request, tmp_path):
         )
         page.goto(f"{client.src}?__theme={theme}")
         page.locator(".al-player[data-ready]").first.wait_for()
+        if size == "projector":
+            press(page, "Presenter size")
         return page
 
     yield open_page
@@ -98,50 +102,64 @@ ANSWERED = {"edit": "^The likeliest codes", "reconstruct": "became 21 tokens", "
 ANSWERED |= {"poke": "became 512", "predict": "^One scene"}
 
 
+@pytest.fixture(scope="module")
+def serious():
+    """What axe finds serious in a page: contrast, names, roles, headings, as far as a program can judge them."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+    def run(page) -> list[str]:
+        page.wait_for_timeout(300)
+        wrong = [each for each in axe.run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+        return [
+            f"{each['id']} {node['target']} {node['failureSummary'][:300]}" for each in wrong for node in each["nodes"]
+        ]
+
+    return run
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", list(SIZES))
-def test_every_tab(visit, shoot, size, theme):
+def test_every_tab(visit, shoot, serious, size, theme):
+    """Each has its answer, fits the width, hides no tab, and has nothing serious for axe."""
     page = visit(size, theme)
     wait_for(page, "^token 1[0-9] of 16")  # the stored drawing plays by itself
-    shoot(page, f"{size}-{theme}-tell")
-    open_tab(page, "draw")
-    wait_for(page, "^Examples|^Drawn earlier")
-    press(page, "Draw")
-    wait_for(page, "^Drawn in .* seed")
-    wait_for(page, r"^token 1\d of 21")
-    shoot(page, f"{size}-{theme}-draw")
-    for tab, text in ANSWERED.items():
-        open_tab(page, tab)
-        wait_for(page, text)
-        shoot(page, f"{size}-{theme}-{tab}")
-        unnamed = page.locator("img:visible:not([alt])").count() + page.locator("[role=img]:not([aria-label])").count()
-        assert unnamed == 0
-
-
-def test_no_tab_is_hidden(visit):
-    page = visit("phone")
-    for tab in demo_words.TABS.values():
-        box = page.get_by_role("tab", name=tab.title).bounding_box()
-        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
-
-
-@pytest.mark.parametrize("size, theme", [("desk", "light"), ("desk", "dark"), ("phone", "light")])
-def test_nothing_serious_for_axe(visit, size, theme):
-    """Contrast, names, roles and the order of headings, as far as a program can judge them."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    page, found = visit(size, theme), []
     for tab in demo_words.TABS:
+        box = page.locator(f"#tab-{tab}-button").bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= SIZES[size]["width"], tab
         open_tab(page, tab)
         if tab == "draw":
+            wait_for(page, "^Examples|^Drawn earlier")
             press(page, "Draw")
-            wait_for(page, "^Drawn in")
+            wait_for(page, "^Drawn in .* seed")
+            wait_for(page, r"^token 1\d of 21")
         elif tab in ANSWERED:
             wait_for(page, ANSWERED[tab])
-        page.wait_for_timeout(400)
-        for wrong in axe.run(page).response["violations"]:
-            if wrong["impact"] in ("serious", "critical"):
-                found += [(tab, wrong["id"], node["target"], node["failureSummary"][:300]) for node in wrong["nodes"]]
-    assert not found, "\n".join(map(str, found))
+        shoot(page, f"{size}-{theme}-{tab}")
+        assert serious(page) == [], tab
+        unnamed = page.locator("img:visible:not([alt])").count() + page.locator("[role=img]:not([aria-label])").count()
+        assert unnamed == 0, tab
+
+
+def test_on_a_phone_button_and_choices_are_one_press_away(visit):
+    """The result is in view, and so is the button; the bar leads to the choices and back."""
+    page = visit("phone")
+    for tab, button in (("tell", "Another picture"), ("draw", "Draw"), ("edit", "Complete the lower half")):
+        open_tab(page, tab)
+        page.wait_for_timeout(300)
+        box = page.get_by_role("button", name=button, exact=True).bounding_box()
+        assert box["y"] > 700 and box["y"] + box["height"] <= 844, tab
+        assert page.locator(".al-answer:visible").first.bounding_box()["y"] < 450, tab
+    for tab in ("draw", "look"):
+        open_tab(page, tab)
+        page.wait_for_timeout(300)
+        press(page, "Choose ↓")
+        page.locator("input[type=radio]:checked").locator("visible=true").first.wait_for()
+        page.wait_for_function(
+            "[...document.querySelectorAll('.al-controls-column')].some(each => each.offsetParent"
+            " && each.getBoundingClientRect().top < 400)"
+        )
+        press(page, "Back to the result ↑")
+        page.wait_for_function("scrollY < 300")
 
 
 # ---------------------------------------------------------------- what is played
@@ -295,10 +313,45 @@ def test_a_full_queue_is_told_in_words(visit, app, monkeypatch):
     wait_for(page, "^Drawn in")
 
 
+def test_a_server_that_is_gone_is_told_where_one_waits(visit, monkeypatch):
+    page, real = visit(refused=f"{LEFT}|ERR_INTERNET_DISCONNECTED|Failed to fetch"), sampling.draw_codes
+    open_tab(page, "draw")
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling, "draw_codes", lambda *given: time.sleep(0.3) or real(*given))
+        press(page, "Draw")
+        wait_for(page, "^Token [0-9]+ of")
+        page.context.set_offline(True)
+        page.evaluate(
+            "document.body.append(Object.assign(document.createElement('div'), {className: 'toast-body error',"
+            " textContent: 'Connection to the server was lost. Attempting reconnection...'}))"
+        )
+        wait_for(page, "^The server does not answer any more. This page goes on by itself")
+    assert page.locator(".al-waiting").count() == 0
+    page.context.set_offline(False)
+    page.reload()
+    press(page, "Draw")
+    wait_for(page, "^Drawn in")
+
+
+@pytest.mark.parametrize(
+    "query, words",
+    [
+        ("tab=sing", "^This link asks for a tab 'sing'"),
+        ("tab=look&part=brain&layer=99&token=-5", "^This link asks for part=brain, layer=99, token=-5, which"),
+        ("tab=draw&seed=-1", "^Seed is '-1'; it must be a whole number"),
+        ("tab=edit&ids=1+2+3", "^This link asks for ids=1 2 3, which"),
+    ],
+)
+def test_a_link_with_nonsense_is_answered_in_a_sentence(visit, query, words):
+    page = visit(refused=LEFT)
+    page.goto(page.url.split("?")[0] + f"?{query}")
+    wait_for(page, words)
+    page.wait_for_function("!document.querySelector('.al-waiting, .toast-body')")
+    open_tab(page, "reconstruct")
+    wait_for(page, ANSWERED["reconstruct"])
+
+
 # ---------------------------------------------------------------- links
-
-
-LEFT = "AbortError|Connection errored out"  # Gradio's words when a page is left that waits for an answer
 
 
 def test_what_is_set_is_in_the_address_and_back_works(visit):
@@ -316,6 +369,72 @@ def test_what_is_set_is_in_the_address_and_back_works(visit):
     assert page.get_by_role("tab", name="Look inside").get_attribute("aria-selected") == "true"
     page.goto(address)
     wait_for(page, r"^Image token \(0, 2\)")
+
+
+def at(page, **wanted: str) -> None:
+    """Waits until the address says so; an empty value stands for a name that is not in it."""
+    page.wait_for_function(
+        "wanted => {const found = new URLSearchParams(location.search);"
+        " return Object.entries(wanted).every(([name, value]) => (found.get(name) || '') === value)}",
+        arg=wanted,
+    )
+
+
+def test_back_and_forward_restore_the_settings_too(visit):
+    """Model, scene and token of Look inside; class and seed of Draw; each step at least a second after the last."""
+    page = visit(refused=LEFT)
+    open_tab(page, "look")
+    wait_for(page, "^Image token")
+    steps = [("7", r"^Image token \(0, 2\)"), ("12", r"^Image token \(1, 3\)")]
+    for number, words in steps:
+        page.wait_for_timeout(1100)
+        page.locator(f".al-pick:visible [data-token='{number}']").click()
+        wait_for(page, words)
+        at(page, tab="look", token=number)
+    page.wait_for_timeout(1100)
+    page.locator("#look input").nth(2).check(force=True)
+    at(page, scene="house")
+    page.wait_for_timeout(1100)
+    open_tab(page, "draw")
+    at(page, tab="draw")
+    page.wait_for_timeout(1100)
+    page.locator("#kinds input").nth(7).check(force=True)
+    at(page, **{"class": "fish"})
+    page.go_back()
+    at(page, tab="draw", **{"class": "sea"})
+    page.wait_for_function("document.querySelector('#kinds input:checked').value === 'sea'")
+    page.go_back()
+    at(page, tab="look", scene="house", token="12")
+    assert page.get_by_role("tab", name="Look inside").get_attribute("aria-selected") == "true"
+    page.go_back()
+    at(page, scene="lighthouse", token="12")
+    page.wait_for_function("document.querySelector('#look input:checked').value === 'lighthouse'")
+    page.go_back()
+    wait_for(page, steps[0][1])
+    at(page, scene="lighthouse", token="7")
+    page.go_forward()
+    wait_for(page, steps[1][1])
+    for _ in range(2):  # what Back set is no entry of its own
+        page.go_forward()
+    at(page, tab="draw")
+    assert page.get_by_role("tab", name="Draw").get_attribute("aria-selected") == "true"
+
+
+def test_back_undoes_an_edit(visit):
+    page = visit(refused=LEFT)
+    open_tab(page, "edit")
+    wait_for(page, "^The likeliest codes")
+    ids = "document.querySelector('#edit-ids textarea, #edit-ids input').value"
+    page.wait_for_function("new URLSearchParams(location.search).get('ids')")
+    before = page.evaluate(ids)
+    page.wait_for_timeout(1100)
+    page.locator("[data-code]:visible").nth(2).click()
+    wait_for(page, "became code")
+    page.wait_for_function("old => new URLSearchParams(location.search).get('ids') !== old", arg=before)
+    assert page.evaluate(ids) != before
+    page.go_back()
+    page.wait_for_function(f"old => {ids} === old", arg=before)
+    wait_for(page, "^The likeliest codes")
 
 
 def test_a_link_draws_what_it_says_and_the_strip_survives(visit):
@@ -374,18 +493,60 @@ def test_drawing_with_the_keyboard_alone(visit):
     wait_for(page, "^Fish")
 
 
+def stops(page, tab: str) -> list[str]:
+    """What the Tab key reaches from the row of tabs to the foot of the page: kind and name of each."""
+    page.locator(f"#tab-{tab}-button").focus()
+    found = []
+    while len(found) < 80:
+        page.keyboard.press("Tab")
+        kind, name, inside = page.evaluate(
+            "(() => {const at = document.activeElement; return [at.getAttribute('role') || at.type || at.tagName,"
+            " at.ariaLabel || at.innerText || at.name, !!at.closest('[role=tabpanel], [role=tab]')]})()"
+        )
+        if not inside:
+            break
+        found.append(f"{kind} {name}")
+    return found
+
+
+def test_the_keyboard_reaches_everything_and_a_group_is_one_stop(visit):
+    """Arrow keys open tabs. The end of each press is said to a screen reader, and boards have values."""
+    page = visit()
+    page.locator("#tab-tell-button").focus()
+    for number, tab in enumerate(demo_words.TABS):
+        if number:
+            page.keyboard.press("ArrowRight")
+        assert page.locator(f"#tab-{tab}-button").get_attribute("aria-selected") == "true"
+        if tab in ANSWERED:
+            wait_for(page, ANSWERED[tab])
+            page.wait_for_function(
+                "tab => alitok.panel(tab).querySelector('.al-heard').textContent.length > 10", arg=tab
+            )
+            for board in page.locator(".al-board:visible:not(.al-pick *)").all():
+                assert re.search(r": (.*[0-9].*, ){3}", board.get_attribute("aria-label")), tab
+        found = stops(page, tab)
+        assert not any(stop.startswith("tab ") for stop in found), found
+        kinds = [stop for stop in found if stop.startswith("radio")]
+        assert len(kinds) == (2 if tab == "poke" else 1), found
+        assert any("The code behind this" in stop for stop in found), found
+        page.locator(f"#tab-{tab}-button").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#tab-tell-button").get_attribute("aria-selected") == "true"
+
+
 def test_presenter_size_fills_the_screen(visit):
     page = visit()
     page.set_viewport_size({"width": 1920, "height": 1080})
     press(page, "Presenter size")
     page.wait_for_timeout(300)
     box = page.locator(".al-stage").first.bounding_box()
-    assert box["width"] > 450 and page.locator("#tell").is_hidden()
-    assert page.get_by_role("button", name="Tell it anew").is_visible()
-    assert page.locator(".al-controls:visible").bounding_box()["y"] < 1000
+    assert box["width"] > 450 and page.locator("#tell").bounding_box()["y"] < 600
+    assert page.get_by_role("button", name="Another picture").bounding_box()["y"] < 1000
+    assert page.locator(".al-controls:visible").bounding_box()["y"] < 1040
+    assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('.al-about')).fontSize)") >= 20
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     press(page, "Presenter size")
-    assert page.locator("#tell").is_visible()
+    page.wait_for_function("parseFloat(getComputedStyle(document.querySelector('.al-about')).fontSize) < 20")
 
 
 def test_looking_with_mouse_and_keyboard(visit):

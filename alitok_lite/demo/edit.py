@@ -72,13 +72,18 @@ def _default_class(asked: Asked) -> str | int | None:
 
 def _read_ids(text: object, config: TokenizerConfig) -> Tensor:
     """The ids (1, T) in a text; ValueError unless they are as many as the model has tokens, all of its codebook."""
-    found = text.split() if isinstance(text, str) and re.fullmatch(r"[0-9 ]{1,20000}", text) else []
-    if len(found) != config.tokens or any(len(x) > 9 or int(x) >= config.codebook_size for x in found):
+    if not right_ids(text, config):
         raise ValueError(
             f"ids are {repr(text)[:40]}; they must be {config.tokens} numbers from 0 to {config.codebook_size - 1}"
             " with spaces between them"
         )
-    return torch.tensor([[int(x) for x in found]])
+    return torch.tensor([[int(x) for x in text.split()]])
+
+
+def right_ids(text: object, config: TokenizerConfig) -> bool:
+    """Whether a text holds as many ids as the model has tokens, all of its codebook."""
+    found = text.split() if isinstance(text, str) and re.fullmatch(r"[0-9 ]{1,20000}", text) else []
+    return len(found) == config.tokens and all(len(x) <= 9 and int(x) < config.codebook_size for x in found)
 
 
 def edit(asked: Asked, code: int = -1, seed: int | None = None) -> tuple[str, str, dict, str, str]:

@@ -1,7 +1,11 @@
-// The page's address says what is set; Back goes to the tab before; the last drawings are kept in this browser.
+// The page's address says what is set; Back restores what was set before; the last drawings are kept in this browser.
+const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
 Object.assign(alitok, {
   states: {},
   current: new URLSearchParams(location.search).get('tab') || 'tell',
+  written: 0,  // when an entry of the history was
+  restoring: 0,  // since when
   started: false,  // until what the address asks for is set, nothing is written into it
 
   address(tab) {
@@ -11,27 +15,59 @@ Object.assign(alitok, {
     return `?${query}`;
   },
 
-  link(tab, names, values) {
+  // An entry of the browser's history holds all that is set in its tab, and its address names it.
+  entry(tab, how, address = this.address(tab)) {
+    history[how]({tab, set: this.states[tab] || {}}, '', address);
+    this.written = performance.now();
+  },
+
+  set(tab, names, values) {
     const set = {};
     names.forEach((name, index) => {
       const value = values[index];
-      if (value !== null && value !== undefined && value !== '' && value !== false) set[name] = value;
+      if (value !== null && value !== undefined && value !== '' && value !== false) set[name] = String(value);
     });
-    this.states[tab] = set;
-    if (this.started && tab === this.current) history.replaceState({tab}, '', this.address(tab));
+    return this.states[tab] = set;
+  },
+
+  // Changes within a second are one step for Back, and so are a picture and its ids, which come with the answer.
+  link(tab, names, values) {
+    const before = this.states[tab] || {}, set = this.set(tab, names, values);
+    if (!this.started || tab !== this.current || this.restoring || same(before, set)) return;
+    const answer = set.ids && !before.ids;
+    this.entry(tab, answer || performance.now() - this.written < 1000 ? 'replaceState' : 'pushState');
   },
 
   opened(tab) {
+    requestAnimationFrame(roving);
+    if (this.gone) setTimeout(() => this.lost(), 100);  // what it shows is there then
     if (tab === this.current || (!this.started && tab === 'tell')) return;  // at first Gradio opens the first tab
     this.current = tab;
-    if (!this.started) return;
-    if (this.returning) this.returning = false; else history.pushState({tab}, '', this.address(tab));
+    if (this.started && !this.restoring) this.entry(tab, 'pushState');
   },
 
-  start() {
+  start(names, values) {
+    for (const [tab, own] of Object.entries(names)) this.set(tab, own, values.splice(0, own.length));
     const selected = document.querySelector('#tabs [role=tab][aria-selected=true]')?.id.split('-')[1] || 'tell';
     if (selected === 'tell') this.open(this.current); else this.current = selected;  // a visitor was quicker
     this.started = true;
+    this.entry(this.current, 'replaceState', selected === 'tell' ? location.href : undefined);
+    this.written = 0;
+  },
+
+  // Back and Forward: the tab is opened, and if other things are set there now, the server sets what was set then.
+  back({tab, set}) {
+    this.restoring = performance.now();
+    if (tab !== this.current) this.open(tab);
+    if (same(set, this.states[tab] || {})) return this.restored();
+    this.wanted = `${new URLSearchParams({tab, ...set})}`;
+    this.answered('draw');  // a drawing under way is ended
+    document.getElementById('go-back').click();
+  },
+
+  restored() {
+    const asked = this.restoring;
+    setTimeout(() => { if (this.restoring === asked) { this.restoring = 0; this.written = 0; } }, 300);  // changes come late
   },
 
   open(tab) { document.querySelector(`#tab-${tab}-button`)?.click(); },
@@ -82,9 +118,4 @@ Object.assign(alitok, {
 });
 
 alitok.found('#al-strip', () => alitok.strip());
-addEventListener('popstate', () => {
-  const tab = new URLSearchParams(location.search).get('tab') || 'tell';
-  if (tab === alitok.current) return;
-  alitok.returning = true;
-  alitok.open(tab);
-});
+addEventListener('popstate', event => { if (event.state?.tab) alitok.back(event.state); });

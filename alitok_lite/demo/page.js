@@ -30,6 +30,7 @@ const alitok = {
   },
 
   asked(tab) {
+    if (this.gone) return this.lost();
     const recent = performance.now() - this.last?.when < 300 && this.panel(tab)?.contains(this.last.button);
     if (this.last?.button.textContent !== 'Try again') this.pressed[tab] = recent ? this.last.button : null;
     this.say(tab, 'Asked. One moment ...');
@@ -39,7 +40,15 @@ const alitok = {
 
   answered(tab, text = '') {
     this.say(tab, text);
-    this.panel(tab)?.classList.remove('al-waiting');
+    const panel = this.panel(tab), waited = panel?.classList.contains('al-waiting');
+    panel?.classList.remove('al-waiting');
+    if (waited) setTimeout(() => this.heard(panel, panel.querySelector('.al-status')?.innerText), 100);  // it is there then
+  },
+
+  // For screen readers alone.
+  heard(panel, text) {
+    const line = panel?.querySelector('.al-heard');
+    if (line && text) line.textContent = text;
   },
 
   failed(tab) {
@@ -51,8 +60,19 @@ const alitok = {
     document.querySelectorAll('.toast-body.error [data-testid=toast-close]').forEach(button => button.click());
   },
 
+  // Gradio asks until the server is back, and then loads the page again, with all that is in its address.
+  lost() {
+    for (const line of document.querySelectorAll('.al-say')) {
+      const tab = line.id.slice(4);
+      this.panel(tab)?.classList.remove('al-waiting');
+      this.say(tab, 'The server does not answer any more. This page goes on by itself when it is back.');
+    }
+    this.gone = true;
+  },
+
   // Gradio's own tracker says "queue: 3/5 | 2.0/4.1s"; here it is in words.
   waiting(tab, told) {
+    if (this.gone) return;
     const place = told.match(/queue:\s*(\d+)\/(\d+)/), wait = told.match(/\/\s*([\d.]+)\s*s/);
     const ahead = place ? Number(place[1]) : 0;
     const people = ahead === 1 ? '1 press comes first' : `${ahead} presses come first`;
@@ -85,25 +105,39 @@ alitok.found('.al-say-box [data-testid="status-tracker"]', tracker => {
   new MutationObserver(told).observe(tracker, {childList: true, subtree: true, characterData: true});
 });
 
-document.addEventListener('al-said', event => {
-  const line = event.target.closest('[role=tabpanel]')?.querySelector('.al-heard');
-  if (line) line.textContent = event.detail;
+// On a phone the choices are below the result: a bar at the bottom leads there and back.
+alitok.found('.al-controls-column', column => {
+  const bar = document.createElement('div'), button = document.createElement('button');
+  let chosen = false;  // the choices are in view
+  const name = () => { button.textContent = chosen ? 'Back to the result ↑' : 'Choose ↓'; };
+  new IntersectionObserver(([entry]) => { chosen = entry.isIntersecting; name(); }, {rootMargin: '0px 0px -35% 0px'}).observe(column);
+  button.addEventListener('click', () => (chosen ? column.closest('[role=tabpanel]') : column).scrollIntoView());
+  bar.className = 'al-bar';
+  bar.append(button);
+  column.parentElement.append(bar);
 });
 
-// A group of radio buttons is one Tab stop, and arrow keys choose within it, as everywhere else on the web.
-const groups = () => [...document.querySelectorAll('fieldset .wrap')].filter(wrap => wrap.querySelector('[type=radio]'));
+alitok.found('.toast-body.error', toast => { if (/Connection to the server was lost/.test(toast.textContent)) alitok.lost(); });
+
+document.addEventListener('al-said', event => {
+  alitok.heard(event.target.closest('[role=tabpanel]'), event.detail);
+});
+
+// A group of radio buttons, and the row of tabs, is one Tab stop; arrow keys choose in it, as everywhere on the web.
+const TABS = '#tabs .tab-container:not(.visually-hidden)';
+const groups = () => [...document.querySelectorAll(`fieldset .wrap, ${TABS}`)].map(members).filter(all => all.length);
+const members = group => [...group.querySelectorAll('input[type=radio], [role=tab]')];
 function roving() {
-  for (const group of groups()) {
-    const all = [...group.querySelectorAll('[type=radio]')];
-    const stop = all.find(radio => radio.checked) || all[0];
-    for (const radio of all) radio.tabIndex = radio === stop ? 0 : -1;
+  for (const all of groups()) {
+    const stop = all.find(one => one.checked || one.ariaSelected === 'true') || all[0];
+    for (const one of all) one.tabIndex = one === stop ? 0 : -1;
   }
 }
 document.addEventListener('change', event => { if (event.target.type === 'radio') requestAnimationFrame(roving); });
 document.addEventListener('keydown', event => {
   const step = {ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1}[event.key];
-  if (!step || event.target.type !== 'radio') return;
-  const all = [...event.target.closest('.wrap').querySelectorAll('input[type=radio]')];
+  const all = groups().find(group => group.includes(event.target));
+  if (!step || !all) return;
   const next = all[(all.indexOf(event.target) + step + all.length) % all.length];
   event.preventDefault();
   next.focus();

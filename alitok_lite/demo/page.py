@@ -1,14 +1,17 @@
 """The page: its frame, the guided tour, and links; its tabs are in tabs.py, what they ask of the server in
 endpoints.py."""
 
+import json
 import time
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 from PIL import Image
 
 from ..data import images
 from . import boards, components, examples, guard, links, models, words
+from . import edit as editing
 from . import look as inside
 from . import poke as surgery
 from . import tour as route
@@ -38,7 +41,7 @@ def build() -> gr.Blocks:
     """The whole page; reads the models' configs but no weights."""
     with guard.Page(title="AliTok lite: misalignment, seen", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         with gr.Row(elem_id="head"):
-            gr.HTML("<h1>AliTok lite: pictures as tokens</h1>")
+            gr.HTML("<h1>AliTok lite<span>: pictures as tokens</span></h1>")
             present = gr.Button("Presenter size", size="sm", scale=0, min_width=130)
             guide = gr.Button("Guided tour", size="sm", scale=0, min_width=130)
         present.click(None, js="() => alitok.present()", **PRIVATE)
@@ -75,7 +78,7 @@ def build() -> gr.Blocks:
 
 def _remember(built: dict[str, Built]) -> None:
     """What is set goes into the page's address."""
-    for name, (controls, _) in built.items():
+    for name, (controls, *_) in built.items():
         names = list(controls)
         js = f"(...values) => alitok.link('{name}', {names}, values)"
         changes = [control.change for control in controls.values()]
@@ -84,43 +87,76 @@ def _remember(built: dict[str, Built]) -> None:
 
 
 def _read_link(page: gr.Blocks, said: gr.Markdown, built: dict[str, Built], stops: dict) -> None:
-    """On load, what the address asks for is set, and its tab begins."""
-    known = {name: tuple(controls) for name, (controls, _) in built.items()}
+    """On load, what the address asks for is set, and its tab begins; later the same for Back and Forward."""
+    known = {name: tuple(controls) for name, (controls, *_) in built.items()}
+    woken = gr.Textbox("", visible="hidden")
+
+    def asked(query: dict[str, str], shown: str | None = None) -> dict:
+        given = links.read(query, known)
+        if not given.tab:
+            return {said: gr.update(value=given.said, visible=bool(given.said)), woken: ""}
+        updates, wrong = settings(given.tab, given.values, built[given.tab], shown)
+        sentence = " ".join(filter(None, [given.said, wrong]))
+        begins = given.tab != "draw" or "seed" in given.values
+        return {said: gr.update(value=sentence, visible=bool(sentence)), woken: given.tab if begins else ""} | updates
 
     @limited
     @plain_errors()
     def read(request: gr.Request) -> dict:
-        given = links.read(dict(request.query_params), known)
-        if not given.tab:
-            return {said: gr.update(value=given.said, visible=bool(given.said))}
-        updates, wrong = settings(given.tab, given.values, built[given.tab])
-        sentence = " ".join(filter(None, [given.said, wrong]))
-        begins = {stops[given.tab]: 1} if given.tab != "draw" or "seed" in given.values else {}
-        return {said: gr.update(value=sentence, visible=bool(sentence))} | updates | begins
+        return asked(dict(request.query_params))
 
-    outputs = [said, *stops.values()]
-    for controls, parts in built.values():
+    @limited
+    @plain_errors()
+    def back(query: str, shown: str = "") -> dict:
+        return asked(dict(parse_qsl(str(query))), str(shown))
+
+    outputs = [said, woken]
+    for controls, parts, _ in built.values():
         outputs += [*controls.values(), *parts.values()]
-    page.load(read, None, outputs, **PRIVATE).then(None, js="() => alitok.start()", **PRIVATE)
+    every = [control for controls, *_ in built.values() for control in controls.values()]
+    names = {name: list(own) for name, own in known.items()}
+    start = f"(...values) => alitok.start({json.dumps(names)}, values)"
+    page.load(read, None, outputs, **PRIVATE).then(None, every, js=start, **PRIVATE).then(**_wake(woken, stops))
+    wanted, button = gr.Textbox("", visible="hidden"), gr.Button("Back", visible="hidden", elem_id="go-back")
+    inputs = [wanted, built["draw"].controls.get("model", wanted)]
+    cancels = [found.running for found in built.values() if found.running]
+    js = "(_, model) => [alitok.wanted, model]"
+    done = button.click(back, inputs, outputs, js=js, cancels=cancels, trigger_mode="always_last", **PRIVATE)
+    done.then(None, js="() => alitok.restored()", **PRIVATE).then(**_wake(woken, stops))
 
 
-_TEXTS = ("seed", "class", "model", "scene", "other", "part", "experiment")  # others are numbers
+def _wake(tab: gr.Textbox, stops: dict[str, gr.Number]) -> dict[str, Any]:
+    """An event of the page that wakes the tab of this name, once all that was set is there."""
+    js = f"(tab, ...old) => {json.dumps(list(stops))}.map((name, index) => old[index] + (name === tab))"
+    return {"fn": None, "inputs": [tab, *stops.values()], "outputs": list(stops.values()), "js": js, **PRIVATE}
 
 
-def settings(tab: str, given: dict[str, str], found: Built) -> tuple[dict, str]:
+_TEXTS = ("seed", "class", "model", "scene", "other", "part", "experiment", "ids")  # others are numbers
+
+
+def settings(tab: str, given: dict[str, str], found: Built, shown: str | None = None) -> tuple[dict, str]:
     """Updates of a tab's components for these settings, by their names in links; and a sentence about those that this
-    page does not have."""
-    controls, parts = found
+    page does not have. `shown`: the model in the tab Draw, if the page has been used: what is not given is emptied."""
+    controls, parts, _ = found
     values = {name: value if name in _TEXTS else links.number(value) for name, value in given.items()}
     name = values.get("model", controls["model"].value if "model" in controls else None)
     known = name in models.models()
     wrong = [] if name is None or known else [f"model={name[:40]}"]
     updates = _of_model(tab, name, values, controls, parts) if known else {}
+    if shown is not None:
+        empty = [control for control in controls.values() if control.value == "" or control.value is False]
+        updates |= {control: updates.get(control, gr.update()) | {"value": control.value} for control in empty}
+        updates |= {part: gr.skip() for key, part in parts.items() if key in ("shown", "status") and name == shown}
+    if "own" in parts and "scene" in values:
+        updates[parts["own"]] = None
+    if "code" in parts:
+        updates[parts["code"]] = -1
     for key, value in values.items():
         if key == "model":
             continue
         shape = updates.get(controls[key], gr.update())
-        if _fits(controls[key], value, shape):
+        right = key != "ids" or (known and editing.right_ids(value, models.models()[name].config))
+        if right and _fits(controls[key], value, shape):
             updates[controls[key]] = shape | {"value": value}
         else:
             wrong.append(f"{key}={str(value)[:40]}")
@@ -177,12 +213,18 @@ def _edit_drawing(tabs: gr.Tabs, built: dict[str, Built], stops: dict) -> None:
             own["model"]: name,
             own["class"]: gr.update(choices=kinds, value=class_name if class_name in kinds else ""),
             own["token"]: gr.update(maximum=top, value=top // 2),
-            edit.parts["ids"]: ids,
+            own["ids"]: ids,
             edit.parts["code"]: -1,
+            edit.parts["own"]: None,
             stops["edit"]: time.time(),  # any change wakes the tab
         }
 
-    outputs = [tabs, *(edit.controls[key] for key in ("model", "class", "token")), *edit.parts.values(), stops["edit"]]
+    outputs = [
+        tabs,
+        *(edit.controls[key] for key in ("model", "class", "token", "ids")),
+        *edit.parts.values(),
+        stops["edit"],
+    ]
     draw["edit"].click(open_edit, [draw["ids"], draw["link"]], outputs, **PRIVATE)
 
 

@@ -19,6 +19,7 @@ class Built(NamedTuple):
 
     controls: dict[str, gr.components.Component]  # that a link or the tour can set, by their names in links
     parts: dict[str, gr.components.Component] = {}  # others that it connects
+    running: gr.events.Dependency | None = None  # what Back ends
 
 
 NOTHING = Built({})
@@ -33,7 +34,7 @@ def tell_tab(tab: gr.Tab, go: gr.Number) -> Built:
             seed = gr.Textbox("", label="Seed", placeholder="empty: a new one every time", max_lines=1)
             components.with_example(seed, "7")
             here = telling.pair() is not None
-            start = gr.Button("Tell it anew", variant="primary", interactive=here)
+            start = gr.Button("Another picture", variant="primary", interactive=here)
             if not here:
                 gr.Markdown(
                     "The models here cannot tell a new picture: it takes a conventional and a causal tokenizer."
@@ -80,7 +81,7 @@ def draw_tab(tab: gr.Tab, go: gr.Number) -> Built:
     _save_animation(link, files, where)
     controls = {"model": model, "class": kind, "seed": seed, "guidance": guidance, "temperature": temperature}
     parts = {"ids": ids, "link": link, "edit": files[3], "shown": shown, "status": status, "search": changing[1]}
-    return Built(controls | {"count": count}, parts | {"style": changing[2]})
+    return Built(controls | {"count": count}, parts | {"style": changing[2]}, event)
 
 
 def _drawing(model: str) -> tuple[list, list, list]:
@@ -166,7 +167,7 @@ def edit_tab(tab: gr.Tab, go: gr.Number) -> Built:
     )
     components.follow(done, where)
     controls = {"model": model, "scene": scene, "class": kind, "token": token, "temperature": temperature, "seed": seed}
-    return Built(controls, {"ids": ids, "code": code})
+    return Built(controls | {"ids": ids}, {"code": code, "own": own})
 
 
 @limited
@@ -188,7 +189,7 @@ def reconstruct_tab(tab: gr.Tab, go: gr.Number) -> Built:
             where, outputs = components.results("reconstruct", first)
     triggers = [tab.select, inputs[2].upload, inputs[0].input, go.change]
     components.wire(endpoints.reconstruct, where, inputs, outputs, triggers, clicked)
-    return Built({"model": inputs[0], "scene": inputs[1]})
+    return Built({"model": inputs[0], "scene": inputs[1]}, {"own": inputs[2]})
 
 
 def look_tab(tab: gr.Tab, go: gr.Number) -> Built:
@@ -210,7 +211,7 @@ def look_tab(tab: gr.Tab, go: gr.Number) -> Built:
     triggers = [tab.select, inputs[2].upload, layer.input, head.input, token.input, go.change]
     components.wire(endpoints.look, where, [*inputs, *fitted], outputs, triggers, clicked, picked, *fits)
     named = {"model": inputs[0], "scene": inputs[1]}
-    return Built(named | {"part": part, "layer": layer, "head": head, "token": token})
+    return Built(named | {"part": part, "layer": layer, "head": head, "token": token}, {"own": inputs[2]})
 
 
 @plain_errors()
@@ -269,7 +270,8 @@ def poke_tab(tab: gr.Tab, go: gr.Number) -> Built:
     triggers = [tab.select, inputs[2].upload, go.change, *(control.input for control in fitted)]
     components.wire(endpoints.poke, where, [*inputs, experiment, *fitted], outputs, triggers, clicked, *fits)
     named = {"model": inputs[0], "scene": inputs[1], "experiment": experiment}
-    return Built(named | {"token": token, "id": new_id, "keep": count, "other": other})
+    named |= {"token": token, "id": new_id, "keep": count, "other": other}
+    return Built(named, {"own": inputs[2]})
 
 
 def predict_tab(tab: gr.Tab, go: gr.Number) -> Built:

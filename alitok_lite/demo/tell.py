@@ -103,14 +103,13 @@ def view(tellings: list[Telling], scene: str, seed: int, picture: Image.Image | 
         untold = [list(range(step, patches)) for step in steps]
         sides.append(Side(title, note, telling.frames, counters, telling.moved, telling.grid, untold))
     counts = [len(telling.moved[-1]) for telling in tellings]
-    patches, what = tellings[0].grid ** 2, "scene" if picture else "sample"
-    told = f"This {what}: {counts[0]} of {patches} patches were repainted by later tokens, against {counts[1]}."
-    play = Play(list(steps), WAIT, True, f"{told} Conventional tokenizer first, causal tokenizer second.")
+    patches = tellings[0].grid ** 2
+    told = f"Later tokens repainted {counts[0]} of {patches} patches; with the causal tokenizer, {counts[1]}."
+    play = Play(list(steps), WAIT, True, told)
     original = [] if picture is None else [boards.figure(boards.image(picture, f"The scene: {scene}"), "The scene")]
     beside = boards.tag("div", *original, class_="al-original") if original else ""
     bits = [round(telling.bits[-1], 1) for telling in tellings if telling.bits]
-    spent = f" {bits[0]:.0f} and {bits[1]:.0f} bits;" if len(bits) == 2 else ""
-    status = f"**{told}**{spent} {scene}, seed {seed}."
+    status = f"**{told}** {scene.capitalize()}, seed {seed}."
     numbers = {"repainted": counts, "patches": patches, "bits": bits, "seed": seed}
     return View(boards.page(player(sides, play, beside)), status, numbers, _code(scene, seed, picture is None))
 

@@ -20,9 +20,10 @@ class Tab(NamedTuple):
 TABS = {
     "tell": Tab(
         "Misalignment",
-        "One picture is told [[token]] by token. With a [[conventional tokenizer]], later tokens repaint patches that "
-        "were already told; with a [[causal tokenizer]], what is told stays. [[AR model|A model that predicts token "
-        "after token]] knows earlier tokens only.",
+        "A picture is written as a short row of [[token|tokens]], one for each patch. With a "
+        "[[conventional tokenizer]], later tokens repaint patches that were already there (orange frames). That is "
+        "[[misalignment]]: an [[AR model]], which makes token after token, cannot know later tokens. With a "
+        "[[causal tokenizer]], a patch is final once its token is there.",
         "notebooks/02_who_may_look_at_whom.ipynb",
     ),
     "draw": Tab(
@@ -67,6 +68,8 @@ TABS = {
 }
 
 TERMS = {
+    "misalignment": "The pixels of a patch depend on later tokens, but the AR model predicts each token from earlier "
+    "ones only.",
     "token": "One position of the short sequence that stands for a picture. Here: one for each patch, and some have a "
     "few prefix tokens in front.",
     "code": "A row of the codebook, a learned table. A token is the number of a code, its id.",
@@ -119,16 +122,15 @@ def verdict() -> str:
     here = links.repository()
     study = tag("a", "the study", href=f"{here}/blob/main/{STUDY}") if here else ""
     numbers = tag("a", "All numbers and what they do not show", href="?tab=predict", data_open="predict")
-    parts = [
-        "<b>Measured.</b> [[repainted|Repainted]] patches, 24 unseen scenes: <b>87 ± 7 %</b> conventional, <b>exactly "
-        "0</b> causal. [[bits|Bits]] of a scene, [[spread|five trainings each]]: 113 ± 6 and 103 ± 8; but causal "
-        "tokens also say less. <b>At equal bits</b> sampling loses a little less with causal tokens: 0.007, "
-        "[[interval|95 % interval]] 0.003 to 0.011. The price is 0.31 dB of [[PSNR]] (0.22 to 0.41). ",
-        numbers,
-        f"; {study}" if study else "",
-        ".",
+    lines = [
+        "<b>How often?</b> [[repainted|Repainted]] patches of 24 unseen scenes: <b>87 ± 7 %</b> conventional, "
+        "<b>exactly 0</b> causal.",
+        "<b>Does it help the AR model?</b> It needs 103 ± 8 [[bits]] for a causal scene, 113 ± 6 for a conventional "
+        "one ([[spread|five trainings each]]). But causal tokens also say less.",
+        "<b>At equal bits</b>, sampling loses a little less with causal tokens: 0.007, [[interval|95 % interval]] "
+        f"0.003 to 0.011. The price is 0.31 dB of [[PSNR]] (0.22 to 0.41). {numbers}{'; ' + study if study else ''}.",
     ]
-    return tag("p", explained("".join(parts)), class_="al-verdict")
+    return tag("ul", *(tag("li", explained(line)) for line in lines), class_="al-verdict")
 
 
 DIAGRAM = (  # (what it says, the tab that it opens); "" is an arrow
