@@ -20,6 +20,7 @@ from copies import answers, student
 from describe import describe
 
 FOLDER = Path(__file__).parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def executed(notebook: nbformat.NotebookNode, seconds: int = 600) -> nbformat.NotebookNode:
@@ -35,6 +36,8 @@ def executed(notebook: nbformat.NotebookNode, seconds: int = 600) -> nbformat.No
     notebook.metadata.language_info = nbformat.from_dict(language)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if "outputs" in cell:  # a widget without its kernel is an error message
+            cell.outputs = [one for one in cell.outputs if WIDGET not in one.get("data", {})]
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
                 output.data["image/png"] = smaller(output.data["image/png"])

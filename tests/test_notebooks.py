@@ -140,6 +140,7 @@ def test_outputs_are_stored_whole_and_clean(notebook):
         for output in cell.outputs:
             assert output.output_type != "error", cell.source
             assert output.get("name") != "stderr", output.get("text")
+            assert not any("widget" in kind for kind in output.get("data", {})), cell.source
 
 
 def test_every_figure_is_described_beside_it(notebook):
