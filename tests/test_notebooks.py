@@ -94,23 +94,6 @@ def test_every_notebook_is_in_the_teachers_list_and_the_readme():
         assert in_order == ["01", "02", "03", "04", "05", "09", "10", "06", "11", "07", "08"]
 
 
-# Words that no paper uses, and the course's own word for the thing (see GLOSSARY.md).
-OLD_WORDS = {
-    r"hears?|heard": "depends on, attends to",
-    r"cheap(er|est)?|dear(er|est)?": "a lower loss, a higher loss",
-    r"fore(see|tell|seen|told)\w*": "predict",
-    r"(by|from) heart": "memorised",
-    r"(first|last|next|earlier|later|causal|conventional|aligned|true) words?": "token",
-    r"sentences? of (ids|tokens|words|codes)": "sequence",
-}
-
-
-def test_one_word_for_one_thing(notebook):
-    for old, use in OLD_WORDS.items():
-        found = re.search(rf".{{0,40}}\b({old})\b.{{0,40}}", prose(notebook), re.I)
-        assert not found, f"{found[0]!r}: say {use!r}"
-
-
 def test_ends_with_where_to_read_more(notebook):
     assert "## Read more" in notebook.cells[-1].source and "arXiv" in notebook.cells[-1].source
 

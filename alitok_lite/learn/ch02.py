@@ -150,13 +150,13 @@ def _listed(found: object) -> object:
     why="In a causal decoder the number grows by one with each patch, and the prefix lifts all patches alike.",
     hint="Count: all prefix tokens, the image tokens of the rows above, those to the left, and the patch's own.",
     stub="""
-def tokens_heard(row, column, grid, prefix_tokens):
+def tokens_it_may_use(row, column, grid, prefix_tokens):
     return 0  # your code
 """,
 )
-def tokens_heard(answer: Callable) -> None:
-    """Write tokens_heard(row, column, grid, prefix_tokens): on how many tokens the patch at (row, column) may depend
-    in a causal decoder."""
+def tokens_it_may_use(answer: Callable) -> None:
+    """Write tokens_it_may_use(row, column, grid, prefix_tokens): on how many tokens the patch at (row, column) may
+    depend in a causal decoder."""
     require_function(answer)
     require_number(answer(3, 3, 4, 0), 16, "The last patch of a 4 x 4 grid without prefix must depend on all 16 tokens")
     require_number(answer(0, 0, 4, 0), 1, "The first patch without prefix must depend on its own token only, 1")

@@ -72,14 +72,14 @@ known(
     why="Redundancy is what class, position and earlier tokens are worth: much, if tokens repeat each other.",
     hint="Shares p = counts / counts.sum(), entropy -(p * p.log()).sum() over p > 0; then less nats.mean().",
     stub="""
-def gain(counts, nats):
+def redundancy(counts, nats):
     return 0.0  # your code
 """,
 )
-def gain(answer: Callable) -> None:
-    """Write gain(counts, nats): the redundancy in nats per token, that is, the unigram entropy minus the mean loss of
-    the AR model, which knows class, position and earlier tokens. counts (V,) says how often each code occurs; nats
-    (N, T) is the loss of each token."""
+def redundancy(answer: Callable) -> None:
+    """Write redundancy(counts, nats): the redundancy in nats per token, that is, the unigram entropy minus the mean
+    loss of the AR model, which knows class, position and earlier tokens. counts (V,) says how often each code occurs;
+    nats (N, T) is the loss of each token."""
     require_function(answer)
     free = torch.zeros(2, 3)
     even = torch.full((8,), 5)

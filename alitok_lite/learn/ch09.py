@@ -12,6 +12,7 @@ from .exercises import as_tensor, exercise, known, plain_number, require, requir
     "9.1",
     "warm-up",
     10,
+    layer="measure.probe.later_share",
     why="The share is taken for each patch by itself, so a patch that hardly moves counts as much as any other.",
     hint="dependency[t, n] with t > n is a later token. torch.tril(dependency, -1) keeps just those; divide its column"
     " sums by all column sums, and take the mean.",
@@ -61,6 +62,7 @@ def _table_of_dependency() -> Tensor:
     "9.2",
     "stretch",
     15,
+    layer="measure.probe._by_perturbation measure.probe.dependency_map",
     why="An intervention shows what a patch depends on; no attention map of a single layer could.",
     hint="For each token: changed = ids.clone(); changed[:, t] = (changed[:, t] + 1) % codes. The pictures change by"
     " (decode(changed) - before).abs(), and .view(N, 3, G, p, G, p) cuts that into patches.",

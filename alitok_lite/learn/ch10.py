@@ -12,6 +12,7 @@ from .exercises import exercise, known, no_nan, plain_number, require, require_f
     "10.1",
     "warm-up",
     7,
+    layer="study.toy._conditional_entropy study.toy._by_context",
     why="A perfect AR model needs exactly this for each token, given all tokens before it.",
     hint="Collect a collections.Counter of values for each context. A context with n of all N pairs adds n / N times"
     " the entropy of its own counts.",
@@ -117,6 +118,7 @@ known(
     "10.3",
     "stretch",
     15,
+    layer="study.toy.causal_decoder_can_read",
     why="This is the causal mask as a statement about information: patch n must be known when token n is there.",
     hint="Make a dictionary for each patch n: the key is the tuple of tokens 0 to K + n, the value the patch. A key"
     " that comes again with another patch means False.",

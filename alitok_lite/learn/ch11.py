@@ -12,6 +12,7 @@ from .exercises import exercise, known, plain_number, require, require_function,
     "11.1",
     "stretch",
     15,
+    layer="study.verdict.permutation_test",
     why="No distribution is assumed: only that, if the rows did not matter, any division would be as likely.",
     hint="itertools.combinations(range(len(both)), len(first)) gives all ways to choose the first group out of"
     " both = [*first, *second]. Compare absolute differences of means, with 1e-9 to spare for rounding.",
@@ -74,6 +75,7 @@ known(
     "11.2",
     "core",
     10,
+    layer="study.verdict.weighted_welch",
     why="The interval says how large the difference may be; a p value alone does not.",
     hint="Means with sum(x) / len(x); the variance is the sum of squared deviations over n - 1, or"
     " statistics.variance(x). The standard error is (v1 / n1 + v2 / n2) ** 0.5.",
