@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from alitok_lite.learn import EXERCISES, solution_source
+from alitok_lite.learn.exercises import LEVELS
 from alitok_lite.viz import diagram
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -56,6 +57,25 @@ def test_opens_with_goals_prerequisites_and_minutes(notebook):
     assert re.match(r"# \d\d ", first.source)
     for words in ("You will be able to", "You need", "minutes on two CPU cores"):
         assert words in first.source, words
+
+
+def test_minutes_are_counted(notebook):
+    """180 words or 25 lines a minute, one for a prediction, an exercise's own; the set-up cell is not read."""
+    told = re.search(
+        r"about (\d+) minutes of yours: (\d+) to read, (\d+) for predictions, (\d+) for exercises\. The stretch"
+        r" exercise takes (\d+) more\.",
+        notebook.cells[0].source,
+    )
+    total, reading, predicting, exercising, stretch = map(int, told.groups())
+    source = "\n".join(cell.source for cell in code(notebook)[1:])
+    minutes = dict.fromkeys(LEVELS, 0)
+    for number in set(re.findall(r'check\("(\d+\.\d+)"', source)):
+        minutes[EXERCISES[number].level] += EXERCISES[number].minutes
+    lines = sum(bool(line.strip()) for line in source.splitlines())
+    assert abs(reading - (len(prose(notebook).split()) / 180 + lines / 25)) < 1
+    assert predicting == len(predictions(notebook)[0]) and stretch == minutes.pop("stretch")
+    assert exercising == sum(minutes.values()) and total == reading + predicting + exercising
+    assert total <= 60 or "For one hour, leave out" in notebook.cells[0].source
 
 
 def test_set_up_is_the_same_everywhere():

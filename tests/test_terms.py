@@ -46,7 +46,8 @@ def found_in(text):
 
 def names_in(source):
     """Names that code gives to things: variables, arguments, functions, keywords."""
-    for node in ast.walk(ast.parse(source)):
+    nodes = (node for node in ast.walk(ast.parse(source)) if not isinstance(node, ast.keyword))  # a library's names
+    for node in nodes:
         for name in (getattr(node, key, None) for key in ("id", "arg", "name")):
             if isinstance(name, str):
                 yield from NAMES & set(name.lower().split("_"))

@@ -92,6 +92,9 @@ def leaks(answer: Callable) -> None:
     _pairs(answer(broken.clone()), {(1, 4)}, "Where query 1 sees key 4, the one leak is (1, 4)")
     broken[3, 5] = True
     _pairs(answer(broken.clone()), {(1, 4), (3, 5)}, "With two leaks, (1, 4) and (3, 5), both must be listed")
+    broken[2, 3] = True
+    three = "With three leaks, (1, 4), (2, 3) and (3, 5), the one of two neighbours must be listed, too"
+    _pairs(answer(broken.clone()), {(1, 4), (2, 3), (3, 5)}, three)
     strict = torch.zeros(3, 3, dtype=torch.bool)
     _pairs(answer(strict), set(), "A mask without any True has no leak")
 
@@ -123,13 +126,19 @@ known(
         "This finds only the first leak.": lambda m: _leaks(m)[:1],
         "This is how many leaks there are; asked is which.": lambda m: len(_leaks(m)),
         "This says whether there is a leak; asked is which.": lambda m: bool(_leaks(m)),
+        "The next key is later, too: key > query, not key > query + 1.": lambda m: [
+            p for p in _leaks(m) if p[1] > p[0] + 1
+        ],
+        "These are all pairs with a later key; a leak is one that the mask allows.": lambda m: _leaks(
+            torch.ones_like(m)
+        ),
     },
 )
 
 
 def _leaky() -> Tensor:
     mask = causal_mask(6, 6)
-    mask[1, 4] = mask[3, 5] = True
+    mask[1, 4] = mask[2, 3] = mask[3, 5] = True
     return mask
 
 
@@ -186,6 +195,10 @@ known(
         "A rectangle above and to the left is counted; raster order has whole rows above.": (
             lambda r, c, g, k: k + (r + 1) * (c + 1)
         ),
+        "The whole row is counted; what stands to the right of the patch comes later.": lambda r, c, g, k: (
+            k + (r + 1) * g
+        ),
+        "The start token is counted; it is no token of the picture.": lambda r, c, g, k: k + r * g + c + 2,
     },
 )
 

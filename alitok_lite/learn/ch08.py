@@ -124,6 +124,7 @@ known(
         "The rows after the first are one long reversed row.": (
             lambda g: torch.cat([torch.arange(g), torch.arange(g, g * g).flip(0)])
         ),
+        "Patches count from 0.": lambda g: _snake(g) + 1,
     },
 )
 

@@ -52,6 +52,9 @@ known(
         "This is the entropy of the pairs, the context included.": lambda pairs: _entropy(
             [((), pair) for pair in pairs]
         ),
+        "This is the logarithm of the number of values, as if all were equally likely.": (
+            lambda pairs: math.log2(len({value for _, value in pairs}))
+        ),
     },
 )
 
@@ -110,6 +113,7 @@ known(
         "This is the whole loss; the entropy of p must be subtracted.": lambda p, q: -(p * q.log2()).sum(),
         "The weights p are missing.": lambda p, q: (p / q).log2().sum(),
         "This is the mean over the pictures, each counted alike.": lambda p, q: (p * (p / q).log2()).mean(),
+        "These are absolute values; terms below 0 belong to the sum.": lambda p, q: (p * (p / q).log2()).abs().sum(),
     },
 )
 
@@ -171,6 +175,7 @@ known(
     "10.3",
     lambda answer: [plain_number(answer(list(t), list(p))) for t, p in _examples()],
     {
+        "This is always False.": lambda tokens, pictures: False,
         "All tokens are used for each patch, as in a bidirectional decoder.": _readable("all"),
         "Only a patch's own token is used; earlier ones may be read with it.": _readable("own"),
         "The own token is missing: patch n may use tokens 0 to K + n.": _readable("strict"),
@@ -192,4 +197,5 @@ def _examples() -> list:
         [(0, b, a) for a, b in four],
         [(a, 0) for a, b in four],
     ]
-    return [(code, four) for code in codes]
+    early = [(a, 0) for a in (0, 1)], [(0, a) for a in (0, 1)]  # readable even from the tokens before
+    return [*((code, four) for code in codes), early]
