@@ -177,7 +177,7 @@ def two_stages(title: str = "Who learns in which stage?") -> Figure:
         for column, (name_of_part, learns) in enumerate(
             zip(("encoder\nand queries", "codebook", decoder), trained, strict=True)
         ):
-            x, y, color, hatch = 2.1 * column, -1.6 * row, *((ORANGE, "") if learns else (PALE, "//"))
+            x, y, color, hatch = 2.1 * column, -1.6 * row, *((SKY, "") if learns else (PALE, "//"))
             box = FancyBboxPatch((x + 0.1, y - 0.42), 1.5, 0.84, "round,pad=0.06", fc=color, ec="#999999", hatch=hatch)
             ax.add_patch(box)
             text = ax.text(x + 0.85, y, name_of_part, ha="center", va="center", fontsize=14)
@@ -186,7 +186,7 @@ def two_stages(title: str = "Who learns in which stage?") -> Figure:
                 ax.add_patch(FancyArrowPatch((x - 0.42, y), (x + 0.02, y), arrowstyle="-|>", mutation_scale=18, fc=INK))
     ax.add_patch(FancyArrowPatch((2.95, -0.5), (2.95, -1.1), arrowstyle="-|>", mutation_scale=18, fc=INK))
     ax.text(3.1, -0.8, "the same ids", va="center", fontsize=13)
-    for label, color, hatch in (("trained", ORANGE, ""), ("frozen", PALE, "//")):
+    for label, color, hatch in (("trained", SKY, ""), ("frozen", PALE, "//")):
         ax.add_patch(Rectangle((0, 0), 0, 0, facecolor=color, hatch=hatch, edgecolor="#999999", label=label))
     ax.set(xlim=(-1.25, 6), ylim=(-2.12, 0.55))
     figure.legend(loc="outside lower right", ncols=2)
