@@ -3,6 +3,7 @@
 python notebooks/run.py [FILE.ipynb ...]                   run (default: all), store the outputs
 python notebooks/run.py --student FOLDER [FILE.ipynb ...]  no outputs, empty exercises
 python notebooks/run.py --answers FILE.ipynb               all answers in one, for teachers
+python notebooks/run.py --pages FOLDER [FILE.ipynb ...]    as they are stored, as pages to read
 """
 
 import argparse
@@ -16,7 +17,7 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image, ImageChops, ImageStat
 
-from copies import answers, student
+from copies import answers, page, student
 from describe import describe
 
 FOLDER = Path(__file__).parent
@@ -77,6 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("files", nargs="*", metavar="FILE.ipynb", type=Path)
     parser.add_argument("--student", metavar="FOLDER", type=Path, help="copies for students")
     parser.add_argument("--answers", metavar="FILE.ipynb", type=Path, help="answers for teachers")
+    parser.add_argument("--pages", metavar="FOLDER", type=Path, help="pages of HTML")
     given = parser.parse_args()
     given.files = given.files or sorted(FOLDER.glob("[0-9]*.ipynb"))
     for path in given.files:
@@ -103,7 +105,12 @@ def main() -> None:
         notebooks = {path.name: nbformat.read(path, as_version=4) for path in given.files}
         written(answers(notebooks), given.answers)
         print(given.answers)
-    if given.student or given.answers:
+    if given.pages:
+        given.pages.mkdir(parents=True, exist_ok=True)
+        for path in given.files:
+            (given.pages / f"{path.stem}.html").write_text(page(path), "utf-8")
+            print(given.pages / f"{path.stem}.html")
+    if given.student or given.answers or given.pages:
         return
     for path in given.files:
         began = time.time()

@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import html
 import io
 import json
 import re
@@ -77,6 +78,11 @@ def test_minutes_are_counted(notebook):
     number = re.match(r"# (\d\d)", notebook.cells[0].source)[1]
     assert re.search(rf"^\| \[{number}\].*\| {total} \|", (FOLDER / "TEACHERS.md").read_text("utf-8"), re.M)
     assert total <= 60 or "For one hour, leave out" in notebook.cells[0].source
+
+
+def test_cells_have_valid_names(notebook):
+    names = [cell.id for cell in notebook.cells]
+    assert len(set(names)) == len(names) and all(re.fullmatch(r"[\w-]{1,64}", name) for name in names)
 
 
 def test_set_up_is_the_same_everywhere():
@@ -326,7 +332,7 @@ def test_runs_with_the_solutions(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_figure_has_an_alternative_text(path):
-    """nbconvert writes it into the page; a figure without one reads "No description has been provided"."""
+    """It stands in the text, and run.py --pages writes it into the page."""
     notebook = read(path)
     texts = " ".join(prose(notebook).split())
     for cell in code(notebook):
@@ -350,3 +356,16 @@ def test_the_teachers_pack(tmp_path):
     assert "Answer:" not in quiz
     figures = sum(len(pack.described(pack.nbformat.read(path, 4))) for path in NOTEBOOKS)
     assert len(list((tmp_path / "figures").glob("*.png"))) == figures > 60
+
+
+def test_a_page_describes_its_figures(tmp_path):
+    """nbconvert's usual template says "No description has been provided" of each."""
+    pytest.importorskip("nbconvert")
+    path = NOTEBOOKS[9]
+    run = [sys.executable, str(FOLDER / "run.py"), "--pages", str(tmp_path), str(path)]
+    subprocess.run(run, check=True, timeout=100)
+    text = (tmp_path / f"{path.stem}.html").read_text("utf-8")
+    assert "No description" not in text and 'alt=""' not in text
+    alts = [cell.metadata["alt"] for cell in code(read(path)) if "alt" in cell.metadata]
+    assert len(alts) >= 4 and all(f'alt="{html.escape(alt)}"' in text for alt in alts)
+    assert "data:image/png;base64," in text and 'src="pictures/' not in text  # nothing is left outside
