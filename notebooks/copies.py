@@ -1,5 +1,6 @@
-"""Copies for a class: notebooks without outputs for students, all answers in one for teachers."""
+"""Copies: without outputs for students, all answers in one for teachers, pages to read."""
 
+import html
 import re
 import sys
 from pathlib import Path
@@ -27,6 +28,30 @@ def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if _predicts(cell):
             cell.source = re.sub(r"(\w+)=[^,)\n]+(?=[,)])", r"\1=...", cell.source)
     return notebook
+
+
+def page(path: Path) -> str:
+    """A notebook as it is stored, as a page of HTML with its pictures in it.
+
+    Every figure gets its description, which nbconvert's usual template leaves out.
+    """
+    from nbconvert import HTMLExporter
+
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"name": path.stem, "path": str(path.parent)}}
+    text, _ = HTMLExporter(embed_images=True, log_level="ERROR").from_notebook_node(
+        notebook, resources
+    )
+    figures = (
+        cell.metadata.get("alt", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    )
+    missing = 'alt="No description has been provided for this image"'
+    for alt in figures:
+        text = text.replace(missing, f'alt="{html.escape(alt)}"', 1)
+    return text
 
 
 def answers(notebooks: dict[str, nbformat.NotebookNode]) -> nbformat.NotebookNode:

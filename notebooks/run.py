@@ -3,6 +3,7 @@
 python notebooks/run.py [FILE.ipynb ...]                   run (default: all), store the outputs
 python notebooks/run.py --student FOLDER [FILE.ipynb ...]  no outputs, empty exercises
 python notebooks/run.py --answers FILE.ipynb               all answers in one, for teachers
+python notebooks/run.py --pages FOLDER [FILE.ipynb ...]    as they are stored, as pages to read
 """
 
 import argparse
@@ -14,12 +15,14 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageStat
 
-from copies import answers, student
+from copies import answers, page, student
 from describe import describe
 
 FOLDER = Path(__file__).parent
+LEVEL = 1  # of 255
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def executed(notebook: nbformat.NotebookNode, seconds: int = 600) -> nbformat.NotebookNode:
@@ -35,18 +38,26 @@ def executed(notebook: nbformat.NotebookNode, seconds: int = 600) -> nbformat.No
     notebook.metadata.language_info = nbformat.from_dict(language)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if "outputs" in cell:  # a widget without its kernel is an error message
+            cell.outputs = [one for one in cell.outputs if WIDGET not in one.get("data", {})]
         for output in cell.get("outputs", []):
             if "image/png" in output.get("data", {}):
+                output.data.pop("image/jpeg", None)  # the same picture again
                 output.data["image/png"] = smaller(output.data["image/png"])
     describe(notebook)
     return notebook
 
 
 def smaller(png: str) -> str:
-    """The same opaque picture (base64) in fewer bytes; charts have few colours, and no alpha."""
+    """An opaque picture (base64) in fewer bytes, with 256 colours if they are the same to the eye.
+
+    Charts are: the shades of their smooth edges differ by less than LEVEL on average. Pictures with
+    soft colours are not, and keep all.
+    """
     picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
     few = picture.quantize(256, dither=Image.Dither.NONE)
-    if ImageChops.difference(picture, few.convert("RGB")).getbbox() is None:
+    difference = ImageStat.Stat(ImageChops.difference(picture, few.convert("RGB"))).mean
+    if sum(difference) / 3 < LEVEL:
         picture = few
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
@@ -67,6 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("files", nargs="*", metavar="FILE.ipynb", type=Path)
     parser.add_argument("--student", metavar="FOLDER", type=Path, help="copies for students")
     parser.add_argument("--answers", metavar="FILE.ipynb", type=Path, help="answers for teachers")
+    parser.add_argument("--pages", metavar="FOLDER", type=Path, help="pages of HTML")
     given = parser.parse_args()
     given.files = given.files or sorted(FOLDER.glob("[0-9]*.ipynb"))
     for path in given.files:
@@ -93,7 +105,12 @@ def main() -> None:
         notebooks = {path.name: nbformat.read(path, as_version=4) for path in given.files}
         written(answers(notebooks), given.answers)
         print(given.answers)
-    if given.student or given.answers:
+    if given.pages:
+        given.pages.mkdir(parents=True, exist_ok=True)
+        for path in given.files:
+            (given.pages / f"{path.stem}.html").write_text(page(path), "utf-8")
+            print(given.pages / f"{path.stem}.html")
+    if given.student or given.answers or given.pages:
         return
     for path in given.files:
         began = time.time()

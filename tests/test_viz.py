@@ -164,6 +164,10 @@ FIGURES = ATTENTION | {
     "drawing": lambda g: viz.drawing([(g.pixels[0], g.values[:7]), (g.decoded[0], g.values)], 21),
     "scan_orders": lambda g: viz.scan_orders({"raster": range(16), "backwards": range(15, -1, -1)}),
     "two_stages": lambda g: viz.two_stages(),
+    "latent_queries": lambda g: viz.latent_queries(g.pixels[0], g.maps["encoder"][0], g.config, [0, 6, 20]),
+    "latent_queries without prefix": lambda g: viz.latent_queries(
+        g.pixels[0], torch.full((2, 32, 32), 1 / 32), small_tokenizer(image_size=64, prefix=False), [15]
+    ),
 }
 
 
@@ -478,7 +482,110 @@ def test_png_and_picture(given):
     figure = viz.two_stages()
     data = viz.to_png(figure)
     assert Image.open(io.BytesIO(data)).size == tuple(map(int, 100 * figure.get_size_inches()))
-    assert figure._repr_png_() == data  # a notebook shows it without pyplot
+    shown, place = figure._repr_png_()  # a notebook shows it without pyplot
+    width, height = Image.open(io.BytesIO(data)).size
+    assert Image.open(io.BytesIO(shown)).size == (2 * width, 2 * height)  # crisp where it is enlarged
+    assert place == {"width": width, "height": height}
+
+
+def test_pixels_are_shown_as_pixels(given):
+    """Nothing between two pixels is made up."""
+    pixels = given.pixels[0]
+    figures = {
+        "pictures": viz.pictures([pixels]),
+        "change_map": FIGURES["change_map"](given),
+        "auxiliary_target": FIGURES["auxiliary_target"](given),
+        "attention": FIGURES["attention causal 0"](given),
+        "drawing": FIGURES["drawing"](given),
+        "latent_queries": FIGURES["latent_queries"](given),
+    }
+    for name, figure in figures.items():
+        for image in (image for ax in figure.axes for image in ax.images):
+            assert image.get_interpolation() in ("nearest", "auto"), name
+    board = torch.zeros(3, 2, 2)
+    board[:, 0, 0] = board[:, 1, 1] = 1
+    shown = np.asarray(Image.open(io.BytesIO(viz.to_png(viz.pictures([board])))).convert("L"))
+    assert np.isin(shown[60:-60, 60:-60], (0, 255)).all()
+
+
+def colour_in(ax, name):
+    """The colour of what carries a name in a chart."""
+    handles, labels = ax.get_legend_handles_labels()
+    handle = handles[labels.index(name)]
+    drawn = handle.lines[0] if hasattr(handle, "lines") else handle
+    drawn = drawn.patches[0] if hasattr(drawn, "patches") else drawn
+    return to_hex(drawn.get_facecolor() if hasattr(drawn, "get_facecolor") else drawn.get_color()).upper()
+
+
+def test_a_kind_of_tokenizer_has_one_colour_everywhere():
+    kinds = {"causal": viz.CAUSAL, "with prefix": viz.WITH_PREFIX, "conventional": viz.CONVENTIONAL}
+    numbers = {name: torch.rand(4) for name in ("causal", "with prefix", "untouched", "conventional")}
+    points = {name: [(1, 2)] for name in numbers}
+    charts = [
+        viz.row_profiles(numbers),
+        viz.curves({name: (range(4), x) for name, x in numbers.items()}, "x", "y", "Which?"),
+        viz.codebook_usage(numbers),
+        viz.rate_charts({"PSNR": points}),
+        viz.stacked({"all": dict.fromkeys(numbers, 1)}, "x", "Which?"),
+    ]
+    for chart in charts:
+        labels = {label.split(":")[0]: label for label in chart.axes[0].get_legend_handles_labels()[1]}
+        for name, colour in kinds.items():
+            assert colour_in(chart.axes[0], labels[name]) == colour
+        assert colour_in(chart.axes[0], labels["untouched"]) not in kinds.values()
+    bars = viz.bars({f"500 steps, {name}": 1.0 for name in numbers}, "x", "Which?").axes[0].patches
+    for name, bar in zip(numbers, bars, strict=True):
+        assert to_hex(bar.get_facecolor()).upper() == kinds.get(name, viz.PLAIN)
+    ours, theirs = viz.ablation(ROWS, "nats", "nats", "top-1").axes
+    for ax in (ours, theirs):
+        assert [to_hex(bar.get_facecolor()).upper() for bar in ax.patches[:2]] == [viz.CONVENTIONAL, viz.CAUSAL]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("conventional, 256 codes", "CONVENTIONAL"),
+        ("A: conventional: bidirectional decoder", "CONVENTIONAL"),
+        ("scenes-noprefix", "CAUSAL"),
+        ("causal with prefix", "WITH_PREFIX"),
+        ("prefix, stage 1", "WITH_PREFIX"),
+        ("AliTok, stage 2", "STAGE_2"),
+        ("causal-encoder: A with a causal encoder", None),
+        ("AliTok-B", None),
+    ],
+)
+def test_kinds_by_name(name, kind):
+    assert viz.colour_of(name) == (getattr(viz, kind) if kind else "")
+
+
+def test_no_two_lines_have_one_colour():
+    """Also where several are of one kind, or there are many."""
+    many = [*(f"causal {n}" for n in range(3)), "a", "b", "c"]
+    assert len(set(viz.colours(many))) == len(many)
+    assert len(viz.colours([str(n) for n in range(20)])) == 20
+
+
+def test_latent_queries_are_lines_as_thick_as_attention(given):
+    weights = torch.full((2, 37, 37), 0.01)
+    weights[:, 16 + 6, 3] = 0.5
+    ax = viz.latent_queries(given.pixels[0], weights, given.config, [6]).axes[0]
+    thick = [line.get_linewidth() for line in ax.lines]
+    assert len(thick) == 16 and np.argmax(thick) == 3 and thick[3] == pytest.approx(50 * thick[0])
+    assert "65 %" in words(ax) and len(ax.images) == 16
+    assert np.allclose(arrays(ax)[5], given.pixels[0, :, 16:32, 16:32].permute(1, 2, 0))
+
+
+def test_a_drawing_grows(given):
+    moments = [torch.full((3, 64, 64), n / 20) for n in range(21)]
+    made = viz.growing(moments, 5, 4)
+    shown = Image.open(io.BytesIO(made.data))
+    assert shown.n_frames == 21 and shown.format == "WEBP" and made.alt in made._repr_html_()
+    first = shown.convert("RGB")  # the finished picture comes first: a still page shows it
+    assert first.getpixel((100, 100)) == (255,) * 3 and first.getpixel((480, 230)) == (34,) * 3
+    shown.seek(1)
+    early = shown.convert("RGB")
+    assert early.getpixel((100, 100)) == (0, 0, 0) and early.getpixel((480, 230)) == (228, 228, 224)
+    assert early.getpixel((300, 30)) == (0, 158, 115) and early.getpixel((350, 30)) == (228, 228, 224)
 
 
 def test_style_does_not_leak_and_pyplot_stays_out(given, loaded):

@@ -52,6 +52,8 @@ known(
         "This counts the patches of one side only; the grid is square.": (
             lambda s, p, v, k: (s // p + k * (1 + s // p)) * math.log2(v)
         ),
+        "Your prefix has one token; it has 1 + G.": lambda s, p, v, k: (_tokens(s, p, False) + k) * math.log2(v),
+        "These are bytes; asked are bits.": lambda s, p, v, k: _tokens(s, p, k) * math.log2(v) / 8,
     },
 )
 
@@ -113,6 +115,7 @@ known(
             torch.cdist(z, e).square().min(1).values
         ),
         "These are the codes themselves; asked are their ids.": lambda z, e: e[torch.cdist(z, e).argmin(1)],
+        "Ids count from 0.": lambda z, e: torch.cdist(z, e).argmin(1) + 1,
     },
 )
 
@@ -162,6 +165,10 @@ known(
         "You detached the wrong part: the latents must stay attached, the difference must not.": (
             lambda z, e: z.detach() + (e - z)
         ),
+        "The parts are exchanged: yours has the value of the latents and the gradient of the codes.": (
+            lambda z, e: z.detach() + e - e.detach()
+        ),
+        "This is the mean of latents and codes; forwards, the codes go on alone.": lambda z, e: (z + e) / 2,
     },
 )
 

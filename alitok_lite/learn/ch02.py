@@ -92,6 +92,9 @@ def leaks(answer: Callable) -> None:
     _pairs(answer(broken.clone()), {(1, 4)}, "Where query 1 sees key 4, the one leak is (1, 4)")
     broken[3, 5] = True
     _pairs(answer(broken.clone()), {(1, 4), (3, 5)}, "With two leaks, (1, 4) and (3, 5), both must be listed")
+    broken[2, 3] = True
+    three = "With three leaks, (1, 4), (2, 3) and (3, 5), the one of two neighbours must be listed, too"
+    _pairs(answer(broken.clone()), {(1, 4), (2, 3), (3, 5)}, three)
     strict = torch.zeros(3, 3, dtype=torch.bool)
     _pairs(answer(strict), set(), "A mask without any True has no leak")
 
@@ -123,13 +126,19 @@ known(
         "This finds only the first leak.": lambda m: _leaks(m)[:1],
         "This is how many leaks there are; asked is which.": lambda m: len(_leaks(m)),
         "This says whether there is a leak; asked is which.": lambda m: bool(_leaks(m)),
+        "The next key is later, too: key > query, not key > query + 1.": lambda m: [
+            p for p in _leaks(m) if p[1] > p[0] + 1
+        ],
+        "These are all pairs with a later key; a leak is one that the mask allows.": lambda m: _leaks(
+            torch.ones_like(m)
+        ),
     },
 )
 
 
 def _leaky() -> Tensor:
     mask = causal_mask(6, 6)
-    mask[1, 4] = mask[3, 5] = True
+    mask[1, 4] = mask[2, 3] = mask[3, 5] = True
     return mask
 
 
@@ -150,13 +159,13 @@ def _listed(found: object) -> object:
     why="In a causal decoder the number grows by one with each patch, and the prefix lifts all patches alike.",
     hint="Count: all prefix tokens, the image tokens of the rows above, those to the left, and the patch's own.",
     stub="""
-def tokens_heard(row, column, grid, prefix_tokens):
+def tokens_it_may_use(row, column, grid, prefix_tokens):
     return 0  # your code
 """,
 )
-def tokens_heard(answer: Callable) -> None:
-    """Write tokens_heard(row, column, grid, prefix_tokens): on how many tokens the patch at (row, column) may depend
-    in a causal decoder."""
+def tokens_it_may_use(answer: Callable) -> None:
+    """Write tokens_it_may_use(row, column, grid, prefix_tokens): on how many tokens the patch at (row, column) may
+    depend in a causal decoder."""
     require_function(answer)
     require_number(answer(3, 3, 4, 0), 16, "The last patch of a 4 x 4 grid without prefix must depend on all 16 tokens")
     require_number(answer(0, 0, 4, 0), 1, "The first patch without prefix must depend on its own token only, 1")
@@ -186,6 +195,10 @@ known(
         "A rectangle above and to the left is counted; raster order has whole rows above.": (
             lambda r, c, g, k: k + (r + 1) * (c + 1)
         ),
+        "The whole row is counted; what stands to the right of the patch comes later.": lambda r, c, g, k: (
+            k + (r + 1) * g
+        ),
+        "The start token is counted; it is no token of the picture.": lambda r, c, g, k: k + r * g + c + 2,
     },
 )
 

@@ -143,10 +143,10 @@ def _swapped(answer: Callable) -> list:
     why="The prefix grows with G, the picture with G x G: on large grids the prefix is nearly free.",
     hint="The share is (1 + G) / (1 + G + G*G). Try G = 1, 2, 3, ... in a loop.",
     stub="""
-cheap_from = 1  # your number
+smallest_grid = 1  # your number
 """,
 )
-def cheap_from(answer: int) -> None:
+def smallest_grid(answer: int) -> None:
     """From which grid side G on are the 1 + G prefix tokens less than a tenth of all tokens? Give the smallest such G
     as a whole number."""
     answer = plain_number(answer)
@@ -234,8 +234,8 @@ def _decode(fault: str = "") -> Callable:
 
     def decode_causally(decoder: Decoder, codes: Tensor) -> tuple[Tensor, Tensor]:
         grid, prefix, patch = decoder.config.grid, decoder.config.prefix_tokens, decoder.config.patch_size
-        start, words = decoder.extra_tokens.expand(len(codes), -1, -1), decoder.embed(codes)
-        parts = [words, start] if fault == "start last" else [start, words]
+        start, image = decoder.extra_tokens.expand(len(codes), -1, -1), decoder.embed(codes)
+        parts = [image, start] if fault == "start last" else [start, image]
         x = torch.cat(parts, 1)
         if fault not in ("no positions", "positions after"):
             x = x + decoder.positions

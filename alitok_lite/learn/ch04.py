@@ -176,14 +176,14 @@ def decoder_of(answer: dict) -> None:
     "bidirectional"."""
     right = isinstance(answer, dict) and set(answer) == {1, 2}
     require(right, f"The answer must be a dict with keys 1 and 2; this is {shortened(answer)}.")
-    words = {stage: str(word).strip().lower() for stage, word in answer.items()}
-    for stage, word in words.items():
-        known = word in ("causal", "bidirectional")
+    named = {stage: str(kind).strip().lower() for stage, kind in answer.items()}
+    for stage, kind in named.items():
+        known = kind in ("causal", "bidirectional")
         require(known, f'Stage {stage} must be "causal" or "bidirectional"; it is {answer[stage]!r}.')
     taught = "With a bidirectional decoder in stage 1, nothing keeps patches from depending on later tokens."
-    require(words[1] == "causal", taught)
+    require(named[1] == "causal", taught)
     better = "In stage 2 the tokens are frozen; a decoder that attends to all of them can only improve the pixels."
-    require(words[2] == "bidirectional", better)
+    require(named[2] == "bidirectional", better)
 
 
 known(

@@ -265,6 +265,9 @@ known(
         "The exponentials are not divided by their sum.": lambda x, t: (x / t).exp(),
         "The temperature is squared.": lambda x, t: (x / t**2).softmax(-1),
         "The softmax is taken twice.": lambda x, t: (x.softmax(-1) / t).softmax(-1),
+        "The sum runs over all pictures; the probabilities of each add up to 1.": (
+            lambda x, t: (x / t).flatten().softmax(0).view(x.shape)
+        ),
     },
 )
 
@@ -320,6 +323,11 @@ known(
         ),
         "The ramp rises from 1 to 1 + g: the factor is g - 1.": lambda n, g, p: _ramp(torch.arange(n) / n, g + 1, p),
         "The scale is constant.": lambda n, g, p: torch.full((n,), float(g)),
+        "pi is missing in the cosine.": lambda n, g, p: 1 + (g - 1) * (1 - torch.cos((torch.arange(n) / n) ** p)) / 2,
+        "Yours falls from g to 1; the ramp rises.": lambda n, g, p: 1 + g - _ramp(torch.arange(n) / n, g, p),
+        "This is a sine; asked is half a cosine.": (
+            lambda n, g, p: 1 + (g - 1) * torch.sin(torch.pi / 2 * (torch.arange(n) / n) ** p)
+        ),
     },
 )
 

@@ -61,6 +61,8 @@ known(
         "You took the logarithm of the loss; it is one already.": lambda nats: nats.sum(1).log2(),
         "This is the sum over all pictures.": lambda nats: nats.sum() / math.log(2),
         "This is the sum over the pictures, for each token.": lambda nats: nats.sum(0) / math.log(2),
+        "These are bytes; asked are bits.": lambda nats: nats.sum(1) / math.log(2) / 8,
+        "You divided by log(10), not by log(2).": lambda nats: nats.sum(1) / math.log(10),
     },
 )
 
@@ -72,14 +74,14 @@ known(
     why="Redundancy is what class, position and earlier tokens are worth: much, if tokens repeat each other.",
     hint="Shares p = counts / counts.sum(), entropy -(p * p.log()).sum() over p > 0; then less nats.mean().",
     stub="""
-def gain(counts, nats):
+def redundancy(counts, nats):
     return 0.0  # your code
 """,
 )
-def gain(answer: Callable) -> None:
-    """Write gain(counts, nats): the redundancy in nats per token, that is, the unigram entropy minus the mean loss of
-    the AR model, which knows class, position and earlier tokens. counts (V,) says how often each code occurs; nats
-    (N, T) is the loss of each token."""
+def redundancy(answer: Callable) -> None:
+    """Write redundancy(counts, nats): the redundancy in nats per token, that is, the unigram entropy minus the mean
+    loss of the AR model, which knows class, position and earlier tokens. counts (V,) says how often each code occurs;
+    nats (N, T) is the loss of each token."""
     require_function(answer)
     free = torch.zeros(2, 3)
     even = torch.full((8,), 5)
@@ -120,6 +122,11 @@ known(
         "The counts must be divided by their sum first.": (
             lambda counts, nats: -(counts * counts.log()).sum() - nats.mean()
         ),
+        "The loss is added; subtract it from the entropy.": lambda counts, nats: _entropy(counts) + nats.mean(),
+        "This is a ratio; asked is a difference.": lambda counts, nats: _entropy(counts) / nats.mean(),
+        "The entropy is the sum over the codes, not their mean.": lambda counts, nats: (
+            _entropy(counts) / len(counts) - nats.mean()
+        ),
     },
 )
 
@@ -159,6 +166,8 @@ def is_effect(answer: Callable) -> None:
             "4.9, 5, 5.1 against 3, 4, 5 must be none: the wider of the two spreads counts too",
         ),
         (far, [5.0, 5.1, 4.9], False, "The spread of the first row must count as much as that of the second"),
+        (base, [x + 2.8 for x in base], False, "2.8 apart is no effect where the border is 2.83: the factor is 2"),
+        ([0.0, 0.0, 3.0], [4.0, 4.0, 4.0], False, "0, 0, 3 has mean 1: 4, 4, 4 is 3 apart, and the border is 3.46"),
     ]
     for first, second, wanted, message in cases:
         found = plain_number(answer(list(first), list(second)))
@@ -195,6 +204,13 @@ known(
         "The absolute value is missing: the first row may be the larger one.": (
             lambda a, b: _border(lambda a, b: 2 * (a.var() + b.var()) ** 0.5)(a, b) and sum(b) > sum(a)
         ),
+        "The factor is 2 in this rule, not 1.96.": _border(lambda a, b: 1.96 * (a.var() + b.var()) ** 0.5),
+        "These are medians; the rule compares means.": lambda a, b: (
+            abs(sorted(a)[1] - sorted(b)[1]) > 2 * (torch.tensor(a).var() + torch.tensor(b).var()) ** 0.5
+        ),
+        "Yours asks whether the rows overlap; the rule compares means with spreads.": lambda a, b: (
+            min(a) > max(b) or min(b) > max(a)
+        ),
     },
 )
 
@@ -206,7 +222,7 @@ def _pairs_of_rows() -> list[tuple[list[float], list[float]]]:
     for distance in (0.1, 0.5, 1.2, 1.5, 1.8, 1.95, 2.1, 2.5, 2.9, 3.5, 4.1, 9.0):
         pairs += [(base, [x + distance for x in row]) for row in (base, narrow)]
         pairs += [([x + distance for x in row], base) for row in (base, narrow)]
-    return pairs
+    return [*pairs, (base, [x + 2.8 for x in base]), ([0.0, 0.0, 3.0], [4.0, 4.0, 4.0])]
 
 
 @exercise(

@@ -119,6 +119,12 @@ known(
             3 * n * d * t * b * s * (1 + g)
         ),
         "the answer must be in bytes, and these are bits.": lambda n, d, t, b, s, g: 16 * n * d * t * b * s * (1 + g),
+        "A key has D numbers, not D squared.": lambda depth, width, t, n, size, guided: (
+            2 * depth * width**2 * t * n * size * (1 + guided)
+        ),
+        "Keys and values are counted twice.": lambda depth, width, t, n, size, guided: (
+            4 * depth * width * t * n * size * (1 + guided)
+        ),
     },
 )
 

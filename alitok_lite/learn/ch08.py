@@ -124,6 +124,7 @@ known(
         "The rows after the first are one long reversed row.": (
             lambda g: torch.cat([torch.arange(g), torch.arange(g, g * g).flip(0)])
         ),
+        "Patches count from 0.": lambda g: _snake(g) + 1,
     },
 )
 
@@ -193,8 +194,9 @@ known(
     15,
     "core.ar.ARModel.transform measure.metrics.predictability",
     why="Order and place are two things: the mask follows the order of reading, and RoPE says where a token stands.",
-    hint="words = ids[:, order]. Inputs: the class token, then the words but the last. The table has the class token's"
-    " row first: keep it, and take table[1:][order] behind it. Blocks, norm, output; then -log_softmax at the words.",
+    hint="tokens = ids[:, order]. Inputs: the class token, then the tokens but the last. The table has the row of the"
+    " class token first: keep it, and take table[1:][order] behind it. Blocks, norm, output; then -log_softmax at the"
+    " tokens.",
     stub='''
 def nats_along(
     ar: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor, order: torch.Tensor
@@ -242,8 +244,8 @@ def _along(fault: str = "") -> Callable:
     """The reader, or one with a fault."""
 
     def nats_along(ar: ARModel, ids: Tensor, labels: Tensor, order: Tensor) -> Tensor:
-        words = {"ids stay": ids, "inverse": ids[:, order.argsort()]}.get(fault, ids[:, order])
-        inputs = words if fault == "own answer" else words[:, :-1]
+        tokens = {"ids stay": ids, "inverse": ids[:, order.argsort()]}.get(fault, ids[:, order])
+        inputs = tokens if fault == "own answer" else tokens[:, :-1]
         first = ar.embedding(inputs) if fault == "own answer" else None
         x = torch.cat([ar.embed_class(labels), ar.embedding(inputs)], 1) if first is None else first
         table = ar.rope(ids.device)
@@ -254,7 +256,7 @@ def _along(fault: str = "") -> Callable:
         for block in ar.blocks:
             x = block(x, rope)
         logits = ar.output(x if fault == "no norm" else ar.norm(x))
-        targets = ids if fault == "old targets" else words
+        targets = ids if fault == "old targets" else tokens
         nats = -logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
         nats = nats / math.log(2) if fault == "bits" else nats
         nats = -logits.gather(-1, targets[..., None])[..., 0] if fault == "logits" else nats

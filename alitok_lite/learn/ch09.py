@@ -12,6 +12,7 @@ from .exercises import as_tensor, exercise, known, plain_number, require, requir
     "9.1",
     "warm-up",
     10,
+    layer="measure.probe.later_share",
     why="The share is taken for each patch by itself, so a patch that hardly moves counts as much as any other.",
     hint="dependency[t, n] with t > n is a later token. torch.tril(dependency, -1) keeps just those; divide its column"
     " sums by all column sums, and take the mean.",
@@ -49,6 +50,10 @@ known(
         ),
         "Rows and columns are exchanged: a patch is a column.": lambda d: (d.tril(-1).sum(1) / d.sum(1)).mean(),
         "This is one share for each patch; asked is their mean.": lambda d: d.tril(-1).sum(0) / d.sum(0),
+        "Divided by the other tokens; a share is of the whole column.": (
+            lambda d: (d.tril(-1).sum(0) / d.triu().sum(0).clamp_min(1e-9)).mean()
+        ),
+        "Yours counts entries that are not 0; their size counts.": lambda d: (d.tril(-1) > 0).float().mean(),
     },
 )
 
@@ -61,6 +66,7 @@ def _table_of_dependency() -> Tensor:
     "9.2",
     "stretch",
     15,
+    layer="measure.probe._by_perturbation measure.probe.dependency_map",
     why="An intervention shows what a patch depends on; no attention map of a single layer could.",
     hint="For each token: changed = ids.clone(); changed[:, t] = (changed[:, t] + 1) % codes. The pictures change by"
     " (decode(changed) - before).abs(), and .view(N, 3, G, p, G, p) cuts that into patches.",

@@ -12,6 +12,7 @@ from .exercises import exercise, known, no_nan, plain_number, require, require_f
     "10.1",
     "warm-up",
     7,
+    layer="study.toy._conditional_entropy study.toy._by_context",
     why="A perfect AR model needs exactly this for each token, given all tokens before it.",
     hint="Collect a collections.Counter of values for each context. A context with n of all N pairs adds n / N times"
     " the entropy of its own counts.",
@@ -50,6 +51,9 @@ known(
         "Context and value are exchanged.": lambda pairs: _entropy([(value, context) for context, value in pairs]),
         "This is the entropy of the pairs, the context included.": lambda pairs: _entropy(
             [((), pair) for pair in pairs]
+        ),
+        "This is the logarithm of the number of values, as if all were equally likely.": (
+            lambda pairs: math.log2(len({value for _, value in pairs}))
         ),
     },
 )
@@ -109,6 +113,7 @@ known(
         "This is the whole loss; the entropy of p must be subtracted.": lambda p, q: -(p * q.log2()).sum(),
         "The weights p are missing.": lambda p, q: (p / q).log2().sum(),
         "This is the mean over the pictures, each counted alike.": lambda p, q: (p * (p / q).log2()).mean(),
+        "These are absolute values; terms below 0 belong to the sum.": lambda p, q: (p * (p / q).log2()).abs().sum(),
     },
 )
 
@@ -117,6 +122,7 @@ known(
     "10.3",
     "stretch",
     15,
+    layer="study.toy.causal_decoder_can_read",
     why="This is the causal mask as a statement about information: patch n must be known when token n is there.",
     hint="Make a dictionary for each patch n: the key is the tuple of tokens 0 to K + n, the value the patch. A key"
     " that comes again with another patch means False.",
@@ -169,6 +175,7 @@ known(
     "10.3",
     lambda answer: [plain_number(answer(list(t), list(p))) for t, p in _examples()],
     {
+        "This is always False.": lambda tokens, pictures: False,
         "All tokens are used for each patch, as in a bidirectional decoder.": _readable("all"),
         "Only a patch's own token is used; earlier ones may be read with it.": _readable("own"),
         "The own token is missing: patch n may use tokens 0 to K + n.": _readable("strict"),
@@ -190,4 +197,5 @@ def _examples() -> list:
         [(0, b, a) for a, b in four],
         [(a, 0) for a, b in four],
     ]
-    return [(code, four) for code in codes]
+    early = [(a, 0) for a in (0, 1)], [(0, a) for a in (0, 1)]  # readable even from the tokens before
+    return [*((code, four) for code in codes), early]

@@ -12,6 +12,7 @@ from .exercises import exercise, known, plain_number, require, require_function,
     "11.1",
     "stretch",
     15,
+    layer="study.verdict.permutation_test",
     why="No distribution is assumed: only that, if the rows did not matter, any division would be as likely.",
     hint="itertools.combinations(range(len(both)), len(first)) gives all ways to choose the first group out of"
     " both = [*first, *second]. Compare absolute differences of means, with 1e-9 to spare for rounding.",
@@ -48,6 +49,8 @@ def _p(fault: str = "") -> Callable:
             return sum(way >= true - 1e-9 for way in ways) / len(ways)
         if fault == "other side":
             return sum(way <= true + 1e-9 for way in ways) / len(ways)
+        if fault == "at most":
+            return sum(abs(way) <= abs(true) + 1e-9 for way in ways) / len(ways)
         extreme = sum(abs(way) > abs(true) + 1e-9 if fault == "more" else abs(way) >= abs(true) - 1e-9 for way in ways)
         if fault == "plus one":
             return (extreme + 1) / (len(ways) + 1)
@@ -66,6 +69,9 @@ known(
         "This is the number of ways, not their share.": _p("count"),
         "This is the share of the others: 1 - p.": _p("rest"),
         "The extra 1 is for random permutations; here all ways are counted.": _p("plus one"),
+        "Yours counts the divisions that differ at most as much; count those that differ at least as much.": _p(
+            "at most"
+        ),
     },
 )
 
@@ -74,6 +80,7 @@ known(
     "11.2",
     "core",
     10,
+    layer="study.verdict.weighted_welch",
     why="The interval says how large the difference may be; a p value alone does not.",
     hint="Means with sum(x) / len(x); the variance is the sum of squared deviations over n - 1, or"
     " statistics.variance(x). The standard error is (v1 / n1 + v2 / n2) ** 0.5.",
@@ -116,9 +123,10 @@ def _interval(fault: str = "") -> Callable:
         error = (a + b) ** 0.5 if fault == "runs" else error
         error = (a / len(first)) ** 0.5 + (b / len(second)) ** 0.5 if fault == "added" else error
         error = a / len(first) + b / len(second) if fault == "no root" else error
+        error = (a / len(first)) ** 0.5 if fault == "first" else error
         middle = statistics.mean(first) - statistics.mean(second)
         middle = -middle if fault == "order" else middle
-        reach = (t / 2 if fault == "half" else t) * error
+        reach = {"half": t / 2, "normal": 1.96}.get(fault, t) * error
         return (middle + reach, middle - reach) if fault == "ends" else (middle - reach, middle + reach)
 
     return interval
@@ -135,6 +143,8 @@ known(
         "The difference is second minus first.": _interval("order"),
         "t is the reach to either side, not the whole width.": _interval("half"),
         "The ends are exchanged: the lower one comes first.": _interval("ends"),
+        "Only the variance of the first group counts in yours.": _interval("first"),
+        "t is not used: yours takes 1.96.": _interval("normal"),
     },
 )
 
@@ -173,5 +183,6 @@ known(
         "Each row keeps its number of runs; this lets every run choose its row.": lambda n: 2 / 2 ** (2 * n),
         "This is the number of ways, not the p.": lambda n: math.comb(2 * n, n),
         "That is the level 0.05, which few runs cannot reach.": lambda n: 0.05,
+        "There are 2 extreme divisions, not 4.": lambda n: 4 / math.comb(2 * n, n),
     },
 )

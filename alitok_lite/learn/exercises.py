@@ -106,9 +106,9 @@ def _missing(wanted: Exercise, answer: object) -> str:
 def diagnosis(wanted: Exercise, answer: object) -> str:
     """The sentence of the known mistake that gives what the answer gives; empty if there is none."""
     mine = outcome(wanted.tried, answer)
-    for sentence, wrong in wanted.mistakes.items():
+    for told, wrong in wanted.mistakes.items():
         if alike(mine, outcome(wanted.tried, wrong)):
-            return sentence
+            return told
     return ""
 
 

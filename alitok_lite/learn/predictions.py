@@ -1,10 +1,18 @@
-"""Predictions: made before a cell is run, and afterwards set beside what was measured."""
+"""Predictions: made before a cell is run, and afterwards set beside what was measured.
 
+A prediction is an argument of `predict`. In a running notebook there is also a field to type it into.
+"""
+
+import importlib.util
+import re
+import sys
 from numbers import Real
+from typing import Any
 
 from .exercises import plain_number
 
 _made: dict[str, dict[str, object]] = {}  # "01a" -> name -> prediction; ... where there is none yet
+_fields: dict[str, dict[str, Any]] = {}  # "01a" -> name -> the text field of a prediction that is ...
 
 
 def predict(number: str, **predictions: object) -> None:
@@ -18,9 +26,11 @@ def predict(number: str, **predictions: object) -> None:
             raise ValueError(
                 f"the prediction {name} is {value!r}; it must be a number, True, False or a word in quotes"
             )
-    _made[number] = plain
-    if any(value is ... for value in plain.values()):
+    _made[number], _fields[number] = plain, {}
+    missing = [name for name, value in plain.items() if value is ...]
+    if missing:
         print(f'{number}: put your prediction in place of each "..." and run this cell again.')
+        _show_fields(number, missing)
     else:
         print(f"{number}: kept. Now run the next cell.")
 
@@ -28,18 +38,52 @@ def predict(number: str, **predictions: object) -> None:
 def compare(number: str, **found: object) -> None:
     """Print what was measured beside what was predicted under the same names."""
     for name, value in found.items():
-        value, guess = plain_number(value), _made.get(number, {}).get(name, ...)
+        value, guess = plain_number(value), _guess(number, name)
         said = "made no prediction" if guess is ... else f"predicted {_text(guess)}{_judged(guess, value)}"
-        print(f"{_words(name)}: measured {_text(value)}; you {said}")
+        print(f"{_spaced(name)}: measured {_text(value)}; you {said}")
 
 
 def made() -> tuple[int, int]:
     """How many predictions were made in this notebook, and how many it has."""
-    every = [value for values in _made.values() for value in values.values()]
+    every = [_guess(number, name) for number, names in _made.items() for name in names]
     return sum(value is not ... for value in every), len(every)
 
 
-def _words(name: str) -> str:
+def _show_fields(number: str, names: list[str]) -> None:
+    """A text field for each prediction, where a kernel and ipywidgets can show one; `compare` reads them."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if not hasattr(shell, "kernel") or not importlib.util.find_spec("ipywidgets"):
+        return
+    import ipywidgets as widgets
+    from IPython.display import display
+
+    wide = {"description_width": "initial"}
+    _fields[number] = {
+        name: widgets.Text(description=f"{_spaced(name)}:", placeholder="your prediction", style=wide) for name in names
+    }
+    told = widgets.Label("Or type it here, and go on to the next cell:")
+    display(widgets.VBox([told, *_fields[number].values()]))
+
+
+def _guess(number: str, name: str) -> object:
+    """The prediction: the argument, else what stands in its field, else ..."""
+    guess, field = _made.get(number, {}).get(name, ...), _fields.get(number, {}).get(name)
+    return _typed(field.value) if guess is ... and field is not None else guess
+
+
+def _typed(text: str) -> object:
+    """What somebody typed: yes or no, a number with a decimal point or comma, another word, or ... for nothing."""
+    text = text.strip().strip("\"'")
+    if text.lower() in ("yes", "true", "no", "false"):
+        return text.lower() in ("yes", "true")
+    number = text.removesuffix("%").strip()
+    number = number.replace(",", "" if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", number) else ".")
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)", number):
+        return float(number)
+    return text or ...
+
+
+def _spaced(name: str) -> str:
     return name.replace("_", " ")
 
 

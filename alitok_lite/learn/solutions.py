@@ -49,7 +49,7 @@ def leaks(mask):
 
 
 # --- 2.3
-def tokens_heard(row, column, grid, prefix_tokens):
+def tokens_it_may_use(row, column, grid, prefix_tokens):
     return prefix_tokens + row * grid + column + 1
 
 
@@ -82,7 +82,7 @@ def swap(ids, prefix_tokens):
 
 
 # --- 3.3
-cheap_from = next(g for g in range(1, 100) if (1 + g) / (1 + g + g * g) < 0.1)
+smallest_grid = next(g for g in range(1, 100) if (1 + g) / (1 + g + g * g) < 0.1)
 
 
 # --- 3.4
@@ -184,7 +184,7 @@ def bits_per_image(nats):
 
 
 # --- 6.2
-def gain(counts, nats):
+def redundancy(counts, nats):
     shares = counts / counts.sum()
     shares = shares[shares > 0]  # a code that never occurs adds nothing
     entropy = -(shares * shares.log()).sum()
@@ -375,8 +375,8 @@ def smallest_p(runs):
 
 # --- 8.4
 def nats_along(ar: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    words = ids[:, order]  # in the order of reading
-    read = ar.embedding(words[:, :-1])  # all but the last
+    tokens = ids[:, order]  # in the order of reading
+    read = ar.embedding(tokens[:, :-1])  # all but the last
     x = torch.cat([ar.embed_class(labels), read], 1)  # (B, T, D)
     table = ar.rope(ids.device)  # (1 + T, d/2, 2)
     class_row, places = table[:1], table[1:]
@@ -384,4 +384,4 @@ def nats_along(ar: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor, ord
     for block in ar.blocks:
         x = block(x, rope)
     log_p = ar.output(ar.norm(x)).log_softmax(-1)  # (B, T, V)
-    return -log_p.gather(-1, words[..., None])[..., 0]
+    return -log_p.gather(-1, tokens[..., None])[..., 0]

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from PIL import Image
 
-from .panels import GREEN, INK, ORANGE, PALE, SKY, new_figure, no_ticks, styled, to_png
+from .colours import GREEN, INK, ORANGE, PALE, SKY
+from .panels import new_figure, no_ticks, styled, to_png
 
 BOXES = {  # part -> text, middle and size, on a canvas of 100 x 39
     "patches": ("patches and\nlatent queries", 19.5, 27, 15.5, 9),

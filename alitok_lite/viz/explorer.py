@@ -10,9 +10,10 @@ from ..core.config import TokenizerConfig
 from ..measure import probe
 from ..measure.probe import token_name
 from ..model import AliTok
+from .colours import ORANGE, PALE, SKY
 from .looks import Look, attention_beside_dependency
 from .maps import PART_NAMES, attention
-from .panels import ORANGE, PALE, SKY, rgb, to_png
+from .panels import rgb, to_png
 
 if TYPE_CHECKING:
     import ipywidgets

@@ -13,40 +13,23 @@ from torch import Tensor
 
 from ..core.sampling import guidance_ramp
 from ..measure.board import geometry
-from .panels import (
-    INK,
-    ORANGE,
-    PALE,
-    SERIES,
-    SKY,
-    YELLOW,
-    Board,
-    as_array,
-    colorbar,
-    frame,
-    heat,
-    new_figure,
-    no_ticks,
-    panels,
-    rgb,
-    styled,
-    under,
-)
+from .colours import INK, ORANGE, OTHERS, PALE, PLAIN, SKY, YELLOW
+from .panels import Board, as_array, colorbar, frame, heat, new_figure, no_ticks, panels, rgb, styled, under
 
 # ---------------------------------------------------------------- the AR model
 
 
 @styled
 def next_token_shift(
-    ids: Tensor, count: int = 6, title: str = "What does the AR model see, and what must it say?"
+    ids: Tensor, count: int = 6, title: str = "What does the AR model read, and what must it predict?"
 ) -> Figure:
     """The first ids of a picture as inputs, behind the class token, and as targets one place to the left."""
-    words = [str(id_) for id_ in as_array(ids).astype(int)[:count]]
+    texts = [str(id_) for id_ in as_array(ids).astype(int)[:count]]
     figure = new_figure(9, 2.3, title)
     ax = figure.subplots()
     no_ticks(ax)
     for i in range(count):
-        for y, text, color in ((0, ["class", *words][i], SKY), (1.5, words[i], ORANGE)):
+        for y, text, color in ((0, ["class", *texts][i], SKY), (1.5, texts[i], ORANGE)):
             face = YELLOW if (y, i) == (0, 0) else color
             ax.add_patch(FancyBboxPatch((i - 0.36, y - 0.28), 0.72, 0.56, "round,pad=0.04", facecolor=face, alpha=0.6))
             ax.text(i, y, text, ha="center", va="center", fontsize=14)
@@ -70,12 +53,12 @@ def temperatures(
     """The probabilities of the likeliest codes from logits (V,) at some temperatures, and their entropy."""
     figure = new_figure(9, 3.4, title)
     order = np.argsort(-as_array(logits))
-    for color, value, ax in zip(SERIES, values, figure.subplots(1, len(values), sharey=True), strict=False):
+    for value, ax in zip(values, figure.subplots(1, len(values), sharey=True), strict=True):
         scaled = as_array(logits)[order] / value
         p = np.exp(scaled - scaled.max())
         p /= p.sum()
         entropy = -(p[p > 0] * np.log(p[p > 0])).sum()
-        ax.bar(np.arange(min(top, len(p))), p[:top], color=color)
+        ax.bar(np.arange(min(top, len(p))), p[:top], color=PLAIN)
         ax.set(title=f"temperature {value:g}\n{entropy:.1f} nats", xlabel="codes, likeliest first", xticks=())
     figure.axes[0].set_ylabel("probability")
     return figure
@@ -91,7 +74,7 @@ def guidance_ramps(
     """The guidance scale over the tokens of a picture: name -> (guidance g, power p)."""
     figure = new_figure(8.5, 4, title)
     ax = figure.subplots()
-    for color, (name, (guidance, power)) in zip(SERIES, named.items(), strict=False):
+    for color, (name, (guidance, power)) in zip(OTHERS, named.items(), strict=False):
         label = f"{name}: g = {guidance:g}, p = {power:g}"
         ax.plot(as_array(guidance_ramp(tokens, guidance, power)), color=color, label=label)
     if prefix_tokens:
@@ -191,19 +174,19 @@ def two_stages(title: str = "Who learns in which stage?") -> Figure:
     }
     for row, (name, (decoder, trained)) in enumerate(stages.items()):
         ax.text(-0.15, -1.6 * row, name, fontsize=15, weight="bold", va="center", ha="right")
-        for column, (words, learns) in enumerate(
+        for column, (name_of_part, learns) in enumerate(
             zip(("encoder\nand queries", "codebook", decoder), trained, strict=True)
         ):
-            x, y, color, hatch = 2.1 * column, -1.6 * row, *((ORANGE, "") if learns else (PALE, "//"))
+            x, y, color, hatch = 2.1 * column, -1.6 * row, *((SKY, "") if learns else (PALE, "//"))
             box = FancyBboxPatch((x + 0.1, y - 0.42), 1.5, 0.84, "round,pad=0.06", fc=color, ec="#999999", hatch=hatch)
             ax.add_patch(box)
-            text = ax.text(x + 0.85, y, words, ha="center", va="center", fontsize=14)
+            text = ax.text(x + 0.85, y, name_of_part, ha="center", va="center", fontsize=14)
             text.set_path_effects([withStroke(linewidth=4, foreground=color)])
             if column:
                 ax.add_patch(FancyArrowPatch((x - 0.42, y), (x + 0.02, y), arrowstyle="-|>", mutation_scale=18, fc=INK))
     ax.add_patch(FancyArrowPatch((2.95, -0.5), (2.95, -1.1), arrowstyle="-|>", mutation_scale=18, fc=INK))
     ax.text(3.1, -0.8, "the same ids", va="center", fontsize=13)
-    for label, color, hatch in (("trained", ORANGE, ""), ("frozen", PALE, "//")):
+    for label, color, hatch in (("trained", SKY, ""), ("frozen", PALE, "//")):
         ax.add_patch(Rectangle((0, 0), 0, 0, facecolor=color, hatch=hatch, edgecolor="#999999", label=label))
     ax.set(xlim=(-1.25, 6), ylim=(-2.12, 0.55))
     figure.legend(loc="outside lower right", ncols=2)

@@ -15,11 +15,8 @@ from ..core.config import TokenizerConfig
 from ..measure import probe
 from ..measure.board import geometry
 from ..measure.probe import token_name
+from .colours import INK, PALE, RED, SKY
 from .panels import (
-    BLUE,
-    INK,
-    PALE,
-    RED,
     VIRIDIS,
     Board,
     as_array,
@@ -58,7 +55,7 @@ def masks(
     named: dict[str, Tensor],
     groups: dict[str, dict[str, int]] | None = None,
     leaks: dict[str, Sequence[tuple[int, int]]] | None = None,
-    title: str = "Who may look at whom?",
+    title: str = "Which token may attend to which?",
 ) -> Figure:
     """Attention masks: name -> bool (queries, keys), coloured where the query may attend to the key.
 
@@ -75,9 +72,9 @@ def masks(
         seen = as_array(mask)
         for query, key in (leaks or {}).get(name, ()):
             seen[query, key] = 2
-        ax.imshow(seen, cmap=ListedColormap([PALE, BLUE, RED]), vmin=0, vmax=2)
-        ax.set(title=name, xlabel="looks at (key)" if ax in axes[-1] else "")
-        ax.set_ylabel("who looks (query)" if ax in axes[:, 0] else "")
+        ax.imshow(seen, cmap=ListedColormap([PALE, SKY, RED]), vmin=0, vmax=2)
+        ax.set(title=name, xlabel="attended to (key)" if ax in axes[-1] else "")
+        ax.set_ylabel("attends (query)" if ax in axes[:, 0] else "")
         ax.spines[:].set_visible(False)
         if groups and name in groups:
             _groups(ax, groups[name])
@@ -152,7 +149,7 @@ def attention(
     shares = shares_of_attention(weights.float().mean(0) if head is None else weights[head], config, part, token)
     norm = scale_of([shares])
     board = Board(prefix, grid, front_of(part), room=True)
-    title = f"What does {token_name(config, token)} look at?"
+    title = f"What does {token_name(config, token)} attend to?"
     figure, axes = panels(title, [grid, board.width], [board.height], top=0.68, across=0.45)
     left, right = axes[0]
     whose = "mean of the heads" if head is None else f"head {head}"
@@ -178,7 +175,7 @@ def attention_heads(pixels: Tensor, weights: Tensor, config: TokenizerConfig, pa
     norm = Normalize(0, min(most, 40))
     board = Board(0 if encoder else prefix, grid, front_of(part))
     room = {"left": 0.2, "top": 0.6, "bottom": 0.15, "across": 0.25, "down": 0.58}
-    title = f"What does each head look at for {token_name(config, token)}? ({PART_NAMES[part]})"
+    title = f"What does each head attend to for {token_name(config, token)}? ({PART_NAMES[part]})"
     figure, axes = panels(title, [board.width] * columns, [board.height] * math.ceil(heads / columns), 2, **room)
     for ax in axes.flat[heads:]:
         ax.remove()

@@ -12,7 +12,8 @@ from torch import Tensor
 from .. import scenes
 from ..measure.probe import dependency_map
 from ..model import AliTok
-from .panels import GREEN, INK, RED, SKY, VIRIDIS, YELLOW, as_array, colorbar, panels, styled
+from .colours import GREEN, INK, RED, SKY, YELLOW
+from .panels import VIRIDIS, as_array, colorbar, panels, styled
 
 DECODERS = {  # a bundled checkpoint and the stage of its decoder
     "conventional": ("scenes-baseline", 2),

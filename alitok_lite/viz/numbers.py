@@ -7,28 +7,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ..measure.board import geometry
 from ..study.rows import REPORTED
-from .panels import (
-    BLUE,
-    INK,
-    ORANGE,
-    SERIES,
-    Board,
-    as_array,
-    colorbar,
-    frame,
-    heat,
-    legend,
-    new_figure,
-    panels,
-    styled,
-)
+from .colours import INK, OTHERS, PLAIN, colour_of, colours
+from .panels import Board, as_array, colorbar, frame, heat, legend, new_figure, panels, styled
 
 
 @styled
@@ -61,7 +48,7 @@ def row_profiles(
     """A number for each row of patches: name -> (G,), or (mean, spread) of several runs."""
     figure = new_figure(8, 4, title)
     ax = figure.subplots()
-    for color, marker, (name, given) in zip(SERIES, "osD^vP", named.items(), strict=False):
+    for color, marker, (name, given) in zip(colours([*named]), "osD^vP", named.items(), strict=False):
         mean, spread = given if isinstance(given, tuple) else (given, None)
         rows = np.arange(len(mean))
         yerr = None if spread is None else as_array(spread)
@@ -77,7 +64,7 @@ def curves(named: dict[str, tuple[Sequence, Sequence]], xlabel: str, ylabel: str
     """Lines: name -> (x, y), for example a loss over the steps of training."""
     figure = new_figure(8, 4, title)
     ax = figure.subplots()
-    for color, (name, (x, y)) in zip(SERIES, named.items(), strict=False):
+    for color, (name, (x, y)) in zip(colours([*named]), named.items(), strict=True):
         ax.plot(as_array(x), as_array(y), color=color, label=name, marker="o" if len(x) < 20 else "")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     legend(figure)
@@ -88,17 +75,17 @@ def curves(named: dict[str, tuple[Sequence, Sequence]], xlabel: str, ylabel: str
 def toy_readers(
     named: dict[str, tuple[dict[int, float], dict[int, float]]],
     entropy: float,
-    title: str = "Lossless codes: what does a limited reader pay?",
+    title: str = "Lossless codes: what does a limited reader need?",
 ) -> Figure:
     """Readers of a toy world: code -> bits a picture by memory, and excess bits by training pictures.
 
-    named: as `study.toy.reader_curves` computes it; entropy: bits a picture that the perfect reader pays.
+    named: as `study.toy.reader_curves` computes it; entropy: bits a picture that the perfect reader needs.
     """
     figure = new_figure(9, 4.4, title)
     memory, data = figure.subplots(1, 2)
     memory.axhline(entropy, color=INK, linewidth=1, linestyle=":")
     memory.annotate("entropy of a picture", (7, entropy), (0, -15), textcoords="offset points", ha="right", fontsize=12)
-    for color, marker, (name, (by_memory, by_size)) in zip(SERIES, "osD^", named.items(), strict=False):
+    for color, marker, (name, (by_memory, by_size)) in zip(colours([*named]), "osD^", named.items(), strict=False):
         look = {"color": color, "marker": marker, "label": name}
         memory.plot(list(by_memory), list(by_memory.values()), **look)
         data.plot(list(by_size), list(by_size.values()), **look | {"label": None})
@@ -119,10 +106,11 @@ def dependence_courses(courses: Sequence[dict], title: str = "When does a decode
     axes = figure.subplots(1, 2, sharex=True)
     names = {"A": "conventional tokenizer", "B": "causal tokenizer"}
     rows = list(dict.fromkeys(one["row"] for one in courses))
+    looks = colours([names.get(row, row) for row in rows])
     for ax, (key, label) in zip(
         axes, (("look_ahead", "look-ahead share"), ("repainted", "repaint share")), strict=True
     ):
-        for color, row in zip(SERIES, rows, strict=False):
+        for color, row in zip(looks, rows, strict=True):
             seeds = np.array([one[key] for one in courses if one["row"] == row], float)  # (seeds, steps)
             steps = next(one["steps"] for one in courses if one["row"] == row)
             ax.plot(steps, seeds.mean(0), color=color, marker="o", label=f"{names.get(row, row)} (seeds: {len(seeds)})")
@@ -144,7 +132,7 @@ def plateaus(runs: Sequence[dict], title: str = "How long does a tokenizer paint
     axes = figure.subplots(1, len(contrasts), sharey=True, squeeze=False)[0]
     kinds = (False, "random weights"), (True, "mean and contrast of the pictures, too")
     for ax, contrast in zip(axes, contrasts, strict=True):
-        for color, (standardised, name) in zip(SERIES, kinds, strict=False):
+        for color, (standardised, name) in zip(OTHERS, kinds, strict=False):
             chosen = [one for one in runs if one["contrast"] == contrast and one["standardised"] is standardised]
             seeds = np.array([one["explained"] for one in chosen], float)  # (seeds, steps)
             if len(seeds):
@@ -178,16 +166,16 @@ def ablation(
         raise ValueError(
             f"no row has {number!r}; they have {', '.join(sorted({k for r in rows.values() for k in r['mean']}))}"
         )
-    titles = ["\n".join(textwrap.wrap(f"{name}: {row['title']}", 26)) for name, row in rows.items()]
+    names = [f"{name}: {row['title']}" for name, row in rows.items()]
     means = np.array([row["mean"].get(number, np.nan) for row in rows.values()], float)
     spreads = np.array([row["spread"].get(number, 0) for row in rows.values()], float)
     figure = new_figure(9, 1.1 + 0.55 * len(rows), title)
     axes = figure.subplots(1, 2 if reported else 1, squeeze=False, sharey=True)[0]
-    _bars(axes[0], titles, means, spreads, BLUE, label, form)
+    _bars(axes[0], names, 26, means, spreads, label, form)
     if reported:
         values = np.array([REPORTED.get(name, {}).get(reported, np.nan) for name in rows], float)
         unit = f"{reported}{' (%)' if reported == 'top-1' else ''}\nreported for ImageNet"
-        _bars(axes[1], titles, values, np.zeros(len(rows)), ORANGE, unit)
+        _bars(axes[1], names, 26, values, np.zeros(len(rows)), unit)
     return figure
 
 
@@ -197,16 +185,19 @@ def bars(named: dict[str, float | tuple[float, float]], label: str, title: str, 
     values = [value if isinstance(value, tuple) else (value, 0) for value in named.values()]
     means, spreads = np.array(values, float).T
     figure = new_figure(9, 1 + 0.5 * len(named), title)
-    _bars(figure.subplots(), ["\n".join(textwrap.wrap(name, 30)) for name in named], means, spreads, BLUE, label, form)
+    _bars(figure.subplots(), [*named], 30, means, spreads, label, form)
     return figure
 
 
 def _bars(
-    ax: Axes, names: list[str], means: np.ndarray, spreads: np.ndarray, color: str, label: str, form: str = ""
+    ax: Axes, names: list[str], width: int, means: np.ndarray, spreads: np.ndarray, label: str, form: str = ""
 ) -> None:
-    """Horizontal bars from 0 with whiskers and numbers at their ends, the first on top; NaN leaves its place empty."""
+    """Horizontal bars from 0 with whiskers and numbers at their ends, the first on top; NaN leaves its place empty.
+
+    A bar has the colour of the kind of tokenizer that its name says; names are wrapped at `width` letters.
+    """
     places = np.arange(len(names))
-    ax.barh(places, means, 0.62, color=color, alpha=0.85)
+    ax.barh(places, means, 0.62, color=[colour_of(name) or PLAIN for name in names])
     digits = max(0, 2 - math.floor(math.log10(max(np.nanmax(np.abs(means)), 1e-9))))
     form = form or f"{{:,.{digits}f}}"
     for place, mean, spread in zip(places, means, spreads, strict=True):
@@ -225,7 +216,7 @@ def _bars(
     share = 0.19 * len(ax.figure.axes)  # of the panel's width, for the numbers at one side
     room = share / (1 - share * (left + right)) * (high - low)
     ax.set(yticks=places, xlabel=label, xlim=(low - room * left, high + room * right))
-    ax.set_yticks(places, names)
+    ax.set_yticks(places, ["\n".join(textwrap.wrap(name, width)) for name in names])
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.tick_params(axis="y", length=0)
@@ -242,12 +233,17 @@ def stacked(named: dict[str, dict[str, float]], label: str, title: str, form: st
     ax, places = figure.subplots(), np.arange(len(named))
     longest = max(sum(row.values()) for row in named.values())
     left = np.zeros(len(named))
-    for color, part in zip(SERIES, parts, strict=False):
+    for color, part in zip(colours(parts), parts, strict=True):
         values = np.array([row.get(part, 0) for row in named.values()], float)
         ax.barh(places, values, 0.66, left, color=color, edgecolor="white", linewidth=1.5, label=part)
         for place, value, start in zip(places, values, left, strict=True):
             if value > 0.02 * longest * len(form.format(value)):
-                look = {"color": "white" if color == BLUE else INK, "ha": "center", "va": "center", "fontsize": 12}
+                look = {
+                    "color": "white" if sum(to_rgb(color)) < 1.2 else INK,
+                    "ha": "center",
+                    "va": "center",
+                    "fontsize": 12,
+                }
                 ax.text(start + value / 2, place, form.format(value), **look)
         left += values
     ax.set(xlabel=label, xlim=(0, 1.02 * longest), ylim=(len(named) - 0.5, -0.5))

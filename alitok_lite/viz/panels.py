@@ -1,8 +1,8 @@
 """The parts of all figures: one style, panels of a known size, cells of tokens over a picture.
 
 A board is a grid of patches with the prefix tokens in a strip above it, each column's over it and the corner's at the
-left. Functions here draw into axes; the figures are in the other files. Colours: Okabe-Ito for series, viridis and
-cividis for maps, so that colour-blind people see the same.
+left. Functions here draw into axes; the figures are in the other files. Colours: those of colours.py for series,
+viridis and cividis for maps, so that colour-blind people see the same.
 """
 
 import io
@@ -25,18 +25,8 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ..measure.board import geometry, overlay_opacity, token_cell
+from .colours import INK, PALE, RED, SERIES
 
-BLUE, ORANGE, GREEN, PURPLE, SKY, RED, YELLOW = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
-)
-SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
-INK, PALE = "#222222", "#E4E4E0"
 HOUSE_STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 13,
@@ -83,8 +73,10 @@ def house_style() -> Iterator[None]:
 class Chart(Figure):
     """A Figure that a notebook shows even where pyplot was never imported, and that is saved as it was drawn."""
 
-    def _repr_png_(self) -> bytes:
-        return to_png(self)
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """Twice the pixels, shown at the size it was made for."""
+        width, height = (int(100 * inches) for inches in self.get_size_inches())
+        return to_png(self, 200), {"width": width, "height": height}
 
     def savefig(self, *arguments: object, **named: object) -> None:
         """As of any Figure, in the house style."""
@@ -92,11 +84,11 @@ class Chart(Figure):
             super().savefig(*arguments, **named)
 
 
-def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG file."""
+def to_png(figure: Figure, dpi: int = 100) -> bytes:
+    """The figure as a PNG file, with so many pixels an inch."""
     buffer = io.BytesIO()
     with house_style():
-        figure.savefig(buffer, format="png")
+        figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
@@ -265,7 +257,7 @@ def outline(ax: Axes, board: Board, token: int, style: str = "-", width: float =
 
 def under(ax: Axes, picture: np.ndarray, grid: int) -> None:
     """A picture (S, S, 3) beneath the grid of patches."""
-    ax.imshow(picture, extent=(-0.5, grid - 0.5, grid - 0.5, -0.5), interpolation="bicubic")
+    ax.imshow(picture, extent=(-0.5, grid - 0.5, grid - 0.5, -0.5))
 
 
 def heat(ax: Axes, values: np.ndarray, norm: Normalize, form: str = "", picture: Tensor | None = None) -> None:

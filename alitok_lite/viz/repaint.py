@@ -6,7 +6,7 @@ They are PIL pictures, for pages, notebooks and the app alike.
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import scenes
 from ..measure.repaint import VISIBLE, changes, told
 from ..model import AliTok
-from .panels import INK, RED
+from .colours import INK, RED
 
 PAPER, SOFT = "#ffffff", "#6b6b66"
 UNTOLD = 0.72  # how far a patch that is not told yet fades into the paper
@@ -62,7 +62,7 @@ def tell(kind: str = "lighthouse", seed: int = scenes.TEST_SEED + 3) -> tuple[Te
 
 
 @lru_cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"  # come with matplotlib
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
 
@@ -104,14 +104,14 @@ def animation(tellings: Sequence[Telling], scale: int = 5) -> list[Image.Image]:
             left = gap + number * (side + gap)
             picture, count = cell(telling, patches, scale)
             paper.paste(picture, (left, top))
-            draw.text((left, 8), telling.name, INK, _font(21, bold=True))
-            draw.text((left, 36), telling.note, SOFT, _font(17))
-            draw.text((left, top + side + 10), _count(count, patches), RED if count else INK, _font(19, bold=count > 0))
+            draw.text((left, 8), telling.name, INK, font(21, bold=True))
+            draw.text((left, 36), telling.note, SOFT, font(17))
+            draw.text((left, top + side + 10), _count(count, patches), RED if count else INK, font(19, bold=count > 0))
         frames.append(paper)
     return frames
 
 
-def save_animation(frames: Sequence[Image.Image], path: str | Path) -> None:
+def save_animation(frames: Sequence[Image.Image], path: str | Path | BinaryIO) -> None:
     """Write an animated WebP without loss that repeats for ever.
 
     The last frame comes first and is shown for longer: it is all that a still picture of the file shows.
@@ -131,15 +131,15 @@ def strip(
     draw = ImageDraw.Draw(paper)
     heads = ["picture", *(f"{number} told" for number in patches)]
     for column, head in enumerate(heads):
-        draw.text((left + column * (side + gap), 8), head, INK, _font(15))
+        draw.text((left + column * (side + gap), 8), head, INK, font(15))
     whole = AliTok.to_pil(original[None])[0].resize((side, side), Image.Resampling.NEAREST)
     for row, telling in enumerate(tellings):
         y = top + row * (side + foot)
         paper.paste(whole, (left, y))
-        draw.multiline_text((8, y + 8), telling.name.replace(" ", "\n"), INK, _font(17, bold=True))
+        draw.multiline_text((8, y + 8), telling.name.replace(" ", "\n"), INK, font(17, bold=True))
         for column, number in enumerate(patches, 1):
             x = left + column * (side + gap)
             picture, count = cell(telling, number, scale)
             paper.paste(picture, (x, y))
-            draw.text((x, y + side + 3), f"{count} repainted", RED if count else SOFT, _font(14))
+            draw.text((x, y + side + 3), f"{count} repainted", RED if count else SOFT, font(14))
     return paper

@@ -13,25 +13,8 @@ from torch import Tensor
 
 from ..core.losses import prefix_target
 from ..measure.board import geometry
-from .panels import (
-    BLUE,
-    INK,
-    ORANGE,
-    RED,
-    SERIES,
-    Board,
-    as_array,
-    colorbar,
-    frame,
-    heat,
-    legend,
-    new_figure,
-    no_ticks,
-    panels,
-    rgb,
-    styled,
-    under,
-)
+from .colours import BLUE, INK, ORANGE, RED, colour_of, colours
+from .panels import Board, as_array, colorbar, frame, heat, legend, new_figure, no_ticks, panels, rgb, styled, under
 
 # ---------------------------------------------------------------- pictures and tokens
 
@@ -58,7 +41,7 @@ def pictures(
         if index >= count:
             ax.remove()
             continue
-        ax.imshow(rgb(pixels[index]), interpolation="bicubic")
+        ax.imshow(rgb(pixels[index]))
         if captions:
             ax.set_title("\n".join(_wrap(captions[index], side)), fontsize=12)
         if rows and index % columns == 0:
@@ -72,7 +55,7 @@ def _wrap(text: str, inches: float) -> list[str]:
 
 
 @styled
-def token_grid(pixels: Tensor, ids: Tensor, title: str = "Which words does this picture become?") -> Figure:
+def token_grid(pixels: Tensor, ids: Tensor, title: str = "Which tokens does this picture become?") -> Figure:
     """The ids (T,) of a picture written over it, patch by patch, the prefix above."""
     ids = as_array(ids).astype(int)
     board = Board(*geometry(len(ids)))
@@ -110,11 +93,11 @@ def nearest_codes(latents: Tensor, codes: Tensor, title: str = "Which code does 
 
 
 @styled
-def codebook_usage(counts: dict[str, Tensor], title: str = "Are all words of the codebook in use?") -> Figure:
+def codebook_usage(counts: dict[str, Tensor], title: str = "Are all codes of the codebook in use?") -> Figure:
     """How often each code was chosen, most used first: name -> counts (V,)."""
     figure = new_figure(8.5, 4, title)
     ax = figure.subplots()
-    for color, (name, values) in zip(SERIES, counts.items(), strict=False):
+    for color, (name, values) in zip(colours([*counts]), counts.items(), strict=True):
         shares = np.sort(as_array(values))[::-1] / as_array(values).sum()
         some = shares[shares > 0]
         perplexity = np.exp(-(some * np.log(some)).sum())
@@ -149,7 +132,7 @@ def auxiliary_target(
         line[0].set_ylabel(name)
         for token, ax in enumerate(line):
             no_ticks(ax)
-            ax.imshow(rgb(patches[token]), interpolation="bicubic")
+            ax.imshow(rgb(patches[token]))
             for side in ax.spines.values():
                 side.set(visible=name == "target", color=ORANGE if token else RED, linewidth=4)
             if name == "target":
@@ -190,10 +173,11 @@ def rate_charts(
     figure = new_figure(4.4 * len(charts), 3.8, title)
     axes = figure.subplots(1, len(charts), squeeze=False)[0]
     for ax, (label, rows) in zip(axes, charts.items(), strict=True):
-        for number, (name, points) in enumerate(rows.items()):
+        looks = [colour_of(name) or colour for name, colour in zip(rows, colours([*rows]), strict=True)]
+        for number, ((name, points), color) in enumerate(zip(rows.items(), looks, strict=True)):
             x, y = zip(*points, strict=True)
-            turn, color = divmod(number, len(SERIES))  # more rows than colours get another shape
-            ax.plot(x, y, "os^"[turn % 3], color=SERIES[color], markersize=5, alpha=0.8, label=name)
+            shape = "os^Dv"[looks[:number].count(color) % 5]  # rows of one kind have one colour
+            ax.plot(x, y, shape, color=color, markersize=5, alpha=0.8, label=name)
         line = [np.mean(rows[name], axis=0) for name in joined if name in rows]
         if line:
             ax.plot(*zip(*line, strict=True), color=INK, linewidth=0.8, alpha=0.5, zorder=0)

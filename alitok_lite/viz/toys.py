@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .panels import INK, PALE, RED, SERIES, new_figure, no_ticks, panels, styled
+from .colours import INK, PALE, RED, SERIES
+from .panels import new_figure, no_ticks, panels, styled
 
 Patches = tuple[int, int]  # the looks of the upper and of the lower patch
 
