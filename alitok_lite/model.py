@@ -14,8 +14,8 @@ from .core.ar import ARModel
 from .core.config import PRESETS, ARConfig, Preset, plain
 from .core.sampling import Sampling, Step, generate, seed_of_each
 from .core.tokenizer import Tokenizer
-from .fast.packed import packed
 from .machine import choose_device
+from .packed import packed
 from .store.card import write_card
 from .store.class_names import label_of
 from .store.find import Access, checkpoint_folder
@@ -215,7 +215,7 @@ class AliTok(nn.Module):
         Picture i uses seed + i, or give one seed for each. `settings` are fields of Sampling (guidance, power,
         temperature, top_k, top_p); one that is absent or None is the checkpoint's own. Numbers of numpy and torch are
         taken as Python's. Prompt ids (B, t) are kept and continued. `fast` uses recorded steps on a CUDA GPU
-        (fast/steps.py) and packed weights on a CPU (fast/packed.py). Raises ValueError at once for a bad argument or a
+        (fast/steps.py) and packed weights on a CPU (packed.py). Raises ValueError at once for a bad argument or a
         checkpoint without an AR model.
         """
         if self.ar is None:

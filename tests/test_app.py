@@ -303,7 +303,7 @@ def test_partial_pictures_of_a_causal_decoder():
                 assert torch.allclose(part, (pale + aux[:, 1 + index]) / 2, atol=1e-5)
             else:
                 assert part.std() < 1e-6 and 0.89 < part.mean() < 0.94
-    assert torch.equal(drawing.partial_pixels(tokenizer, ids), tokenizer.decode(ids, 2))
+    assert torch.equal(drawing.partial_pixels(tokenizer, ids), packed(tokenizer).decode(ids, 2))
 
 
 def test_without_a_causal_decoder_partial_pictures_are_previews(every_frame):
@@ -313,7 +313,7 @@ def test_without_a_causal_decoder_partial_pictures_are_previews(every_frame):
     tokenizer = models.get_model(BASELINE).tokenizer
     ids = torch.tensor([[3, 9]])
     filled = torch.tensor([[3] + [9] * 15])
-    assert torch.equal(drawing.partial_pixels(tokenizer, ids), tokenizer.decode(filled))
+    assert torch.equal(drawing.partial_pixels(tokenizer, ids), packed(tokenizer).decode(filled))
 
 
 def test_save_drawing_says_how_to_draw_it_again(tmp_path):

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from alitok_lite import AliTok
+from alitok_lite import packed as fast
 from alitok_lite.core.ar import ARModel
 from alitok_lite.core.config import PRESETS
-from alitok_lite.fast import packed as fast
-from alitok_lite.fast.packed import PackedLinear, packed
+from alitok_lite.packed import PackedLinear, packed
 
 pytestmark = pytest.mark.skipif(not fast._applies(nn.Linear(2, 2)), reason="weights are packed on x86 CPUs alone")
 

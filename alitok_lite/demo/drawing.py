@@ -20,6 +20,7 @@ from torch import Tensor
 from ..core.tokenizer import Tokenizer
 from ..data.images import save_png, sheet
 from ..model import AliTok
+from ..packed import packed
 from ..store.class_names import label_of
 from .models import Card, check_model, drawing_models, get_model, models, number, running
 
@@ -149,7 +150,7 @@ def partial_pixels(tokenizer: Tokenizer, ids: Tensor) -> Tensor:
     the patches to come, over which the prefix sketches the first row faintly. Without a causal decoder the last
     id stands in for the missing ones.
     """
-    config, known = tokenizer.config, ids.shape[1]
+    config, known, tokenizer = tokenizer.config, ids.shape[1], packed(tokenizer)
     if known == config.tokens:
         return tokenizer.decode(ids)
     filled = torch.cat([ids, ids[:, -1:].expand(-1, config.tokens - known)], 1)
@@ -161,6 +162,7 @@ def all_partial_pixels(tokenizer: Tokenizer, ids: Tensor, steps: Sequence[int]) 
     """`partial_pixels` after each of these numbers of tokens; ids (B, T). A causal decoder runs once for all."""
     if 1 not in tokenizer.stages:
         return [partial_pixels(tokenizer, ids[:, :known]) for known in steps]
+    tokenizer = packed(tokenizer)
     early = _causal(tokenizer, ids)
     last = tokenizer.config.tokens
     return [tokenizer.decode(ids) if known == last else _tiled(tokenizer, *early, known) for known in steps]

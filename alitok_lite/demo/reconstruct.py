@@ -5,6 +5,7 @@ import math
 from ..core.config import TokenizerConfig
 from ..measure.metrics import psnr
 from ..model import AliTok
+from ..packed import packed
 from . import boards
 from .examples import DECODERS, Upload, View, subject
 from .models import running
@@ -17,7 +18,7 @@ def reconstruct(model_name: str, scene: str | None, upload: Upload) -> View:
     tokenizer, config = asked.model.tokenizer, asked.model.tokenizer.config
     with running():
         ids = tokenizer.encode(asked.pixels.to(asked.model.device))
-        decoded = {stage: tokenizer.decode(ids, stage).float().cpu() for stage in tokenizer.stages}
+        decoded = {stage: packed(tokenizer).decode(ids, stage).float().cpu() for stage in tokenizer.stages}
     quality = {stage: psnr(result, asked.pixels).item() for stage, result in decoded.items()}
     original, figures = AliTok.to_pil(asked.pixels)[0], []
     for stage, result in reversed(decoded.items()):

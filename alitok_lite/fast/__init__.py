@@ -1,7 +1,6 @@
-"""Sampling in less time; the pictures are those of core/sampling.py.
+"""Sampling on a CUDA GPU: a decoding step is recorded once as a CUDA graph and replayed (steps.py, kernels.py).
 
-On a CUDA GPU a decoding step is recorded once as a CUDA graph and replayed (steps.py, kernels.py). On a CPU the weights
-are packed once (packed.py).
+The pictures are those of core/sampling.py; only the time differs. For a CPU see packed.py.
 """
 
 from .steps import applies, generate

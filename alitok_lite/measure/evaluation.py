@@ -17,6 +17,7 @@ from ..core.ar import ARModel
 from ..core.tokenizer import Tokenizer
 from ..data.sources import slices
 from ..model import AliTok
+from ..packed import packed
 from .judge import DetailJudge, Judge
 from .metrics import (
     Features,
@@ -129,12 +130,12 @@ def _measure(
     tokenizer: Tokenizer, extractors: dict[str, Features], pictures: Pictures, stages: tuple[int, ...]
 ) -> _Measured:
     """One pass over the pictures and their reconstructions by the decoders of some stages."""
-    parts = []
+    parts, painter = [], packed(tokenizer)
     for pixels, labels in tqdm(pictures, desc="measuring", unit="batch"):
         ids = tokenizer.encode(pixels)
         decoded = {}
         for stage in stages:
-            again = tokenizer.decode(ids, stage)
+            again = painter.decode(ids, stage)
             rows = row_errors(again, pixels, tokenizer.config.patch_size)
             similar = psnr(again, pixels).cpu(), ssim(again, pixels).cpu(), rows.cpu()
             decoded[stage] = _Decoded(*similar, _features(extractors, again))
@@ -230,7 +231,7 @@ def _tokens(ar: ARModel, measured: _Measured) -> dict[str, float | list[float]]:
     """Means of `predictability` over all tokens, the prefix, the image, and at each position."""
     device = ar.output.weight.device
     prefix = ar.config.prefix_tokens
-    found = predictability(ar, measured.ids.to(device), measured.labels.to(device))
+    found = predictability(packed(ar), measured.ids.to(device), measured.labels.to(device))
     results: dict[str, float | list[float]] = {}
     for name in ("nats", "top1", "top5"):
         means = getattr(found, name).double().mean(0)  # (T,)

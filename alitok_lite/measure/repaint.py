@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..core.tokenizer import Tokenizer
+from ..packed import packed
 from .probe import keep_first
 
 VISIBLE = 0.02  # mean absolute change of a patch, of a range of 1, from which on it counts as repainted
@@ -23,7 +24,7 @@ def told(tokenizer: Tokenizer, ids: Tensor, stage: int | None = None) -> Tensor:
 
     Shape: told(tokenizer, ids) -> (2, 8, 3, 32, 32)
     """
-    steps = range(tokenizer.config.tokens + 1)
+    steps, tokenizer = range(tokenizer.config.tokens + 1), packed(tokenizer)
     return torch.stack([tokenizer.decode(keep_first(tokenizer, ids, step), stage) for step in steps], 1)
 
 

@@ -1,4 +1,4 @@
-"""Sampling on a CPU: the weights of all products packed once, in the layout that oneDNN reads fastest.
+"""Sampling and decoding on a CPU: the weights of all products packed once, in the layout that oneDNN reads fastest.
 
 A step of one or a few rows is bound by reading the weights. PyTorch lays them out anew for every product in half
 precision, and in float32 it takes another library, which on some CPUs is slow. A packed copy of the weights makes
