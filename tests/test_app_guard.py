@@ -779,15 +779,16 @@ def test_calls_are_not_followed_by_statistics(app, client):
     assert queue.ANALYTICS_MAX_EVENTS <= 100
 
 
-def test_stop_and_another_model_end_a_drawing(app):
+def test_stop_another_model_and_back_end_a_drawing(app):
     """Without a word about a drawing that has ended: see the tests in a browser."""
     fns, names = app.demo.fns, {}
     for index, fn in fns.items():
         names.setdefault(fn.name, []).append(index)
-    (draw,), (model,) = names["draw"], names["new_model"]
+    (draw,), (model,), (back,) = names["draw"], names["new_model"], names["back"]
     cancelling = [fn.targets for fn in fns.values() if fn.cancels == [draw]]
-    assert fns[model].targets in cancelling and len(cancelling) == 2
-    (stop,) = [targets for targets in cancelling if targets != fns[model].targets]
+    known = [fns[model].targets, fns[back].targets]
+    assert all(targets in cancelling for targets in known) and len(cancelling) == 3
+    (stop,) = [targets for targets in cancelling if targets not in known]
     (said,) = [fn for fn in fns.values() if fn.targets == stop and not fn.cancels]
     assert said.fn is None and "alitok.answered('draw', 'Stopped.')" in said.js
 
