@@ -28,6 +28,7 @@ from alitok_lite.core import sampling
 from alitok_lite.core.config import Preset
 from alitok_lite.data.images import sheet
 from alitok_lite.demo import drawing, models
+from alitok_lite.packed import packed
 from alitok_lite.store.find import bundled
 
 MAIN, BASELINE = "scenes-random", "two-kinds"
