@@ -436,7 +436,7 @@ METRICS = _of(
     ("loss = F.cross_entropy(self", "loss = -F.cross_entropy(self", "the judge learns"),
     ("pixels.mean(1, keepdim=True)", "pixels[:, :1]", "details have no colour"),
     ("looks[_DETAILS].argmax(1) == labels", "looks[_DETAILS].argmax(1) != labels", "shares put into their class"),
-    ('_by_details(again, labels, f"stage{stage}")', '_by_details(measured.real, labels, f"stage{stage}")', "details"),
+    ("_judged(judge, samples, labels", "_judged(judge, measured.real, labels", "details of samples"),
 )
 
 DATA = _of(

@@ -75,8 +75,7 @@ def evaluate(
     """Numbers of a model on N unseen pictures, which come in batches on the model's device.
 
     judge_real: share of the pictures that the judge puts into their class; judge_chance: share of the largest class.
-    With a DetailJudge, judge_ and details_ with real, stage1, stage2 and samples: shares put into their class by the
-    whole picture and by its details; details_lowest_ the lowest share of a class, details_classes_ that of each.
+    With a DetailJudge also of reconstructions, and by details: details_, details_lowest_ and details_classes_ (each).
     active_codes (codebook usage), unigram_entropy in nats and its exponential unigram_perplexity.
     Of each decoder, _stage1 causal and _stage2 bidirectional: psnr in dB, ssim, row_mse of the G rows of patches,
     row_ratio of the first over the second, rfd; on a few of them look_ahead, the share of a patch's dependency on later
@@ -102,19 +101,12 @@ def evaluate(
     results: dict[str, Any] = {"pictures": len(labels), "judge_real": _accuracy(judge, measured.real["judge"], labels)}
     results["judge_chance"] = float(labels.bincount().max() / len(labels))
     results |= _codebook(measured.ids, model.tokenizer.config.codebook_size) | _floor(extractors, measured, others)
-    results |= _by_details(measured.real, labels, "real")
+    results |= _judged_pictures(judge, measured)
     for stage in stages:
         results |= _reconstructions(measured, stage) | _later_tokens(model.tokenizer, measured.ids, stage)
-        if isinstance(judge, DetailJudge):
-            again = measured.decoded[stage].features
-            results[f"judge_stage{stage}"] = _accuracy(judge, again["judge"], labels)
-            results |= _by_details(again, labels, f"stage{stage}")
     if model.ar is not None:
         results |= _tokens(model.ar, measured) | _samples(model, judge, looks, measured, seed)
-        for key in (_KEYS[name] for name in extractors):
-            results[f"{key}generation_gap"] = results[f"{key}gfd"] - results[f"{key}rfd_stage{stages[-1]}"]
-        bits, rows = results["bits_per_image"], results[f"row_mse_stage{stages[-1]}"]
-        results["bits_per_dimension"] = bits_per_dimension(bits, rows, model.tokenizer.config.image_size)
+        results |= _combined(results, [_KEYS[name] for name in extractors], stages, model.tokenizer.config.image_size)
     return results if training is None else results | _seen(model, judge, training)
 
 
@@ -172,13 +164,30 @@ def _accuracy(judge: Judge, features: Tensor, labels: Tensor) -> float:
     return float((judge.output(features.to(judge.output.weight.device)).argmax(1).cpu() == labels).double().mean())
 
 
-def _by_details(looks: dict[str, Tensor], labels: Tensor, of: str) -> dict[str, float | list[float]]:
-    """Shares of pictures put into their class by their details; empty where nobody looked at these."""
+def _combined(results: dict[str, Any], keys: list[str], stages: tuple[int, ...], size: int) -> dict[str, float]:
+    """What follows from other numbers: the generation gaps, and bits per dimension for pictures of a size."""
+    gaps = {f"{key}generation_gap": results[f"{key}gfd"] - results[f"{key}rfd_stage{stages[-1]}"] for key in keys}
+    bits, rows = results["bits_per_image"], results[f"row_mse_stage{stages[-1]}"]
+    return gaps | {"bits_per_dimension": bits_per_dimension(bits, rows, size)}
+
+
+def _judged_pictures(judge: Judge, measured: _Measured) -> dict[str, float | list[float]]:
+    """As `_judged`, of the pictures and of each decoder's reconstructions."""
+    results = _judged(judge, measured.real, measured.labels, "real")
+    for stage, decoded in measured.decoded.items():
+        results |= _judged(judge, decoded.features, measured.labels, f"stage{stage}")
+    return results
+
+
+def _judged(judge: Judge, looks: dict[str, Tensor], labels: Tensor, of: str) -> dict[str, float | list[float]]:
+    """Shares of pictures put into their class by a DetailJudge, as a whole and by details; empty for a plain Judge."""
     if _DETAILS not in looks:
         return {}
     hits = (looks[_DETAILS].argmax(1) == labels).double()
     classes = [float(hits[labels == label].mean()) for label in labels.unique()]
-    return {f"details_{of}": float(hits.mean()), f"details_lowest_{of}": min(classes), f"details_classes_{of}": classes}
+    shares: dict[str, float | list[float]] = {f"judge_{of}": _accuracy(judge, looks["judge"], labels)}
+    shares |= {f"details_{of}": float(hits.mean()), f"details_lowest_{of}": min(classes)}
+    return shares | {f"details_classes_{of}": classes}
 
 
 def _codebook(ids: Tensor, codes: int) -> dict[str, float]:
@@ -263,4 +272,4 @@ def _samples(
         lost = sampling_loss(samples[name], decoded[name])
         results |= {f"{_KEYS[name]}{key}": value for key, value in lost.items()}
     results["judge_samples"] = _accuracy(judge, samples["judge"], labels)
-    return results | _by_details(samples, labels, "samples")
+    return results | _judged(judge, samples, labels, "samples")
