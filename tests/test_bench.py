@@ -11,10 +11,13 @@ from test_data import complete
 from alitok_lite.__main__ import main
 from alitok_lite.core.config import PRESETS, Preset
 from alitok_lite.core.tokenizer import Tokenizer
+from alitok_lite.packed import PackedLinear, packed
 from alitok_lite.study import bench, official, techniques
 
 TOKENIZER = small_tokenizer()
 PRESET = Preset(TOKENIZER, small_ar(TOKENIZER))
+
+PATHS = ("plain", *(["fast"] * isinstance(packed(torch.nn.Linear(2, 2)), PackedLinear)))  # on this CPU
 
 
 def test_work_of_the_official_model():
@@ -51,14 +54,14 @@ def test_bound_is_the_slower_of_both():
 def test_bench_on_a_cpu(monkeypatch):
     monkeypatch.setattr(bench, "rates", lambda device, dtype: {"bytes": 1e10, "flop": 1e10})
     results = bench.bench(PRESET, [1, 3], torch.device("cpu"), torch.float32, repeats=2)
-    assert [(row["pictures"], row["path"]) for row in results["rows"]] == [(1, "plain"), (3, "plain")]
+    assert [(row["pictures"], row["path"]) for row in results["rows"]] == [(n, path) for n in (1, 3) for path in PATHS]
     for row in results["rows"]:
         assert row["seconds"] == row["draw"] + row["decode"]
         assert row["images_per_second"] == pytest.approx(row["pictures"] / row["seconds"])
         assert row["share_of_bound"] == pytest.approx(row["bound"] / row["seconds"])
     assert results["encoded_per_second"] > 0 and results["versions"]["torch"] == torch.__version__
     lines = bench.table(results).splitlines()
-    assert len(lines) == 4 and len(set(map(len, lines[:3]))) == 1
+    assert len(lines) == 2 + 2 * len(PATHS) and len(set(map(len, lines[:-1]))) == 1
 
 
 def test_caching_encodes_all_crops(tmp_path, monkeypatch):
@@ -180,7 +183,7 @@ def test_official_code_is_timed_in_the_same_run(tmp_path, capsys):
     assert main(["bench", *options]) == 0
     results = json.loads((tmp_path / "b.json").read_text())
     found = [(row["pictures"], row["path"]) for row in results["rows"]]
-    assert found == [(2, "official"), (2, "plain"), (1, "official"), (1, "plain")]
+    assert found == [(n, path) for n in (2, 1) for path in ("official", *PATHS)]
     assert all(row["share_of_bound"] == pytest.approx(row["bound"] / row["seconds"]) for row in results["rows"])
     assert results["rows"][0]["tokens_per_second"] == pytest.approx(42 / results["rows"][0]["draw"])
     assert "official" in capsys.readouterr().out and "official_commit" in results

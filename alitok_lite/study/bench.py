@@ -23,6 +23,7 @@ from ..core.config import ARConfig, Preset, TokenizerConfig
 from ..data.pictures import PictureFolder
 from ..machine import wait
 from ..model import AliTok
+from ..packed import packed
 from .official import OfficialCode
 
 
@@ -164,9 +165,11 @@ def bench(
     model = random_model(preset, device, dtype)
     for pictures in batches:
         classes = [i % preset.ar.classes for i in range(pictures)]
-        for path in ("plain", "fast") if device.type == "cuda" else ("plain",):
+        faster = device.type == "cuda" or packed(model.ar) is not model.ar
+        for path in ("plain", "fast") if faster else ("plain",):
             draw = partial(_drawn, model, classes, path == "fast")
-            rows.append({"path": path} | measure(draw, model.tokenizer.decode, pictures, device, repeats))
+            tokenizer = packed(model.tokenizer) if path == "fast" else model.tokenizer
+            rows.append({"path": path} | measure(draw, tokenizer.decode, pictures, device, repeats))
     for row in rows:
         least = bound(ar_work(preset.ar, 2 * row["pictures"], itemsize), speed)
         least += bound(decoder_work(preset.tokenizer, row["pictures"], itemsize), speed)

@@ -203,8 +203,8 @@ TITLES = {
     "B1024": "causal decoder, 1,024",
     "B": "causal decoder, 4,096",
     "CRT": "conventional, CRT's regulariser, 4,096",
-    "C": "causal and prefix tokens, 4,096",
-    "D": "C and auxiliary loss, 4,096",
+    "C": "causal with prefix, 4,096",
+    "D": "with prefix and auxiliary loss, 4,096",
 }
 
 
