@@ -411,7 +411,11 @@ METRICS = _of(
     ("0.01**2, 0.03**2", "0.01**2, 0.3**2", "constants of SSIM"),
     ("- 2 * cross", "- cross", "Frechet distance"),
     ("cov_a.trace() + cov_b", "cov_a.trace() - cov_b", "Frechet distance"),
-    ("(real, decoded.features[name])", "(real, real)", "rFD is that of reconstructions"),
+    (
+        "(measured.real[name], decoded.features[name])",
+        "(measured.real[name], measured.real[name])",
+        "rFD is that of reconstructions",
+    ),
     ('results[f"{key}gfd"] - results', 'results[f"{key}gfd"] + results', "gap"),
     ('rfd_stage{stages[-1]}"]', 'rfd_stage{stages[0]}"]', "the decoder that draws"),
     ("rows[0] / rows[1]", "rows[1] / rows[0]", "row ratio"),

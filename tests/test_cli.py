@@ -405,6 +405,17 @@ def test_evaluate_wants_two_test_pictures_before_it_trains_a_judge(pictures, tmp
         assert not judged
 
 
+def test_ctrl_c_while_a_class_of_an_import_is_made(folder, monkeypatch, capsys):
+    """Before Python 3.12 it arrives as a RuntimeError."""
+
+    def stopped(*_, **__):
+        raise RuntimeError("Error calling __set_name__ on 'Field' instance 'a' in 'B'") from KeyboardInterrupt()
+
+    monkeypatch.setattr(AliTok, "sample", stopped)
+    assert main(["sample", "--model", str(folder), "--device", "cpu"]) == 130
+    assert capsys.readouterr().err == "alitok_lite: sample was stopped\n"
+
+
 def test_ctrl_c_is_no_traceback(folder, tmp_path, monkeypatch, capsys):
     def stopped(*_, **__):
         raise KeyboardInterrupt

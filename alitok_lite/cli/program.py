@@ -197,7 +197,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             named = error.filename and error.strerror
             status, text = 2, f"{error.filename}: {error.strerror}" if named else str(error)
         except (ValueError, RuntimeError, OverflowError) as error:
-            status, text = 2, str(error)
+            # Python wraps what is raised while a class of an imported module is made, an interrupt, too.
+            stopped = isinstance(error.__cause__, KeyboardInterrupt)
+            status, text = (130, f"{words[0]} was stopped") if stopped else (2, str(error))
         # Outside the clauses, which hold on to the progress bar: only now has it ended its line.
         if status == 2 or os.environ.get("RANK", "0") == "0":  # as machine.main_process, which needs torch
             print(f"alitok_lite: {text}", file=sys.stderr)

@@ -7,6 +7,7 @@ A training that would replace a part of the RUN, or make it useless, needs `repl
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import os
 import signal
@@ -124,7 +125,16 @@ def accelerator_front(device: str = "auto", **further: object) -> Accelerator:
         accelerator = _on_cuda(Accelerator, TorchDynamoPlugin, chosen, further)
     if chosen is not None and accelerator.device.type != chosen.type:
         raise ValueError(f"device is {device!r}, but accelerate trains on {accelerator.device.type!r} here")
+    if accelerator.num_processes > 1:
+        atexit.unregister(_leave_others)
+        atexit.register(_leave_others)
     return accelerator
+
+
+def _leave_others() -> None:
+    """End the group of processes before Python ends: its threads may otherwise abort the process after its work."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _asked_for_cpu() -> bool:
