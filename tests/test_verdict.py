@@ -100,7 +100,13 @@ def test_no_contrast_outside_the_ladder(units):
 
 def test_the_entropy_cliff():
     assert conclusions.entropy_cliff(2**15, 2**10) == pytest.approx(1.5)
-    natural = "\n".join(conclusions.cliff_lines(verdict.read_units(verdict.NATURAL)))
+    units = verdict.read_units(verdict.NATURAL)
+    natural = "\n".join(conclusions.cliff_lines(units))
+    knob = conclusions.knob(units)
+    assert list(knob) == ["A", "A1024", "B"] and sorted(knob["B"]) == [4_000, 16_000, 51_200]
+    first = [unit["readers"]["224x5 2000"]["nats_positions"][0] for unit in units["B"]]
+    nats, cliff = knob["B"][4_000]
+    assert nats[0] == pytest.approx(sum(first) / 5) and len(nats) == 64 and cliff == pytest.approx(0.997, abs=1e-3)
     assert "  4,000 sequences: 1.20 (1,024 codes), 1.00 (4,096 codes) of 64 tokens; reader 224x5 2000\n" in natural
     scenes = conclusions.cliff_lines(verdict.read_units())  # whose units do not tell: 200,000 scenes
     assert scenes[1].startswith("  200,000 sequences: 2.20 (256 codes), 1.76 (1,024 codes), 1.47 (4,096 codes) of 16")

@@ -131,6 +131,12 @@ FIGURES = ATTENTION | {
             for row, high in (("A", 0.28), ("A", 0.38), ("B", 0.0))
         ]
     ),
+    "data_knob": lambda g: viz.data_knob(
+        {
+            row: {4000: ([5.0, 6, 6.5], 1.2), 51_200: ([4.5, 5.5, 6.2], 1.6)}
+            for row in ("conventional", "causal decoder")
+        }
+    ),
     "plateaus": lambda g: viz.plateaus(
         [
             {"contrast": c, "standardised": s, "steps": [0, 100, 400], "explained": [-0.2, high * s, high]}

@@ -69,6 +69,21 @@ def cliff_lines(units: dict[str, list[dict]]) -> list[str]:
     return [*lines, "After so many tokens a training sequence can be told from all others: the rest can be memorised."]
 
 
+def knob(units: dict[str, list[dict]], width: str = "224x5") -> dict[str, dict[int, tuple[list[float], float]]]:
+    """The data knob of a study: row -> training sequences -> nats of each position (mean over seeds), and the cliff.
+
+    Of the readers of one width that were trained on different numbers of sequences.
+    """
+    found: dict[str, dict[int, tuple[list[float], float]]] = {}
+    for row, ours in units.items():
+        for name, reader in ours[0]["readers"].items():
+            count = reader.get("sequences", READ)
+            if name.split()[0] == width and count not in found.setdefault(row, {}):
+                positions = zip(*(unit["readers"][name]["nats_positions"] for unit in ours), strict=True)
+                found[row][count] = [mean(values) for values in positions], entropy_cliff(count, ours[0]["codes"])
+    return found
+
+
 def _units(units: dict[str, list[dict]]) -> list[dict]:
     return [unit for found in units.values() for unit in found]
 

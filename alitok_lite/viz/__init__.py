@@ -16,6 +16,7 @@ from .numbers import (
     ablation,
     bars,
     curves,
+    data_knob,
     dependence_courses,
     plateaus,
     position_maps,

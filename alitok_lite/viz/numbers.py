@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,28 @@ def dependence_courses(courses: Sequence[dict], title: str = "When does a decode
             ax.plot(steps, seeds.mean(0), color=color, marker="o", label=f"{names.get(row, row)} (seeds: {len(seeds)})")
             ax.fill_between(steps, seeds.min(0), seeds.max(0), color=color, alpha=0.2, linewidth=0)
         ax.set(xlabel="training steps", ylabel=label)
+    legend(figure)
+    return figure
+
+
+@styled
+def data_knob(
+    rows: Mapping[str, Mapping[int, tuple[Sequence[float], float]]], title: str = "Where can a training set help?"
+) -> Figure:
+    """The nats of each position of unseen pictures, by the number of training sequences, and the entropy cliff of each.
+
+    rows: title of a tokenizer -> number of sequences -> nats (T,) and cliff in tokens, as `study.conclusions.knob` has.
+    """
+    figure = new_figure(9, 3.6, title)
+    axes = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
+    for ax, (name, counts) in zip(axes, rows.items(), strict=True):
+        for color, (count, (nats, cliff)) in zip(OTHERS, sorted(counts.items()), strict=False):
+            ax.plot(range(1, len(nats) + 1), nats, color=color, label=f"{count:,} sequences, and their entropy cliff")
+            ax.axvline(cliff, color=color, linestyle="--", linewidth=1)
+        ax.set(xlabel="position of the token", xscale="log")
+        ax.xaxis.set_major_formatter("{x:.0f}")
+        ax.set_title(name)
+    axes[0].set_ylabel("nats, unseen")
     legend(figure)
     return figure
 
