@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core.layers import Attention
 from .steps import StepTensors
 
-FEW_ROWS = 16  # up to so many, products are ours; above, cuBLAS multiplies
+FEW_ROWS = 0  # up to so many rows, products are ours, above them cuBLAS's; made for 16, off until measured on a GPU
 
 
 @triton.jit
