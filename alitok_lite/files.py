@@ -55,7 +55,7 @@ def writing(path: str | Path, replace: bool = True) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
-    """An OSError of the block names the path that was asked for."""
+    """An OSError of the block names the path that was given."""
     try:
         yield
     except OSError as error:

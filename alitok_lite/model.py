@@ -1,4 +1,4 @@
-"""AliTok = tokenizer + AR model + class names: loaded, saved, and asked for pictures."""
+"""AliTok = tokenizer + AR model + class names: loaded, saved, and sampled from."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace

@@ -48,7 +48,7 @@ class Source(Protocol):
     stamp: str  # another one means other pictures
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The training pictures of a step, the same whenever they are asked for."""
+        """The training pictures of a step, the same at every call."""
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All training pictures in blocks, for the AR model's id cache."""

@@ -19,8 +19,8 @@ def report(units: dict[str, list[dict]]) -> str:
     further = [table(units, row, (ENDPOINT,), "PSNR")] if row else []
     further += [table(units, other, FURTHER) for other in units if other not in (row, *LADDER)]
     parts += [found for found in further if "\n" in found]  # more than a heading: its bits or PSNR lie between A's
-    parts += ["\n".join(stage_lines(units))] if stage_lines(units) else []
-    return "\n\n".join([*parts, "\n".join(cliff_lines(units)), "\n".join(sentences(units, row))])
+    lines = stage_lines(units), cliff_lines(units), sentences(units, row)
+    return "\n\n".join([*parts, *("\n".join(some) for some in lines if some)])
 
 
 # ---------------------------------------------------------------- the second stage
