@@ -88,6 +88,8 @@ LITE = _of(
     ("F.normalize(depth.float(), dim=1)", "F.normalize(depth.float(), dim=2)", "along the channels"),
     ("self.features(decoded), wanted", "[f.detach() for f in self.features(decoded)], wanted", "the gradient"),
     ("wanted = self.features(pixels)", "wanted = self.features(1 - pixels)", "the original is the target"),
+    ("return gradient * outer,", "return gradient,", "the term's weight reaches the gradient"),
+    ("decoded[:PICTURES], pixels[:PICTURES]", "decoded, pixels", "the first pictures of a step"),
     (".square().sum(1).mean()", ".square().mean()", "summed over channels"),
     ("for mine, theirs in pairs]).sum()", "for mine, theirs in pairs])[0]", "summed over depths"),
     ("max(SIDE, pixels.shape[-1])", "SIDE", "large pictures keep their size"),

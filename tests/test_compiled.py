@@ -1,16 +1,19 @@
 """Compiled training computes what the code says. Needs a CUDA GPU: on a CPU nothing is compiled."""
 
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from small_lite import save_weights, stand_in
 
 from alitok_lite import PRESETS
 from alitok_lite.core.ar import ARModel
 from alitok_lite.core.tokenizer import Tokenizer
 from alitok_lite.study.lookahead import MaskedModel
 from alitok_lite.train import run
+from alitok_lite.train.perceptual import FeatureLoss
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -92,3 +95,21 @@ def test_tokenizer(preset, batch):
 
     plain = gradients(model, model, loss)
     assert_alike(gradients(compiled(model), model, loss), plain, plain, 0.98)
+
+
+@on_gpu
+def test_recorded_features_term_is_the_plain_one(tmp_path, monkeypatch):
+    """Value and gradient, for every batch anew, also after a batch of another size and another kind of autocast."""
+    monkeypatch.setitem(sys.modules, "timm", stand_in())
+    save_weights(tmp_path / "lite2.safetensors")
+    monkeypatch.setenv("ALITOK_LITE2", str(tmp_path / "lite2.safetensors"))
+    loss = FeatureLoss(torch.device("cuda"))
+    for count, half in ((8, True), (8, True), (5, True), (8, False)):
+        decoded, pixels = torch.rand(2, count, 3, 64, 64, device="cuda").unbind()
+        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+            wanted, gradient = loss._with_gradient(decoded, pixels)
+            decoded.requires_grad_()
+            value = loss(decoded, pixels)
+        (2 * value).backward()
+        torch.testing.assert_close(value, wanted, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(decoded.grad, 2 * gradient, rtol=1e-2, atol=1e-6)

@@ -187,6 +187,30 @@ def test_gradient_reaches_the_decoded_picture_and_nothing_else(weights):
     assert loss(nearer, pixels) < loss(decoded, pixels)
 
 
+def test_gradient_is_that_of_the_value(weights):
+    """The slope along a direction, scaled by what follows; twice, as the critic's weight needs it."""
+    loss, pixels = FeatureLoss().double(), torch.rand(2, 3, 160, 160, dtype=torch.float64)
+    decoded = torch.rand_like(pixels).requires_grad_()
+    loss.features = lambda given: [F.normalize(depth, dim=1) for depth in loss.network(2 * given - 1)]  # in float64
+    value, along = 3 * loss(decoded, pixels), torch.randn_like(pixels)
+    (first,) = torch.autograd.grad(value, decoded, retain_graph=True)
+    (second,) = torch.autograd.grad(value, decoded)
+    assert torch.equal(first, second)
+    with torch.no_grad():
+        ahead, behind = (loss(decoded + step * along, pixels) for step in (1e-6, -1e-6))
+    torch.testing.assert_close((first * along).sum(), 3 * (ahead - behind) / 2e-6, rtol=1e-3, atol=1e-8)
+
+
+def test_only_so_many_pictures_of_a_step_are_looked_at(weights, monkeypatch):
+    monkeypatch.setattr("alitok_lite.train.perceptual.PICTURES", 3)
+    loss, pixels = FeatureLoss(), torch.rand(5, 3, 32, 32)
+    decoded = torch.rand(5, 3, 32, 32, requires_grad=True)
+    value = loss(decoded, pixels)
+    value.backward()
+    torch.testing.assert_close(value, loss(decoded[:3], pixels[:3]))
+    assert decoded.grad[:3].abs().sum() > 0 and not decoded.grad[3:].any()
+
+
 @pytest.mark.parametrize("part", ["tokenizer", "decoder"])
 def test_training_with_it(weights, tmp_path, monkeypatch, part):
     check_training("features", part, tmp_path, monkeypatch)

@@ -102,5 +102,5 @@ def _task(
     if kind == "decoder":
         model.tokenizer.decoder2 = run.second_decoder(model.tokenizer).to(device)
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual else None
-    features = FeatureLoss().to(device) if settings.losses.features else None
+    features = FeatureLoss(device) if settings.losses.features else None
     return TokenizerTask(kind, model, settings, accelerator, source, perceptual, features)

@@ -5,6 +5,7 @@ sees at several depths, which serves small pictures too.
 """
 
 import os
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 
 from ..machine import resize
 from ..measure.efficientnet import efficientnet_lite, prepared
+from .recorded import Recorded
 
 CONVNEXT = "facebook/convnext-small-224"
 SIDE = 224  # of the pictures that it was trained on, in pixels
+CPU = torch.device("cpu")
+PICTURES = 128  # of a step that FeatureLoss looks at
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as it expects them
 
 
@@ -53,25 +57,56 @@ class FeatureLoss(nn.Module):
 
     At each of five depths, from 1/2 to 1/32 of the side, the channels at a place are scaled to unit length; squared
     differences are summed over channels, averaged over places and pictures, and summed over depths: 0 for equal
-    pictures, 20 at most. Pictures are enlarged to 160 pixels. Differs from LPIPS: no learned weights of channels.
+    pictures, 20 at most. Pictures are enlarged to 160 pixels. Only the first PICTURES of a step are looked at, which
+    are chosen at random as all of them are: the term costs more than everything else.
+    Differs from LPIPS: no learned weights of channels.
     Source: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric (2018).
     Raises ValueError as `efficientnet_lite` does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = CPU) -> None:
         super().__init__()
-        self.network = efficientnet_lite(2, features_only=True)
+        # Convolutions of one channel each are fast in this layout only.
+        network = efficientnet_lite(2, features_only=True)
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if device.type == "cuda":  # a minute, and then half the time
+            self.network.compile(dynamic=False)
+        self.with_gradient = Recorded(self._with_gradient)
 
     def features(self, pixels: Tensor) -> list[Tensor]:
         """pixels (B, 3, S, S) in [0, 1] -> float32 (B, C, h, w) of each depth, of unit length along C."""
-        return [F.normalize(depth.float(), dim=1) for depth in self.network(prepared(pixels))]
+        large = prepared(pixels).contiguous(memory_format=torch.channels_last)
+        return [F.normalize(depth.float(), dim=1) for depth in self.network(large)]
+
+    def _with_gradient(self, decoded: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The value, a scalar, and its gradient at `decoded`."""
+        with torch.enable_grad():
+            decoded = decoded.detach().requires_grad_()
+            with torch.no_grad():
+                wanted = self.features(pixels)
+            pairs = zip(self.features(decoded), wanted, strict=True)
+            value = torch.stack([(mine - theirs).square().sum(1).mean() for mine, theirs in pairs]).sum()
+            (gradient,) = torch.autograd.grad(value, decoded)
+        return value.detach(), gradient
 
     def forward(self, decoded: Tensor, pixels: Tensor) -> Tensor:
         """decoded and pixels (B, 3, S, S) in [0, 1] -> a scalar, differentiable to `decoded`."""
-        with torch.no_grad():
-            wanted = self.features(pixels)
-        pairs = zip(self.features(decoded), wanted, strict=True)
-        return torch.stack([(mine - theirs).square().sum(1).mean() for mine, theirs in pairs]).sum()
+        decoded, pixels = decoded[:PICTURES], pixels[:PICTURES]
+        return _WithGradient.apply(decoded, *self.with_gradient(decoded.detach(), pixels))
+
+
+class _WithGradient(torch.autograd.Function):
+    """A value whose gradient is known already: the network's backward pass runs once, however often it is needed."""
+
+    @staticmethod
+    def forward(ctx: Any, decoded: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * outer, None, None
 
 
 def _convnext(source: str) -> nn.Module:

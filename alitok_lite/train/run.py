@@ -340,7 +340,7 @@ def _task(
     device = accelerator.device
     given = opened(kind, start, sizes, device) if start and state is None else None
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
-    features = FeatureLoss().to(device) if settings.losses.features and kind != "ar" else None
+    features = FeatureLoss(device) if settings.losses.features and kind != "ar" else None
     size = sizes.tokenizer.image_size
     source = open_source(data, size, settings, device, workers) if isinstance(data, str) else data
     if settings.scan != "raster":
