@@ -91,7 +91,7 @@ class Plan:
     published_judges: bool = False  # those of results/matched, which know scenes of 64 px, instead of fresh ones
 
 
-_SCENES, _PHOTOS = ABLATIONS["scenes"], ABLATIONS["photos"]
+_SCENES, _PHOTOS = ABLATIONS["scenes"], ABLATIONS["photos-plain"]
 SCENES = Plan(
     "scenes",
     _SCENES.tokenizer,
@@ -127,7 +127,7 @@ def photographs(folder: str | Path, counts: tuple[int, ...] = (550, 1100, 2200, 
     Few pictures are soon memorised: the weights with the least loss on held-out pictures are kept.
     """
     return Plan(
-        "photos",
+        "photos-plain",
         _PHOTOS.tokenizer,
         replace(_PHOTOS.ar, batch=256, ema=0.0, keep_best=True),
         replace(_PHOTOS.decoder, warmup=500),
