@@ -27,6 +27,15 @@ def device() -> torch.device:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def seeds_for_the_cpu_alone():
+    """Without a GPU, torch keeps the stack of every `manual_seed` for later, which takes longer than many a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not torch.cuda.is_available():
+            patch.setattr(torch.cuda, "manual_seed_all", lambda seed: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def painted_once():
     """Trainings ask for the same few scenes again and again: painted once, handed out as copies."""
     real = sources.random_scenes
