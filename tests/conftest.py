@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from alitok_lite import AliTok, ARConfig, TokenizerConfig, scenes
 from alitok_lite.core.ar import ARModel
 from alitok_lite.core.tokenizer import Tokenizer
-from alitok_lite.data import sources
+from alitok_lite.data import pictures, sources
 
 CLASSES = ["sea", "house", "tree"]
 torch.set_num_threads(1)  # everything here is small: several threads would only wait for each other
@@ -32,6 +32,14 @@ def seeds_for_the_cpu_alone():
     with pytest.MonkeyPatch.context() as patch:
         if not torch.cuda.is_available():
             patch.setattr(torch.cuda, "manual_seed_all", lambda seed: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pictures_read_here():
+    """Without a word on workers a test's own process reads its few pictures; starting others would take longer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "_cpus", lambda: 0)
         yield
 
 
