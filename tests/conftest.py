@@ -1,6 +1,7 @@
 """Small models and the device that the core tests run on (a GPU when there is one)."""
 
 import gc
+import os
 import shutil
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +37,14 @@ def seeds_for_the_cpu_alone():
     with pytest.MonkeyPatch.context() as patch:
         if not torch.cuda.is_available():
             patch.setattr(torch.cuda, "manual_seed_all", lambda seed: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_waits_for_the_disk():
+    """What is written is there at once for every reader; `fsync` helps against a loss of power alone, and takes long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
         yield
 
 

@@ -96,6 +96,7 @@ def test_shows_where_it_stands_and_links_the_glossary(path):
     assert f"](pictures/where-{path.stem[:2]}.png)" in first and "[glossary](GLOSSARY.md)" in first
 
 
+@pytest.mark.notebooks
 def test_the_diagrams_are_what_the_function_draws(tmp_path):
     assert sorted(diagram.NOTEBOOKS) == [path.stem[:2] for path in NOTEBOOKS]
     for path in diagram.save_diagrams(tmp_path):
