@@ -42,7 +42,7 @@ def seeds_for_the_cpu_alone():
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_waits_for_the_disk():
-    """What is written is there at once for every reader; `fsync` helps against a loss of power alone, and takes long."""
+    """What is written is there at once for every reader; `fsync` only helps when the power fails."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
         yield
