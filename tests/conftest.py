@@ -1,10 +1,8 @@
 """Small models and the device that the core tests run on (a GPU when there is one)."""
 
-import json
+import gc
 import os
 import shutil
-import subprocess
-import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,10 +13,17 @@ from safetensors.torch import load_file
 from alitok_lite import AliTok, ARConfig, TokenizerConfig, scenes
 from alitok_lite.core.ar import ARModel
 from alitok_lite.core.tokenizer import Tokenizer
-from alitok_lite.data import sources
+from alitok_lite.data import pictures, sources
 
 CLASSES = ["sea", "house", "tree"]
 torch.set_num_threads(1)  # everything here is small: several threads would only wait for each other
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import stays to the end: it is not searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 50)
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +32,33 @@ def device() -> torch.device:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def seeds_for_the_cpu_alone():
+    """Without a GPU, torch keeps the stack of every `manual_seed` for later, which takes longer than many a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not torch.cuda.is_available():
+            patch.setattr(torch.cuda, "manual_seed_all", lambda seed: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_waits_for_the_disk():
+    """What is written is there at once for every reader; `fsync` only helps when the power fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pictures_read_here():
+    """Without a word on workers a test's own process reads its few pictures; starting others would take longer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "_cpus", lambda: 0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def painted_once():
-    """Trainings ask for the same few scenes again and again: painted once, handed out as copies."""
+    """Trainings need the same few scenes again and again: painted once, handed out as copies."""
     real = sources.random_scenes
 
     @lru_cache(maxsize=256)
@@ -41,34 +71,6 @@ def painted_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "random_scenes", copies)
         yield
-
-
-_STEPS = """
-import json, socket, sys
-socket.socket.connect = None
-import torch, alitok_lite, alitok_lite.__main__, alitok_lite.store.official, alitok_lite.study
-import alitok_lite.demo.examples, alitok_lite.demo.tour, alitok_lite.measure.probe, alitok_lite.learn
-assert not torch.cuda.is_initialized()
-loaded = {"imports": list(sys.modules)}
-from alitok_lite.demo import drawing, models
-name = next(iter(models.models()))
-list(drawing.draw(name, models.models()[name].classes[0]))
-loaded["drawing"] = list(sys.modules)
-from alitok_lite import viz
-viz.to_png(viz.two_stages())
-loaded["figures"] = list(sys.modules)
-print(json.dumps(loaded))
-"""
-
-
-@pytest.fixture(scope="session")
-def loaded() -> dict[str, set[str]]:
-    """Modules of a fresh process after three steps: importing the package, drawing a picture, and a figure."""
-    environment = {key: value for key, value in os.environ.items() if key != "ALITOK_MODELS"}
-    program = [sys.executable, "-c", _STEPS]
-    result = subprocess.run(program, capture_output=True, text=True, timeout=120, env=environment)
-    assert result.returncode == 0, result.stderr
-    return {step: set(names) for step, names in json.loads(result.stdout).items()}
 
 
 def small_tokenizer(**changes) -> TokenizerConfig:

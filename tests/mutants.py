@@ -384,7 +384,7 @@ PROBE = _of(
     "probe",
     ("if outer is None else outer(q, k, v)", "", "recording inside recording"),
     ('vars(layer).pop("attend", None)', "pass", "after recording a model is as it was"),
-    ("patchwise.diagonal().T", "patchwise[0].expand(patches, -1)", "a patch's own pixels are asked about"),
+    ("patchwise.diagonal().T", "patchwise[0].expand(patches, -1)", "a patch's own pixels are what counts"),
 )
 
 AR = _of(
@@ -641,7 +641,7 @@ APP = _of(
     ("[0] > VISIBLE", "[0] >= 0", "only visible changes are outlined"),
     ("list(range(step, patches))", "list(range(patches))", "a patch that was told is not faded"),
     ("total / math.log(2)", "total", "bits are not nats"),
-    ("pixels = None if sampled", "pixels = None if not sampled", "a painted scene is told unless asked otherwise"),
+    ("pixels = None if sampled", "pixels = None if not sampled", "a painted scene is told unless sampled"),
     ("case.ids[:, :token]", "case.ids[:, : token + 1]", "the chosen code takes the token's place"),
     ("logits / case.temperature", "logits", "probabilities follow the temperature"),
     ("config.grid * (config.grid // 2)", "config.grid * config.grid // 4", "half of the patches are kept"),

@@ -68,7 +68,7 @@ class TinyLite(nn.Module):
 
 
 def stand_in() -> SimpleNamespace:
-    """In place of the module timm; remembers which networks were asked for."""
+    """In place of the module timm; remembers which networks were requested."""
     asked = []
 
     def create_model(name: str, pretrained: bool = True, features_only: bool = False, num_classes: int = 5) -> TinyLite:
@@ -92,7 +92,7 @@ def tensors(seed: int = 0) -> dict[str, Tensor]:
 
 
 def save_weights(path: Path, old: bool = False, **changes: Tensor) -> dict[str, Tensor]:
-    """Write the weights, under the old names if asked, as .pth or .safetensors; returns them under timm's names."""
+    """Write the weights, under the old names if `old`, as .pth or .safetensors; returns them under timm's names."""
     made = tensors() | changes
     named = made
     if old:

@@ -240,4 +240,4 @@ def test_debt_of_tokens_that_repeat_the_next_one():
     settings = TrainSettings(steps=150, batch=64, lr=3e-3, warmup=10)
     masked = train_masked(ids, torch.zeros(2000, dtype=torch.long), replace(config, dropout=0.0), settings)
     nats = nats_given_others(masked, ids[:200], torch.zeros(200, dtype=torch.long)).mean(0)
-    assert (nats < 0.1).all()  # an AR model must pay ln 4 for the first of each pair
+    assert (nats < 0.1).all()  # an AR model's loss is at least ln 4 at the first of each pair

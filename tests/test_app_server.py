@@ -129,11 +129,6 @@ def test_a_dropped_drawing_frees_the_model(client, slowly):
     assert time.monotonic() - start < 5
 
 
-def test_a_model_loads_without_the_compiler(loaded):
-    """Which would take seconds, of the two that a visitor waits for the first picture."""
-    assert "alitok_lite.demo.drawing" in loaded["drawing"] and "torch._dynamo" not in loaded["drawing"]
-
-
 # ---------------------------------------------------------------- bad input
 
 

@@ -632,7 +632,7 @@ def test_the_repositorys_address(monkeypatch):
 
 
 class Urls(list):
-    """As much of an installed package's metadata as is asked for."""
+    """As much of an installed package's metadata as the page reads."""
 
     def get_all(self, name: str) -> list:
         return list(self) if name == "Project-URL" else []

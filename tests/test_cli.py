@@ -659,7 +659,7 @@ def test_reconstruct_says_when_it_was_given_a_sheet(folder, tmp_path, capsys, mo
     assert main(["reconstruct", "small.png", *model]) == 0 and "is a sheet" not in capsys.readouterr().out
 
 
-def test_app_serves_the_page_as_asked_for(monkeypatch):
+def test_app_serves_the_page_as_requested(monkeypatch):
     page_of_gradio = pytest.importorskip("alitok_lite.demo.page")
     calls = []
     monkeypatch.setattr(page_of_gradio, "build", lambda: SimpleNamespace(launch=lambda **given: calls.append(given)))

@@ -291,6 +291,16 @@ def test_on_demand_equals_in_memory(tmp_path, workers, monkeypatch):
     assert torch.equal(passes[0], passes[2]) and torch.equal(passes[1], passes[3])
 
 
+def test_as_many_processes_read_as_there_are_cpus(tmp_path, monkeypatch):
+    fill(tmp_path, {"a": 3, "b": 3}, 20)
+    for cpus, wanted in ((2, 2), (16, 16), (64, 16)):
+        monkeypatch.setattr(pictures, "_cpus", lambda cpus=cpus: cpus)
+        assert pictures.reading_workers(None) == wanted and pictures.reading_workers(1) == 1
+    monkeypatch.setattr(pictures, "_cpus", lambda: 2)
+    several = load(tmp_path, workers=None)
+    assert several.workers == 2 and torch.equal(several.pool, load(tmp_path).pool)
+
+
 def test_a_pass_gives_every_crop_and_decodes_once(tmp_path, monkeypatch):
     fill(tmp_path, {"a": 6, "b": 5}, 20)
     monkeypatch.setattr("alitok_lite.data.pictures.BLOCK", 4)

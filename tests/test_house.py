@@ -1,4 +1,4 @@
-"""The house stays in order: short files and functions, no private names of others."""
+"""Files and functions are short, and no module uses private names of another."""
 
 import ast
 from pathlib import Path

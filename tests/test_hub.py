@@ -31,7 +31,7 @@ class Files(BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def do_GET(self):
-        if "/resolve/" not in self.path:  # the library asks about other things too
+        if "/resolve/" not in self.path:  # the library requests more than files
             return self.send_error(404)
         owner, name, _, revision, file = self.path.lstrip("/").split("/", 4)
         self.log.append((self.command, revision, file, self.headers.get("Authorization")))
@@ -60,13 +60,13 @@ class Files(BaseHTTPRequestHandler):
 def set_address(monkeypatch, address):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://{address}")
     template = f"http://{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    for module in ("constants", "file_download"):  # where new and old versions look
+    for module in ("constants", "file_download"):  # which of them is read depends on the version of the library
         monkeypatch.setattr(f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
 
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A Hub with me/small; `heads` says where its branches are, `requests` lists what it was asked, `stop()` takes it
+    """A Hub with me/small; `heads` says where its branches are, `requests` lists requests for files, `stop()` takes it
     off the network."""
     root, log, heads = tmp_path / "hub", [], {"main": COMMIT}
     small_model().save_pretrained(root / COMMIT / "me" / "small")
@@ -83,7 +83,7 @@ def server(tmp_path, monkeypatch):
 
 
 def fetched(server):
-    """Files whose contents were asked for."""
+    """Files whose contents were requested."""
     return {file for command, _, file, _ in server.requests if command == "GET"}
 
 
@@ -129,7 +129,7 @@ def test_revisions(server):
     for revision, expected in (("v1", 0), (COMMIT, 0), (NEWER, 1), ("main", 1), (None, 1)):
         model = AliTok.from_pretrained("me/small", "cpu", revision=revision)
         assert torch.equal(model.ar.output.bias, bias * expected), revision
-    server.stop()  # a whole commit needs no question
+    server.stop()  # with its files here, a commit needs no request
     assert torch.equal(AliTok.from_pretrained("me/small", "cpu", revision=COMMIT).ar.output.bias, bias * 0)
 
 
@@ -252,7 +252,7 @@ def test_no_network_fails_in_seconds(server, monkeypatch, capsys, way):
     "name", ["runs/mine", "./me/small", "/me/small", "me", "../me/small", "me\\small", "a b/c", ""]
 )
 def test_local_mistakes_stay_local(server, name):
-    """A folder that exists, or a name that no repository can have: nothing is asked of anybody."""
+    """A folder that exists, or a name that no repository can have: nothing is requested."""
     Path("runs").mkdir()
     with pytest.raises(CheckpointError, match="no checkpoint"):
         AliTok.from_pretrained(name)
@@ -283,7 +283,7 @@ class Api:
         Api.calls.append((repository, options))
         if Api.error:
             raise Api.error
-        return f"https://hub/{repository}"
+        return f"https://hub.invalid/{repository}"
 
     def create_commit(self, repository, operations, commit_message, repo_type):
         for operation in operations:
@@ -304,7 +304,7 @@ def api(monkeypatch, tmp_path):
 def test_push_and_fetch(server, api):
     api.root = server.root
     model = small_model((2,))
-    assert model.push_to_hub("me/pushed", torch.float32) == "https://hub/me/pushed"
+    assert model.push_to_hub("me/pushed", torch.float32) == "https://hub.invalid/me/pushed"
     assert api.calls == [
         ("me/pushed", {"repo_type": "model", "private": True, "exist_ok": True, "space_sdk": None})
     ]  # private by default

@@ -339,7 +339,7 @@ JPEGS |= {"profile": (0xE2, b"ICC_PROFILE\0\1\1"), "Photoshop": (0xED, b"Photosh
 CASES = [("png", kind) for kind in PNGS] + [("webp", kind) for kind in WEBPS] + [("jpg", kind) for kind in JPEGS]
 
 
-@pytest.mark.parametrize("size", [2_000_000, 60_000_000])
+@pytest.mark.parametrize("size", [2_000_000, pytest.param(60_000_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("suffix, kind", CASES)
 def test_metadata_does_not_matter(tmp_path, suffix, kind, size):
     """However large, or no metadata at all but noise: the same picture, and none of it in memory."""

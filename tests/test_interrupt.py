@@ -52,7 +52,7 @@ def at(monkeypatch, place, name, count, number=signal.SIGINT):
     monkeypatch.setattr(place, name, called)
 
 
-# Where the signal comes, at the how-manieth call, and the steps that are saved then; saves are planned at 2 and 4.
+# Where the signal comes, at which call, and the steps that are saved then; saves are planned at 2 and 4.
 MOMENTS = [
     (loop, "optimizers_of", 1, 0),  # after the pictures are read, before the first step
     (loop, "backward", 1, 1),

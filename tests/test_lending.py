@@ -33,8 +33,8 @@ def forget():
 
 @pytest.fixture
 def page(monkeypatch):
-    """The page's functions on a ZeroGPU Space: `may` has names of those that may borrow a GPU, `asked` seconds that
-    were."""
+    """The page's functions on a ZeroGPU Space: `may` has names of those that may borrow a GPU, `asked` the seconds that
+    they requested."""
     may, asked, devices = [], [], []
 
     def lend(duration):

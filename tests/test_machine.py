@@ -93,7 +93,7 @@ def accelerators(monkeypatch):
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def test_device_is_the_one_that_was_asked_for(accelerators, monkeypatch):
+def test_device_is_the_one_that_was_requested(accelerators, monkeypatch):
     from accelerate.state import PartialState
 
     assert accelerators("cpu").device.type == "cpu"

@@ -435,10 +435,10 @@ def test_evaluate_refuses_a_broken_model(model, judge, pictures):
 
 @pytest.fixture
 def offline(monkeypatch):
-    """Whoever asks for the network fails."""
+    """Whatever connects to the network fails."""
 
     def refused(*arguments, **options):
-        raise AssertionError("the network was asked for")
+        raise AssertionError("the network was used")
 
     monkeypatch.setattr(socket.socket, "connect", refused)
     monkeypatch.setattr(socket, "getaddrinfo", refused)

@@ -204,7 +204,7 @@ def test_parameters_are_those_of_the_parts(model):
     assert not any(key.startswith(("ar.", "tokenizer.decoder1")) for key in alone.state_dict())
 
 
-def test_a_new_model_is_in_evaluation_mode_and_training_is_asked_for(folder):
+def test_a_new_model_is_in_evaluation_mode_and_training_is_requested(folder):
     for new in (AliTok.from_preset(PRESETS["tiny"]), AliTok.from_pretrained(folder, "cpu"), small_model()):
         assert not any(module.training for module in new.modules())
         assert all(module.training for module in new.train().modules())

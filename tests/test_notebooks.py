@@ -96,6 +96,7 @@ def test_shows_where_it_stands_and_links_the_glossary(path):
     assert f"](pictures/where-{path.stem[:2]}.png)" in first and "[glossary](GLOSSARY.md)" in first
 
 
+@pytest.mark.notebooks
 def test_the_diagrams_are_what_the_function_draws(tmp_path):
     assert sorted(diagram.NOTEBOOKS) == [path.stem[:2] for path in NOTEBOOKS]
     for path in diagram.save_diagrams(tmp_path):
@@ -340,6 +341,7 @@ def test_every_figure_has_an_alternative_text(path):
             assert len(cell.metadata["alt"]) > 30 and cell.metadata["alt"][1:] in texts
 
 
+@pytest.mark.notebooks
 def test_the_teachers_pack(tmp_path):
     """Slides, sheet, quiz and figures, all from what is stored."""
     pytest.importorskip("nbconvert")
@@ -358,6 +360,7 @@ def test_the_teachers_pack(tmp_path):
     assert len(list((tmp_path / "figures").glob("*.png"))) == figures > 60
 
 
+@pytest.mark.notebooks
 def test_a_page_describes_its_figures(tmp_path):
     """nbconvert's usual template says "No description has been provided" of each."""
     pytest.importorskip("nbconvert")

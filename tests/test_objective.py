@@ -1,4 +1,4 @@
-"""What the tokenizer's training asks for: each term of the loss by hand, the critic, and which way they push."""
+"""The loss of the tokenizer's training: each term by hand, the critic, and which way they push."""
 
 from contextlib import nullcontext
 from dataclasses import fields, replace
@@ -41,7 +41,7 @@ BY_HAND = {
 
 
 def output() -> TokenizerOutput:
-    """A reconstruction with known errors, whose pixels ask for gradients."""
+    """A reconstruction with known errors, whose pixels require gradients."""
     pixels = (PIXELS + ERRORS).requires_grad_()
     return TokenizerOutput(pixels, FIRST_ROW + AUX_ERRORS, PIXELS, PIXELS, torch.tensor(0.8))
 

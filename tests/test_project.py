@@ -1,6 +1,8 @@
 """What the project promises about itself: sizes, dependencies, checkpoints. What pages promise is in test_pages.py."""
 
 import importlib.util
+import json
+import os
 import re
 import subprocess
 import sys
@@ -117,9 +119,46 @@ def test_metadata():
     assert '"torch>=2.8,<2.15"' in pyproject
 
 
+_STEPS = """
+import json, socket, sys
+socket.socket.connect = None
+import torch, alitok_lite, alitok_lite.__main__, alitok_lite.store.official, alitok_lite.study
+import alitok_lite.demo.examples, alitok_lite.demo.tour, alitok_lite.measure.probe, alitok_lite.learn
+assert not torch.cuda.is_initialized()
+loaded = {"imports": list(sys.modules)}
+from alitok_lite.demo import drawing, models
+name = next(iter(models.models()))
+list(drawing.draw(name, models.models()[name].classes[0]))
+loaded["drawing"] = list(sys.modules)
+from alitok_lite import viz
+viz.to_png(viz.two_stages())
+loaded["figures"] = list(sys.modules)
+print(json.dumps(loaded))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    """Modules of a fresh process after three steps: importing the package, drawing a picture, and a figure."""
+    environment = {key: value for key, value in os.environ.items() if key != "ALITOK_MODELS"}
+    program = [sys.executable, "-c", _STEPS]
+    result = subprocess.run(program, capture_output=True, text=True, timeout=120, env=environment)
+    assert result.returncode == 0, result.stderr
+    return {step: set(names) for step, names in json.loads(result.stdout).items()}
+
+
 def test_import_touches_neither_cuda_nor_the_network_nor_heavy_packages(loaded):
     heavy = {"gradio", "accelerate", "matplotlib", "huggingface_hub", "transformers", "ipywidgets"}
     assert "alitok_lite.study" in loaded["imports"] and not heavy & loaded["imports"]
+
+
+def test_a_model_loads_without_the_compiler(loaded):
+    """Which would take seconds, of the two that a visitor waits for the first picture."""
+    assert "alitok_lite.demo.drawing" in loaded["drawing"] and "torch._dynamo" not in loaded["drawing"]
+
+
+def test_a_figure_leaves_pyplot_out(loaded):
+    assert "matplotlib" in loaded["figures"] and not {"matplotlib.pyplot", "ipywidgets"} & loaded["figures"]
 
 
 def test_version_is_that_of_the_package():

@@ -36,6 +36,7 @@ def test_only_a_bidirectional_decoder_repaints(stage):
     assert (change[:, -1] == 0).all()  # the last patch is told last
 
 
+@pytest.mark.slow
 def test_the_share_that_the_pages_name():
     """87 % and none, on 24 unseen scenes of six classes."""
     names = ("lighthouse", "house", "balloon", "face", "butterfly", "car")

@@ -1,4 +1,4 @@
-"""A RUN folder through all orders of training: no part is lost unasked, and what is asked for is said."""
+"""A RUN folder through all orders of training: a part is lost only on request, and a line says so."""
 
 import itertools
 import json

@@ -40,8 +40,8 @@ def found_in(text):
     """Old words in a text, in which names_of_code are words; addresses and a title are left out."""
     text = re.sub(r"\]\([^)]*\)", "]", text).replace("Who may look at whom", "").replace("_", " ")
     for old, use in OLD_WORDS.items():
-        for match in re.finditer(rf".{{0,40}}\b({old})\b.{{0,40}}", text, re.I | re.M):
-            yield f"{match[0].strip()!r}: say {use!r}"
+        for match in re.finditer(rf"\b({old})\b", text, re.I | re.M):
+            yield f"{text[max(match.start() - 40, 0) : match.end() + 40].strip()!r}: say {use!r}"
 
 
 def names_in(source):

@@ -1,4 +1,4 @@
-"""Who can see whom in the tokenizer, gradients through the quantizer, codebook upkeep, losses."""
+"""Who can see whom in the tokenizer, gradients through the quantizer, online clustered codebook, losses."""
 
 import pytest
 import torch

@@ -371,6 +371,7 @@ def test_standardised_tokenizer_begins_with_its_pictures_once(tmp_path, wanted):
             assert torch.allclose(model.tokenizer.get_parameter(name), fresh.get_parameter(name), atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_next_code_is_the_share_that_earlier_codes_do_not_explain():
     torch.manual_seed(0)
     codes = torch.randn(64, 7, 4)
@@ -400,7 +401,7 @@ def test_next_code_reads_only_earlier_codes_and_has_no_scale():
     for place in range(7):
         (gradient,) = torch.autograd.grad(seen[0][:, place].sum(), read, retain_graph=True)
         assert gradient[:, place:].abs().sum() == 0 and (place == 0 or gradient[:, :place].abs().sum() > 0)
-    with torch.no_grad():  # codes of ten times the size, read and predicted by a network of the same eyes
+    with torch.no_grad():  # codes of ten times the size, for a network whose weights make up for it
         small = network(codes).item()
         network.embed.weight /= 10
         network.output.weight *= 10

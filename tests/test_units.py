@@ -31,7 +31,7 @@ def plan(mini, monkeypatch):  # noqa: F811
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Units that are not trained but made up; returns those that were asked for."""
+    """Units that are not trained but made up; returns those that were requested."""
     calls = []
 
     def run_unit(plan, pool, ready, folder, row, seed, log, begins):
