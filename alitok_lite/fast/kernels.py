@@ -261,9 +261,8 @@ def product(
 def blocks(rows: int, width: int, columns: int) -> tuple[int, int, int, int, int]:
     """How a product is cut: rows with padding, columns of a program, numbers read at once, warps, stages of its loop.
 
-    Up to four rows a program reads all at once, and a warp 256 numbers of each of two columns: so many small programs
-    have all weights on their way at the same time. More rows are padded for the tensor cores.
-    The best of 9 and of 16 ways of cutting, for AliTok-B on an H100 with 2 and with 16 rows.
+    Up to four rows a warp reads 256 numbers of each of two columns: many small programs then have all weights on their
+    way at the same time. More rows are padded for the tensor cores. The best of 25 ways for AliTok-B on an H100.
     """
     whole = triton.next_power_of_2(width)
     if rows <= 4:
