@@ -5,6 +5,7 @@ import math
 import re
 from itertools import combinations
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -360,7 +361,8 @@ MISTAKES = {
         (border(lambda a, b: 2 * a.std() * 2**0.5), "wider of the two"),
         (border(lambda a, b: 2 * b.std() * 2**0.5), "first row must count"),
         (lambda first, second: sum(second) - sum(first) > 3 * 2.83, "whichever row comes first"),
-        (lambda first, second: None, "True or False; this is None"),
+        (lambda first, second: None, "returns nothing"),
+        (lambda first, second: "yes", "True or False; this is 'yes'"),
     ],
     "6.4": [
         (lambda nats, a, b, grid: 0.0, "Without any error a value must take"),
@@ -374,7 +376,7 @@ MISTAKES = {
         (lambda d, h, m: 4 * d * d + 4 * d + 4 * d + 3 * d * m, "4 heads instead of 2"),
         (lambda d, h, m: 4 * d * d + 4 * d + 2 * d // h + 3 * d * m, "two norms 16"),
         (lambda d, h, m: 4 * d * d + 4 * d + 2 * d + 2 * d // h + 3 * d * m + 2 * m + d, "3 x width"),
-        (lambda d, h, m: None, "returned None, which is not what was asked. Write block_parameters"),
+        (lambda d, h, m: None, "returns nothing"),
     ],
     "7.2": [
         (lambda n, d, t, b, s, g: n * d * t * b * s * (1 + g), "a key and a value, 2"),
@@ -389,7 +391,7 @@ MISTAKES = {
         (renamed(*PLACES[2:], "w1", "gate", "w2", "down", "w3", "up"), "embeddings.weight must find its place"),
         (renamed(*PLACES[4:], "embeddings", "embedding", "w1", "gate", "w2", "down", "w3", "up"), "attn.proj.weight"),
         (renamed("norm", "norm1"), "norm.weight has the same name in both"),
-        (lambda key: None, "norm.weight has the same name in both; yours is None"),
+        (lambda key: None, "returns nothing"),
     ],
     "7.4": [
         (lambda ar, who, noise, scales, heat, caches: noise.argmax(-1), "must be those of the package"),
@@ -466,7 +468,7 @@ MISTAKES = {
         (lambda tokens, pictures: readable(tokens, pictures, first=True), "together with earlier ones"),
         (lambda tokens, pictures: readable(tokens, pictures, shift=0), "patch 0 may use tokens 0 and 1"),
         (lambda tokens, pictures: len(set(tokens)) == len(tokens), "told too late"),
-        (lambda tokens, pictures: None, "True or False; this is None"),
+        (lambda tokens, pictures: None, "returns nothing"),
     ],
     "11.1": [
         (lambda a, b: permuted(a, b, abs_=False), "Both directions count"),
@@ -623,7 +625,7 @@ def test_an_exception_is_one_line_and_the_random_numbers_stay(capsys):
     )
 
 
-USELESS = [None, "text", 5, {}, torch.zeros(0), (torch.zeros(2, 2),), math.nan, object()]
+USELESS = [None, "text", 5, {}, torch.zeros(0), (torch.zeros(2, 2),), math.nan, object(), numpy.zeros(3)]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
@@ -634,6 +636,32 @@ def test_what_cannot_be_used_is_not_called_an_error_of_the_learner(exercise, cap
         assert "stopped with" not in said(capsys)
         assert learn.check(exercise.number, returned) is False
         assert "stopped with" not in said(capsys)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_a_forgotten_return_and_a_called_function_are_named(exercise, capsys):
+    if not callable(answer_of(exercise.stub, exercise.name)):
+        assert not learn.check(exercise.number, lambda: 3) and "; this is a function." in said(capsys)
+        assert not learn.check(exercise.number, "3x") and "'3x'" in said(capsys)
+        return
+    learn.check(exercise.number, print)
+    message = said_at_the_end(capsys)
+    assert ("is there a return?" in message) == ("return" in exercise.stub), message
+    assert not learn.check(exercise.number, 3)
+    assert "without brackets after its name; this is 3." in said(capsys)
+
+
+def said_at_the_end(capsys):
+    """What `check` printed, behind what the learner's code did."""
+    return " ".join(capsys.readouterr().out.split()).rpartition("not yet. ")[2]
+
+
+def test_an_error_without_a_message_is_shown_without_a_colon(capsys):
+    def ramp(tokens, guidance, power):
+        raise NotImplementedError
+
+    assert not learn.check("5.4", ramp)
+    assert "stopped with NotImplementedError, at: raise NotImplementedError" in said(capsys)
 
 
 def test_the_line_that_stopped_is_shown(capsys):
@@ -666,6 +694,10 @@ def test_a_prediction_stands_beside_what_was_measured(capsys):
         "half: measured 1; you predicted 0.7: too low",
         "same: measured yes; you predicted no: not so",
     ]
+    learn.compare("01b", near=-0.0)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("near: measured 0;")
+    assert told[1] == "You also predicted below, which is not asked here; asked: near." and len(told) == 8
     learn.progress()
     assert "Predictions made in this notebook: 10 of 11." in capsys.readouterr().out
 

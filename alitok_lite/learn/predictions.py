@@ -36,11 +36,14 @@ def predict(number: str, **predictions: object) -> None:
 
 
 def compare(number: str, **found: object) -> None:
-    """Print what was measured beside what was predicted under the same names."""
+    """Print what was measured beside what was predicted under the same names, and which prediction has another name."""
     for name, value in found.items():
         value, guess = plain_number(value), _guess(number, name)
         said = "made no prediction" if guess is ... else f"predicted {_text(guess)}{_judged(guess, value)}"
         print(f"{_spaced(name)}: measured {_text(value)}; you {said}")
+    for name in sorted(_made.get(number, {}).keys() - found.keys()):
+        if _guess(number, name) is not ...:
+            print(f"You also predicted {name}, which is not asked here; asked: {', '.join(found)}.")
 
 
 def made() -> tuple[int, int]:
@@ -91,6 +94,7 @@ def _text(value: object) -> str:
     """A value in few digits."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    value = value + 0  # no -0
     return f"{value:,.0f}" if abs(value) >= 1000 or value == round(value) else f"{value:.3g}"
 
 
