@@ -1,7 +1,7 @@
 """Run notebooks and store their outputs, or make copies for a class.
 
 python notebooks/run.py [FILE.ipynb ...]                   run (default: all), store the outputs
-python notebooks/run.py --student FOLDER [FILE.ipynb ...]  no outputs, empty exercises
+python notebooks/run.py --student FOLDER [FILE.ipynb ...]  no outputs, empty exercises; with pictures
 python notebooks/run.py --answers FILE.ipynb               all answers in one, for teachers
 python notebooks/run.py --pages FOLDER [FILE.ipynb ...]    as they are stored, as pages to read
 """
@@ -17,7 +17,7 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image, ImageChops, ImageStat
 
-from copies import answers, page, student
+from copies import answers, bring, page, student
 from describe import describe
 
 FOLDER = Path(__file__).parent
@@ -99,7 +99,9 @@ def main() -> None:
     if given.student:
         given.student.mkdir(parents=True, exist_ok=True)
         for path in given.files:
-            written(student(nbformat.read(path, as_version=4)), given.student / path.name)
+            copy = student(nbformat.read(path, as_version=4))
+            bring(copy, given.student)
+            written(copy, given.student / path.name)
             print(given.student / path.name)
     if given.answers:
         notebooks = {path.name: nbformat.read(path, as_version=4) for path in given.files}
