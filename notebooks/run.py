@@ -1,7 +1,7 @@
 """Run notebooks and store their outputs, or make copies for a class.
 
 python notebooks/run.py [FILE.ipynb ...]                   run (default: all), store the outputs
-python notebooks/run.py --student FOLDER [FILE.ipynb ...]  no outputs, empty exercises; pictures
+python notebooks/run.py --student FOLDER [FILE.ipynb ...]  no outputs, empty exercises
 python notebooks/run.py --answers FILE.ipynb               all answers in one, for teachers
 python notebooks/run.py --pages FOLDER [FILE.ipynb ...]    as they are stored, as pages to read
 """

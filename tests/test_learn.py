@@ -347,7 +347,7 @@ MISTAKES = {
     ],
     "6.2": [
         (lambda counts, nats: math.log(len(counts)) - nats.mean().item(), "must be log(2)"),
-        (lambda counts, nats: entropy(counts) / math.log(2) - nats.mean(), "yours is 2.99"),
+        (lambda counts, nats: entropy(counts) / math.log(2) - nats.mean(), "yours is 3.0"),
         (lambda counts, nats: entropy(counts), "must be 1 less"),
         (lambda counts, nats: nats.mean() - entropy(counts), "yours is -2.07"),
         (lambda counts, nats: -(counts / counts.sum() * (counts / counts.sum()).log()).sum() - nats.mean(), "nan"),
@@ -649,6 +649,13 @@ def test_a_forgotten_return_and_a_called_function_are_named(exercise, capsys):
     assert ("is there a return?" in message) == ("return" in exercise.stub), message
     assert not learn.check(exercise.number, 3)
     assert "without brackets after its name; this is 3." in said(capsys)
+
+
+def test_numbers_are_shown_with_few_digits(capsys):
+    learn.check("11.3", lambda runs: 1 / 6)
+    learn.check("9.1", lambda dependency: [0.123456789, (1 / 3, 2)])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "yours is 0.16667." in told and "yours is [0.12346, (0.33333, 2)]." in told
 
 
 def said_at_the_end(capsys):

@@ -157,9 +157,16 @@ def shortened(value: object) -> str:
     """A value in one short line."""
     if callable(value):
         return "a function"
-    plain = value.tolist() if isinstance(value, Tensor) else value
+    plain = _rounded(value.tolist() if isinstance(value, Tensor | np.ndarray) else value)
     text = (repr(plain) if isinstance(plain, str) else str(plain)).replace("\n", " ")
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _rounded(value: object) -> object:
+    """A value whose numbers have five digits, also those in lists and tuples."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_rounded, value))
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def plain_number(value: object) -> object:
