@@ -31,6 +31,7 @@ def executed(notebook: nbformat.NotebookNode, seconds: int = 600) -> nbformat.No
     Raises nbclient.exceptions.CellExecutionError for a cell that fails.
     """
     options = {"timeout": seconds, "kernel_name": "python3", "store_widget_state": False}
+    options["coalesce_streams"] = True  # printed lines stay together, the same at each run
     os.environ["ALITOK_PROGRESS"] = ""  # nobody's own progress is read or written
     NotebookClient(notebook, resources={"metadata": {"path": str(FOLDER)}}, **options).execute()
     notebook.metadata.pop("widgets", None)

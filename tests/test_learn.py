@@ -682,7 +682,7 @@ def test_the_line_that_stopped_is_shown(capsys):
 
 def test_a_prediction_stands_beside_what_was_measured(capsys):
     learn.predict("01a", size=..., worst_row="row 0", leaks=True)
-    learn.predict("01b", near=31, far=500, low=torch.tensor(1.0), below=-2, zero=1, word="3", half=0.7, same=False)
+    learn.predict("01b", near=31, far=500, low=torch.tensor(1.0), below=-2, zero=1, word="a few", half=0.7, same=False)
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith('01a: put your prediction in place of each "..."') and "kept" in told[1]
     learn.compare("01a", size=torch.tensor(2.5), worst_row="row 1", leaks=True, never_asked=12345)
@@ -697,7 +697,7 @@ def test_a_prediction_stands_beside_what_was_measured(capsys):
         "low: measured 4; you predicted 1: 4 times too low",
         "below: measured 2; you predicted -2: too low",
         "zero: measured 0; you predicted 1: too high",
-        "word: measured 3; you predicted 3: not a number",
+        "word: measured 3; you predicted a few: not a number",
         "half: measured 1; you predicted 0.7: too low",
         "same: measured yes; you predicted no: not so",
     ]
@@ -707,6 +707,24 @@ def test_a_prediction_stands_beside_what_was_measured(capsys):
     assert told[1] == "You also predicted below, which is not asked here; asked: near." and len(told) == 8
     learn.progress()
     assert "Predictions made in this notebook: 10 of 11." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("guess", "told"),
+    [
+        ("fewer than 50", ": right"),
+        ("<31.4", ": not so"),
+        ("More than 30 bytes", ": right"),
+        ("> 1,000", ": not so"),
+        ("about 31", ": close"),
+        ("less than a third", ": not a number"),
+        (True, ": not a number"),
+    ],
+)
+def test_a_prediction_may_be_a_bound(guess, told, capsys):
+    learn.predict("01a", bytes=guess)
+    learn.compare("01a", bytes=31.5)
+    assert capsys.readouterr().out.splitlines()[-1].endswith(told)
 
 
 @pytest.mark.parametrize("wrong", [None, [1, 2], torch.zeros(2)], ids=["None", "list", "tensor"])
@@ -826,6 +844,15 @@ def test_unknown_numbers_list_the_known(call):
     [
         ("31.5", 31.5),
         (" 31,5 ", 31.5),
+        ("about 10", 10),
+        ("~7 %", 7),
+        ("Roughly 0.3 dB", 0.3),
+        ("5 times", 5),
+        ("3 of 8", "3 of 8"),
+        ("2 or 3", "2 or 3"),
+        ("1/3", "1/3"),
+        ("1.2.3", "1.2.3"),
+        ("fewer than 50", "fewer than 50"),
         ("37,401", 37401),
         ("-1,234.5", -1234.5),
         ("45 %", 45),
