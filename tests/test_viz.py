@@ -20,6 +20,7 @@ from alitok_lite import TokenizerConfig, viz
 from alitok_lite.core.layers import causal_mask, rope_table
 from alitok_lite.measure import probe
 from alitok_lite.study import toy
+from alitok_lite.viz.colours import TOKENS
 
 
 @pytest.fixture(scope="module")
@@ -458,6 +459,16 @@ def test_guidance_ramp_temperature_and_rope(given):
     first = arrays(image)[0]
     assert np.allclose(first[0, :4], first[1, :4])  # the row half does not
     assert not np.allclose(first[0, 4:], first[1, 4:])  # the column half moves along a row
+
+
+def test_no_kind_of_tokenizer_has_the_colour_of_tokens():
+    """Drawings of ideas use neither the conventional tokenizer's colour nor the causal one's."""
+    codes = viz.nearest_codes(torch.zeros(2, 2), torch.eye(2)).axes[0].collections
+    drawn = [viz.pipeline(), viz.next_token_shift(torch.tensor([7, 8, 9]), 3)]
+    faces = {to_hex(shape.get_facecolor()) for figure in drawn for shape in figure.axes[0].patches}
+    faces |= {to_hex(face) for points in codes for face in points.get_facecolor()}
+    assert TOKENS.lower() in faces
+    assert not {viz.CONVENTIONAL.lower(), viz.CAUSAL.lower()} & faces
 
 
 def test_next_token_shift_and_drawing(given):
