@@ -44,8 +44,9 @@ def bring(notebook: nbformat.NotebookNode, folder: Path) -> None:
             continue
         for address in re.findall(r"!\[[^\]]*\]\(([^):]+)\)", cell.source):
             copy = f"pictures/{Path(address).name}"
-            shutil.copyfile(FOLDER / address, folder / copy)
-            cell.source = cell.source.replace(f"]({address})", f"]({copy})")
+            if (FOLDER / address).is_file():
+                shutil.copyfile(FOLDER / address, folder / copy)
+                cell.source = cell.source.replace(f"]({address})", f"]({copy})")
 
 
 def page(path: Path) -> str:

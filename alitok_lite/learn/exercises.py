@@ -165,7 +165,7 @@ def shortened(value: object) -> str:
 def _rounded(value: object) -> object:
     """A value whose numbers have five digits, also those in lists and tuples."""
     if isinstance(value, list | tuple):
-        return type(value)(map(_rounded, value))
+        return [*map(_rounded, value)] if isinstance(value, list) else tuple(map(_rounded, value))
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
