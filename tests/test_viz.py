@@ -596,7 +596,7 @@ def test_a_drawing_grows(given):
     moments = [torch.full((3, 64, 64), n / 20) for n in range(21)]
     made = viz.growing(moments, 5, 4)
     shown = Image.open(io.BytesIO(made.data))
-    assert shown.n_frames == 21 and shown.format == "WEBP" and made.alt in made._repr_html_()
+    assert shown.n_frames == 21 and shown.format == "WEBP" and made.alt == repr(made) in made._repr_html_()
     first = shown.convert("RGB")  # the finished picture comes first: a still page shows it
     assert first.getpixel((100, 100)) == (255,) * 3 and first.getpixel((480, 230)) == (240, 228, 66)
     shown.seek(1)

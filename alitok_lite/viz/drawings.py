@@ -23,6 +23,9 @@ class Animation:
         save_animation(frames, file)
         self.data, self.alt, self.width = file.getvalue(), alt, frames[0].width
 
+    def __repr__(self) -> str:
+        return self.alt
+
     def _repr_html_(self) -> str:
         source = f"data:image/webp;base64,{base64.b64encode(self.data).decode()}"
         return f'<img src="{source}" alt="{self.alt}" width="{self.width}">'
