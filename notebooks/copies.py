@@ -2,6 +2,7 @@
 
 import html
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from alitok_lite.learn import EXERCISES, Exercise, layer_source, solution_source
 
+FOLDER = Path(__file__).parent
 CHECK = re.compile(r'^(\w+ = )?check\("(\d+\.\d+)"', re.MULTILINE)
 
 
@@ -28,6 +30,23 @@ def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         if _predicts(cell):
             cell.source = re.sub(r"(\w+)=[^,)\n]+(?=[,)])", r"\1=...", cell.source)
     return notebook
+
+
+def bring(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Copy the pictures in a notebook's text, and the glossary, into the folder of its copy.
+
+    The text shows the copies, so pictures are seen wherever the folder stands.
+    """
+    (folder / "pictures").mkdir(exist_ok=True)
+    shutil.copyfile(FOLDER / "GLOSSARY.md", folder / "GLOSSARY.md")
+    for cell in notebook.cells:
+        if cell.cell_type != "markdown":
+            continue
+        for address in re.findall(r"!\[[^\]]*\]\(([^):]+)\)", cell.source):
+            copy = f"pictures/{Path(address).name}"
+            if (FOLDER / address).is_file():
+                shutil.copyfile(FOLDER / address, folder / copy)
+                cell.source = cell.source.replace(f"]({address})", f"]({copy})")
 
 
 def page(path: Path) -> str:

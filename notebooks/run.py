@@ -17,7 +17,7 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image, ImageChops, ImageStat
 
-from copies import answers, page, student
+from copies import answers, bring, page, student
 from describe import describe
 
 FOLDER = Path(__file__).parent
@@ -31,6 +31,7 @@ def executed(notebook: nbformat.NotebookNode, seconds: int = 600) -> nbformat.No
     Raises nbclient.exceptions.CellExecutionError for a cell that fails.
     """
     options = {"timeout": seconds, "kernel_name": "python3", "store_widget_state": False}
+    options["coalesce_streams"] = True  # printed lines stay together, the same at each run
     os.environ["ALITOK_PROGRESS"] = ""  # nobody's own progress is read or written
     NotebookClient(notebook, resources={"metadata": {"path": str(FOLDER)}}, **options).execute()
     notebook.metadata.pop("widgets", None)
@@ -99,7 +100,9 @@ def main() -> None:
     if given.student:
         given.student.mkdir(parents=True, exist_ok=True)
         for path in given.files:
-            written(student(nbformat.read(path, as_version=4)), given.student / path.name)
+            copy = student(nbformat.read(path, as_version=4))
+            bring(copy, given.student)
+            written(copy, given.student / path.name)
             print(given.student / path.name)
     if given.answers:
         notebooks = {path.name: nbformat.read(path, as_version=4) for path in given.files}

@@ -5,6 +5,7 @@ import math
 import re
 from itertools import combinations
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -364,7 +365,7 @@ MISTAKES = {
     ],
     "6.2": [
         (lambda counts, nats: math.log(len(counts)) - nats.mean().item(), "must be log(2)"),
-        (lambda counts, nats: entropy(counts) / math.log(2) - nats.mean(), "yours is 2.99"),
+        (lambda counts, nats: entropy(counts) / math.log(2) - nats.mean(), "yours is 3.0"),
         (lambda counts, nats: entropy(counts), "must be 1 less"),
         (lambda counts, nats: nats.mean() - entropy(counts), "yours is -2.07"),
         (lambda counts, nats: -(counts / counts.sum() * (counts / counts.sum()).log()).sum() - nats.mean(), "nan"),
@@ -378,7 +379,8 @@ MISTAKES = {
         (border(lambda a, b: 2 * a.std() * 2**0.5), "wider of the two"),
         (border(lambda a, b: 2 * b.std() * 2**0.5), "first row must count"),
         (lambda first, second: sum(second) - sum(first) > 3 * 2.83, "whichever row comes first"),
-        (lambda first, second: None, "True or False; this is None"),
+        (lambda first, second: None, "returns nothing"),
+        (lambda first, second: "yes", "True or False; this is 'yes'"),
     ],
     "6.4": [
         (lambda nats, a, b, grid: 0.0, "Without any error a value must take"),
@@ -392,7 +394,7 @@ MISTAKES = {
         (lambda d, h, m: 4 * d * d + 4 * d + 4 * d + 3 * d * m, "4 heads instead of 2"),
         (lambda d, h, m: 4 * d * d + 4 * d + 2 * d // h + 3 * d * m, "two norms 16"),
         (lambda d, h, m: 4 * d * d + 4 * d + 2 * d + 2 * d // h + 3 * d * m + 2 * m + d, "3 x width"),
-        (lambda d, h, m: None, "returned None, which is not what was asked. Write block_parameters"),
+        (lambda d, h, m: None, "returns nothing"),
     ],
     "7.2": [
         (lambda n, d, t, b, s, g: n * d * t * b * s * (1 + g), "a key and a value, 2"),
@@ -407,7 +409,7 @@ MISTAKES = {
         (renamed(*PLACES[2:], "w1", "gate", "w2", "down", "w3", "up"), "embeddings.weight must find its place"),
         (renamed(*PLACES[4:], "embeddings", "embedding", "w1", "gate", "w2", "down", "w3", "up"), "attn.proj.weight"),
         (renamed("norm", "norm1"), "norm.weight has the same name in both"),
-        (lambda key: None, "norm.weight has the same name in both; yours is None"),
+        (lambda key: None, "returns nothing"),
     ],
     "7.4": [
         (lambda ar, who, noise, scales, heat, caches: noise.argmax(-1), "must be those of the package"),
@@ -484,7 +486,7 @@ MISTAKES = {
         (lambda tokens, pictures: readable(tokens, pictures, first=True), "together with earlier ones"),
         (lambda tokens, pictures: readable(tokens, pictures, shift=0), "patch 0 may use tokens 0 and 1"),
         (lambda tokens, pictures: len(set(tokens)) == len(tokens), "told too late"),
-        (lambda tokens, pictures: None, "True or False; this is None"),
+        (lambda tokens, pictures: None, "returns nothing"),
     ],
     "11.1": [
         (lambda a, b: permuted(a, b, abs_=False), "Both directions count"),
@@ -641,7 +643,7 @@ def test_an_exception_is_one_line_and_the_random_numbers_stay(capsys):
     )
 
 
-USELESS = [None, "text", 5, {}, torch.zeros(0), (torch.zeros(2, 2),), math.nan, object()]
+USELESS = [None, "text", 5, {}, torch.zeros(0), (torch.zeros(2, 2),), math.nan, object(), numpy.zeros(3)]
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
@@ -652,6 +654,39 @@ def test_what_cannot_be_used_is_not_called_an_error_of_the_learner(exercise, cap
         assert "stopped with" not in said(capsys)
         assert learn.check(exercise.number, returned) is False
         assert "stopped with" not in said(capsys)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.number)
+def test_a_forgotten_return_and_a_called_function_are_named(exercise, capsys):
+    if not callable(answer_of(exercise.stub, exercise.name)):
+        assert not learn.check(exercise.number, lambda: 3) and "; this is a function." in said(capsys)
+        assert not learn.check(exercise.number, "3x") and "'3x'" in said(capsys)
+        return
+    learn.check(exercise.number, print)
+    message = said_at_the_end(capsys)
+    assert ("is there a return?" in message) == ("return" in exercise.stub), message
+    assert not learn.check(exercise.number, 3)
+    assert "without brackets after its name; this is 3." in said(capsys)
+
+
+def test_numbers_are_shown_with_few_digits(capsys):
+    learn.check("11.3", lambda runs: 1 / 6)
+    learn.check("9.1", lambda dependency: [0.123456789, (1 / 3, 2)])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "yours is 0.16667." in told and "yours is [0.12346, (0.33333, 2)]." in told
+
+
+def said_at_the_end(capsys):
+    """What `check` printed, behind what the learner's code did."""
+    return " ".join(capsys.readouterr().out.split()).rpartition("not yet. ")[2]
+
+
+def test_an_error_without_a_message_is_shown_without_a_colon(capsys):
+    def ramp(tokens, guidance, power):
+        raise NotImplementedError
+
+    assert not learn.check("5.4", ramp)
+    assert "stopped with NotImplementedError, at: raise NotImplementedError" in said(capsys)
 
 
 def test_the_line_that_stopped_is_shown(capsys):
@@ -665,7 +700,7 @@ def test_the_line_that_stopped_is_shown(capsys):
 
 def test_a_prediction_stands_beside_what_was_measured(capsys):
     learn.predict("01a", size=..., worst_row="row 0", leaks=True)
-    learn.predict("01b", near=31, far=500, low=torch.tensor(1.0), below=-2, zero=1, word="3", half=0.7, same=False)
+    learn.predict("01b", near=31, far=500, low=torch.tensor(1.0), below=-2, zero=1, word="a few", half=0.7, same=False)
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith('01a: put your prediction in place of each "..."') and "kept" in told[1]
     learn.compare("01a", size=torch.tensor(2.5), worst_row="row 1", leaks=True, never_asked=12345)
@@ -680,12 +715,34 @@ def test_a_prediction_stands_beside_what_was_measured(capsys):
         "low: measured 4; you predicted 1: 4 times too low",
         "below: measured 2; you predicted -2: too low",
         "zero: measured 0; you predicted 1: too high",
-        "word: measured 3; you predicted 3: not a number",
+        "word: measured 3; you predicted a few: not a number",
         "half: measured 1; you predicted 0.7: too low",
         "same: measured yes; you predicted no: not so",
     ]
+    learn.compare("01b", near=-0.0)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("near: measured 0;")
+    assert told[1] == "You also predicted below, which is not asked here; asked: near." and len(told) == 8
     learn.progress()
     assert "Predictions made in this notebook: 10 of 11." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("guess", "told"),
+    [
+        ("fewer than 50", ": right"),
+        ("<31.4", ": not so"),
+        ("More than 30 bytes", ": right"),
+        ("> 1,000", ": not so"),
+        ("about 31", ": close"),
+        ("less than a third", ": not a number"),
+        (True, ": not a number"),
+    ],
+)
+def test_a_prediction_may_be_a_bound(guess, told, capsys):
+    learn.predict("01a", bytes=guess)
+    learn.compare("01a", bytes=31.5)
+    assert capsys.readouterr().out.splitlines()[-1].endswith(told)
 
 
 @pytest.mark.parametrize("wrong", [None, [1, 2], torch.zeros(2)], ids=["None", "list", "tensor"])
@@ -805,6 +862,15 @@ def test_unknown_numbers_list_the_known(call):
     [
         ("31.5", 31.5),
         (" 31,5 ", 31.5),
+        ("about 10", 10),
+        ("~7 %", 7),
+        ("Roughly 0.3 dB", 0.3),
+        ("5 times", 5),
+        ("3 of 8", "3 of 8"),
+        ("2 or 3", "2 or 3"),
+        ("1/3", "1/3"),
+        ("1.2.3", "1.2.3"),
+        ("fewer than 50", "fewer than 50"),
         ("37,401", 37401),
         ("-1,234.5", -1234.5),
         ("45 %", 45),

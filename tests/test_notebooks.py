@@ -59,25 +59,45 @@ def test_opens_with_goals_prerequisites_and_minutes(notebook):
         assert words in first.source, words
 
 
+def stretch_sections(notebook):
+    """The core path of a notebook and its stretch sections, two lists of cells, and the titles of these sections."""
+    parts, titles, stretch = ([], []), [], False
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (heading := re.search(r"^## (.*)", cell.source, re.M)):
+            assert heading.start() == 0 or not (stretch or heading[1].startswith("Stretch: "))  # a cell is one or other
+            stretch = heading[1].startswith("Stretch: ")
+            titles += [heading[1].removeprefix("Stretch: ")] if stretch else []
+        parts[stretch].append(cell)
+    return *parts, titles
+
+
+def reading_time(cells):
+    """In minutes: 180 words or 25 lines a minute; the set-up cell is not read."""
+    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    read = [cell.source for cell in cells if cell.cell_type == "code" and not cell.source.startswith("# Set-up, the")]
+    return words / 180 + sum(bool(line.strip()) for text in read for line in text.splitlines()) / 25
+
+
 def test_minutes_are_counted(notebook):
-    """180 words or 25 lines a minute, one for a prediction, an exercise's own; the set-up cell is not read."""
+    """Reading time, one minute for a prediction, an exercise's own; stretch exercises and sections by themselves."""
     told = re.search(
         r"about (\d+) minutes of yours: (\d+) to read, (\d+) for predictions, (\d+) for exercises\. The stretch"
-        r" exercise takes (\d+) more\.",
+        r" exercises? takes? (\d+) more\.(?: The stretch sections? (.*?) takes? (\d+) more\.)?",
         notebook.cells[0].source,
     )
-    total, reading, predicting, exercising, stretch = map(int, told.groups())
-    source = "\n".join(cell.source for cell in code(notebook)[1:])
+    total, reading, predicting, exercising, stretch = map(int, told.groups()[:5])
     minutes = dict.fromkeys(LEVELS, 0)
-    for exercise in set(re.findall(r'check\("(\d+\.\d+)"', source)):
+    for exercise in set(re.findall(r'check\("(\d+\.\d+)"', "\n".join(cell.source for cell in code(notebook)))):
         minutes[EXERCISES[exercise].level] += EXERCISES[exercise].minutes
-    lines = sum(bool(line.strip()) for line in source.splitlines())
-    assert abs(reading - (len(prose(notebook).split()) / 180 + lines / 25)) < 1
-    assert predicting == len(predictions(notebook)[0]) and stretch == minutes.pop("stretch")
-    assert exercising == sum(minutes.values()) and total == reading + predicting + exercising
+    core, beyond, titles = stretch_sections(notebook)
+    core_predictions, more = (sum("\npredict(" in f"\n{cell.source}" for cell in cells) for cells in (core, beyond))
+    assert abs(reading - reading_time(core)) < 1 and predicting == core_predictions
+    assert stretch == minutes.pop("stretch") and exercising == sum(minutes.values())
+    assert total == reading + predicting + exercising <= 60
+    assert re.findall(r"\*(.+?)\*", told[6] or "") == titles
+    assert abs(int(told[7] or 0) - reading_time(beyond) - more) < 1
     number = re.match(r"# (\d\d)", notebook.cells[0].source)[1]
     assert re.search(rf"^\| \[{number}\].*\| {total} \|", (FOLDER / "TEACHERS.md").read_text("utf-8"), re.M)
-    assert total <= 60 or "For one hour, leave out" in notebook.cells[0].source
 
 
 def test_cells_have_valid_names(notebook):
@@ -263,7 +283,10 @@ def test_copies_for_students_are_empty(tmp_path):
     subprocess.run([*run, "--student", str(tmp_path / "class"), *names], check=True, timeout=100)
     for path in NOTEBOOKS:
         copy, shipped = read(tmp_path / "class" / path.name), read(path)
-        assert [cell.source for cell in copy.cells] == [cell.source for cell in shipped.cells]
+        sources = [cell.source.replace("](../alitok_lite/sheets/", "](pictures/") for cell in shipped.cells]
+        assert [cell.source for cell in copy.cells] == sources
+        for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)|\]\((GLOSSARY.md)\)", prose(copy)):
+            assert (tmp_path / "class" / "".join(target)).is_file(), target
         assert not any(cell.outputs or cell.execution_count for cell in code(copy))
 
 

@@ -20,6 +20,7 @@ from alitok_lite import TokenizerConfig, viz
 from alitok_lite.core.layers import causal_mask, rope_table
 from alitok_lite.measure import probe
 from alitok_lite.study import toy
+from alitok_lite.viz.colours import TOKENS
 
 
 @pytest.fixture(scope="module")
@@ -460,6 +461,16 @@ def test_guidance_ramp_temperature_and_rope(given):
     assert not np.allclose(first[0, 4:], first[1, 4:])  # the column half moves along a row
 
 
+def test_no_kind_of_tokenizer_has_the_colour_of_tokens():
+    """Drawings of ideas use neither the conventional tokenizer's colour nor the causal one's."""
+    codes = viz.nearest_codes(torch.zeros(2, 2), torch.eye(2)).axes[0].collections
+    drawn = [viz.pipeline(), viz.next_token_shift(torch.tensor([7, 8, 9]), 3)]
+    faces = {to_hex(shape.get_facecolor()) for figure in drawn for shape in figure.axes[0].patches}
+    faces |= {to_hex(face) for points in codes for face in points.get_facecolor()}
+    assert TOKENS.lower() in faces
+    assert not {viz.CONVENTIONAL.lower(), viz.CAUSAL.lower()} & faces
+
+
 def test_next_token_shift_and_drawing(given):
     found = words(viz.next_token_shift(torch.tensor([7, 8, 9]), 3).axes[0])
     assert found == ["class", "7", "7", "8", "8", "9"]  # input, target; input, target; ...
@@ -585,9 +596,9 @@ def test_a_drawing_grows(given):
     moments = [torch.full((3, 64, 64), n / 20) for n in range(21)]
     made = viz.growing(moments, 5, 4)
     shown = Image.open(io.BytesIO(made.data))
-    assert shown.n_frames == 21 and shown.format == "WEBP" and made.alt in made._repr_html_()
+    assert shown.n_frames == 21 and shown.format == "WEBP" and made.alt == repr(made) in made._repr_html_()
     first = shown.convert("RGB")  # the finished picture comes first: a still page shows it
-    assert first.getpixel((100, 100)) == (255,) * 3 and first.getpixel((480, 230)) == (34,) * 3
+    assert first.getpixel((100, 100)) == (255,) * 3 and first.getpixel((480, 230)) == (240, 228, 66)
     shown.seek(1)
     early = shown.convert("RGB")
     assert early.getpixel((100, 100)) == (0, 0, 0) and early.getpixel((480, 230)) == (228, 228, 224)

@@ -131,7 +131,7 @@ known(
 
 @exercise(
     "7.3",
-    "core",
+    "stretch",
     10,
     why="gate and up have the same shape, so no loader can notice when they are exchanged; only the outputs tell.",
     hint="A chain of key.replace(old, new). w1 goes through silu, w3 is multiplied with it, w2 leads back to width D.",

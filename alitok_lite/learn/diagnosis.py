@@ -2,6 +2,7 @@
 
 import linecache
 import traceback
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -17,7 +18,7 @@ class Stopped(Exception):
     """The learner's own code raised; the message is one line: the error, and the line of code."""
 
     def __init__(self, error: Exception, function: Callable) -> None:
-        text = f"{type(error).__name__}: {error}".split("\n")[0]
+        text = f"{type(error).__name__}: {error}".split("\n")[0].removesuffix(": ")
         code = getattr(function, "__code__", None)
         frames = [f for f in traceback.extract_tb(error.__traceback__) if code and f.filename == code.co_filename]
         line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip() if frames else ""
@@ -25,16 +26,22 @@ class Stopped(Exception):
 
 
 class Watched:
-    """A learner's function that remembers what it returned, so that its errors are told from those of the check."""
+    """A learner's function that remembers what it returned, so that its errors are told from those of the check.
+
+    silent: whether it was called and returned None each time.
+    """
 
     def __init__(self, function: Callable) -> None:
-        self.function, self.returned = function, None
+        self.function, self.returned, self.silent = function, None, False
+        self._called = False
 
     def __call__(self, *given: object, **named: object) -> object:
         try:
             self.returned = self.function(*given, **named)
         except Exception as error:  # the learner's code may raise anything
             raise Stopped(error, self.function) from error
+        self.silent = self.returned is None and (self.silent or not self._called)
+        self._called = True
         return self.returned
 
 
@@ -56,9 +63,11 @@ def alike(one: object, other: object) -> bool:
         a, b = list(one), list(other)
         return len(a) == len(b) and all(map(alike, a, b))
     if isinstance(one, str | type | None) or isinstance(other, str | type | None):
-        return one == other
+        return type(one) is type(other) and one == other
     try:
-        a, b = (torch.as_tensor(sorted(x) if isinstance(x, set) else x).detach().double() for x in (one, other))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of slow conversions, which are no business of the learner
+            a, b = (torch.as_tensor(sorted(x) if isinstance(x, set) else x).detach().double() for x in (one, other))
     except (TypeError, ValueError, RuntimeError):
         return False
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)

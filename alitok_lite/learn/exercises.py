@@ -100,6 +100,8 @@ def _missing(wanted: Exercise, answer: object) -> str:
             if not isinstance(watched, Watched):
                 return f"{shortened(answer)} cannot be used ({error}). {wanted.task}".replace("\n", " ")
             text = f"{wanted.name} returned {shortened(watched.returned)}, which is not what was asked. {wanted.task}"
+        if isinstance(watched, Watched) and watched.silent and "return" in wanted.stub:
+            return f"{wanted.name} returns nothing; is there a return? Printing is not returning."
         return f"{text} {diagnosis(wanted, answer)}".strip()
 
 
@@ -145,13 +147,26 @@ def require(condition: object, message: str) -> None:
 
 
 def require_function(answer: object) -> None:
-    require(callable(answer), f"The answer must be a function; this is {shortened(answer)}.")
+    require(
+        callable(answer),
+        f"The answer must be a function, without brackets after its name; this is {shortened(answer)}.",
+    )
 
 
 def shortened(value: object) -> str:
     """A value in one short line."""
-    text = str(value.tolist() if isinstance(value, Tensor) else value).replace("\n", " ")
+    if callable(value):
+        return "a function"
+    plain = _rounded(value.tolist() if isinstance(value, Tensor | np.ndarray) else value)
+    text = (repr(plain) if isinstance(plain, str) else str(plain)).replace("\n", " ")
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _rounded(value: object) -> object:
+    """A value whose numbers have five digits, also those in lists and tuples."""
+    if isinstance(value, list | tuple):
+        return [*map(_rounded, value)] if isinstance(value, list) else tuple(map(_rounded, value))
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def plain_number(value: object) -> object:
@@ -169,7 +184,7 @@ def require_number(found: object, wanted: float, message: str) -> None:
 
 def as_tensor(found: object, name: str) -> Tensor:
     """What a function returned: a tensor, an array, or a list of numbers or of tensors."""
-    require(found is not None, f"{name} returns nothing; is there a return?")
+    require(found is not None, f"{name} must return a tensor.")
     if isinstance(found, list | tuple) and found and all(isinstance(part, Tensor) for part in found):
         return torch.stack(list(found))
     return torch.as_tensor(found)

@@ -4,7 +4,7 @@ Colours are in colours.py, fonts and boards of tokens in panels.py; nothing else
 """
 
 from ..study.rows import REPORTED
-from .colours import CAUSAL, CONVENTIONAL, INK, ORANGE, PLAIN, STAGE_2, WITH_PREFIX, colour_of, colours
+from .colours import CAUSAL, CONVENTIONAL, INK, PLAIN, STAGE_2, WITH_PREFIX, colour_of, colours
 from .diagram import pipeline
 from .drawings import growing
 from .explorer import attention_explorer

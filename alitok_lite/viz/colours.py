@@ -19,6 +19,7 @@ INK, PALE, PLAIN = "#222222", "#E4E4E0", "#7A8794"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)  # for things that are no tokenizers and carry their own names
 
 CONVENTIONAL, CAUSAL, WITH_PREFIX, STAGE_2 = BLUE, ORANGE, GREEN, PURPLE
+TOKENS = YELLOW  # tokens and their codes, in drawings of ideas; prefix tokens are WITH_PREFIX
 OTHERS = (SKY, RED, "#999933", "#882255", PLAIN, INK)  # for what is none of these kinds
 KINDS = (  # what a name says, the first that fits
     (r"causal.encoder", ""),

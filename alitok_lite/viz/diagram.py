@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from PIL import Image
 
-from .colours import GREEN, INK, ORANGE, PALE, SKY
+from .colours import INK, PALE, SKY, WITH_PREFIX
+from .colours import TOKENS as TOKEN_COLOUR
 from .panels import new_figure, no_ticks, styled, to_png
 
 BOXES = {  # part -> text, middle and size, on a canvas of 100 x 39
@@ -75,12 +76,12 @@ def _tokens(ax: Axes, lit: Collection[str]) -> None:
     """The sequence of tokens, prefix first, and the AR model's two arrows."""
     left, size = 57.5, 1.75
     for index in range(5):
-        color = GREEN if PREFIX in lit else PALE
+        color = WITH_PREFIX if PREFIX in lit else PALE
         ax.add_patch(Rectangle((left + index * size, 31), size, 2.6, fc=color, ec="#777777", linewidth=0.8))
     for index in range(16):
         row, column = divmod(index, 4)
         place = (left + 0.9 + column * size, 27.6 - row * 2.6)
-        color = ORANGE if TOKENS in lit else PALE
+        color = TOKEN_COLOUR if TOKENS in lit else PALE
         ax.add_patch(Rectangle(place, size, 2.6, fc=color, ec="#777777", linewidth=0.8))
     ax.text(left + 4.4, 34.2, "prefix tokens", ha="center", va="bottom", fontsize=12, color=INK)
     ax.text(left + 4.4, 17.4, "tokens (ids)", ha="center", va="center", fontsize=12, color=INK)

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..measure.board import token_cell
-from .colours import INK, PALE, WITH_PREFIX
+from .colours import INK, PALE, TOKENS, WITH_PREFIX
 from .panels import rgb
 from .repaint import PAPER, font, save_animation
 
@@ -22,6 +22,9 @@ class Animation:
         file = io.BytesIO()
         save_animation(frames, file)
         self.data, self.alt, self.width = file.getvalue(), alt, frames[0].width
+
+    def __repr__(self) -> str:
+        return self.alt
 
     def _repr_html_(self) -> str:
         source = f"data:image/webp;base64,{base64.b64encode(self.data).decode()}"
@@ -46,7 +49,7 @@ def _frame(pixels: Tensor, count: int, prefix: int, grid: int, scale: int) -> Im
         row, column = token_cell(token, prefix, grid)
         x = left + (column if column >= 0 else -1.2) * cell
         y = gap + (row + 1.3 if row >= 0 else 0) * cell
-        fill = PALE if token >= count else WITH_PREFIX if token < prefix else INK
+        fill = PALE if token >= count else WITH_PREFIX if token < prefix else TOKENS
         draw.rectangle((x, y, x + cell - 3, y + cell - 3), fill=fill)
     what = f"{min(count, prefix)} of {prefix} prefix tokens, " if prefix else ""
     draw.text((gap, side + gap + 10), f"{what}{max(0, count - prefix)} of {grid * grid} image tokens", INK, font(19))

@@ -10,7 +10,7 @@ from ..core.config import TokenizerConfig
 from ..measure import probe
 from ..measure.probe import token_name
 from ..model import AliTok
-from .colours import ORANGE, PALE, SKY
+from .colours import PALE, RED, SKY
 from .looks import Look, attention_beside_dependency
 from .maps import PART_NAMES, attention
 from .panels import rgb, to_png
@@ -138,7 +138,7 @@ def _clickable(pixels: Tensor, config: TokenizerConfig, token: "ipywidgets.IntSl
 
     def mark(_: object = None) -> None:
         for index, button in enumerate(buttons):
-            button.layout.border = f"3px solid {ORANGE}" if index == token.value else f"1px solid {PALE}"
+            button.layout.border = f"3px solid {RED}" if index == token.value else f"1px solid {PALE}"
 
     mark()
     token.observe(mark, "value")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.sampling import guidance_ramp
 from ..measure.board import geometry
-from .colours import INK, ORANGE, OTHERS, PALE, PLAIN, SKY, YELLOW
+from .colours import INK, OTHERS, PALE, PLAIN, SKY, TOKENS
 from .panels import Board, as_array, colorbar, frame, heat, new_figure, no_ticks, panels, rgb, styled, under
 
 # ---------------------------------------------------------------- the AR model
@@ -29,8 +29,8 @@ def next_token_shift(
     ax = figure.subplots()
     no_ticks(ax)
     for i in range(count):
-        for y, text, color in ((0, ["class", *texts][i], SKY), (1.5, texts[i], ORANGE)):
-            face = YELLOW if (y, i) == (0, 0) else color
+        for y, text in ((0, ["class", *texts][i]), (1.5, texts[i])):
+            face = SKY if (y, i) == (0, 0) else TOKENS
             ax.add_patch(FancyBboxPatch((i - 0.36, y - 0.28), 0.72, 0.56, "round,pad=0.04", facecolor=face, alpha=0.6))
             ax.text(i, y, text, ha="center", va="center", fontsize=14)
         ax.add_patch(FancyArrowPatch((i, 0.36), (i, 1.14), arrowstyle="-|>", mutation_scale=16, color=INK))

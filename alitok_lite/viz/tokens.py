@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.losses import prefix_target
 from ..measure.board import geometry
-from .colours import BLUE, INK, ORANGE, RED, colour_of, colours
+from .colours import INK, RED, SKY, TOKENS, WITH_PREFIX, colour_of, colours
 from .panels import Board, as_array, colorbar, frame, heat, legend, new_figure, no_ticks, panels, rgb, styled, under
 
 # ---------------------------------------------------------------- pictures and tokens
@@ -85,8 +85,8 @@ def nearest_codes(latents: Tensor, codes: Tensor, title: str = "Which code does 
     ids = np.square(z[:, None] - e).sum(-1).argmin(1)
     for start, end in zip(z, e[ids], strict=True):
         ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=13, color="#777777", shrinkB=5))
-    ax.scatter(*z.T, s=45, color=BLUE, label="latent", zorder=3)
-    ax.scatter(*e.T, s=110, marker="s", color=ORANGE, edgecolor=INK, label="code", zorder=4)
+    ax.scatter(*z.T, s=45, color=SKY, label="latent", zorder=3)
+    ax.scatter(*e.T, s=110, marker="s", color=TOKENS, edgecolor=INK, label="code", zorder=4)
     ax.set(xlabel="first number", ylabel="second number", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     figure.legend(loc="outside right upper")
     return figure
@@ -125,7 +125,8 @@ def auxiliary_target(
     ax = left.subplots()
     under(ax, rgb(pixels), grid)
     frame(ax, Board(0, grid))
-    ax.add_patch(Rectangle((-0.5, -0.5), grid, 1, fill=False, edgecolor=ORANGE, linewidth=4, zorder=5, clip_on=False))
+    row = {"fill": False, "edgecolor": WITH_PREFIX, "linewidth": 4}
+    ax.add_patch(Rectangle((-0.5, -0.5), grid, 1, zorder=5, clip_on=False, **row))
     ax.add_patch(Rectangle((-0.42, -0.42), 0.84, 0.84, fill=False, edgecolor=RED, linewidth=4, zorder=5))
     axes = right.subplots(len(strips), grid + 1, squeeze=False)
     for line, (name, patches) in zip(axes, strips.items(), strict=True):
@@ -134,7 +135,7 @@ def auxiliary_target(
             no_ticks(ax)
             ax.imshow(rgb(patches[token]))
             for side in ax.spines.values():
-                side.set(visible=name == "target", color=ORANGE if token else RED, linewidth=4)
+                side.set(visible=name == "target", color=WITH_PREFIX if token else RED, linewidth=4)
             if name == "target":
                 ax.set_title(str(token) if grid > 6 else f"token {token}", fontsize=12)
     return figure
