@@ -1,6 +1,7 @@
-"""The page in headless Chromium: every tab, playing, waiting, failing, links, uploading, keyboard, phone and dark mode.
+"""The page in a headless browser: every tab, playing, waiting, failing, links, uploading, keyboard, phone, dark mode.
 
-Run with `pytest -m browser`; needs Debian's chromium. Screenshots go to the folder $SCREENSHOTS, if set.
+Run with `pytest -m browser`; needs Debian's chromium. With BROWSER=firefox or BROWSER=webkit it is the one that
+`playwright install` fetches. Screenshots go to the folder $SCREENSHOTS, if set.
 """
 
 import base64
@@ -23,6 +24,7 @@ from alitok_lite.demo import words as demo_words
 
 pytestmark = pytest.mark.browser
 LEFT = "AbortError|Connection errored out"  # Gradio's words when a page is left that waits for an answer
+BROWSER = os.environ.get("BROWSER", "chromium")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 OPTIONS += ["--disable-component-update", "--disable-sync"]
@@ -33,10 +35,12 @@ SIZES |= {"projector": {"width": 1920, "height": 1080}}  # shown in presenter si
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        kind = getattr(driver, BROWSER)
+        path = CHROMIUM if BROWSER == "chromium" else kind.executable_path
+        if not path or not Path(path).exists():
+            pytest.skip(f"no {BROWSER} on this machine")
+        browser = kind.launch(executable_path=path, args=OPTIONS if BROWSER == "chromium" else [])
         yield browser
         browser.close()
 

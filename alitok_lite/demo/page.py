@@ -39,7 +39,8 @@ MAX_WAITING = 200  # visitors in the queue; each waits for a fraction of a secon
 
 def build() -> gr.Blocks:
     """The whole page; reads the models' configs but no weights."""
-    with guard.Page(title="AliTok lite: misalignment, seen", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    cache = components.CACHE
+    with guard.Page(title="AliTok lite: misalignment, seen", analytics_enabled=False, delete_cache=cache) as page:
         with gr.Row(elem_id="head"):
             gr.HTML("<h1>AliTok lite<span>: pictures as tokens</span></h1>")
             present = gr.Button("Presenter size", size="sm", scale=0, min_width=130)
