@@ -860,7 +860,7 @@ def test_stop_another_model_and_back_end_a_drawing(app):
     assert all(targets in cancelling for targets in known) and len(cancelling) == 3
     (stop,) = [targets for targets in cancelling if targets not in known]
     (said,) = [fn for fn in fns.values() if fn.targets == stop and not fn.cancels]
-    assert said.fn is None and "alitok.answered('draw', 'Stopped.')" in said.js
+    assert said.fn is None and "alitok.stopped('draw')" in said.js
 
 
 def test_handed_over_pictures(client, tmp_path):

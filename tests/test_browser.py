@@ -23,7 +23,7 @@ from alitok_lite.demo import drawing, examples, models, tour
 from alitok_lite.demo import words as demo_words
 
 pytestmark = pytest.mark.browser
-LEFT = "AbortError|Connection errored out"  # Gradio's words when a page is left that waits for an answer
+LEFT = "AbortError|Connection errored out|^Error$"  # Gradio's words when a page is left that waits for an answer
 BROWSER = os.environ.get("BROWSER", "chromium")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -164,6 +164,51 @@ def test_on_a_phone_button_and_choices_are_one_press_away(visit):
         )
         press(page, "Back to the result ↑")
         page.wait_for_function("scrollY < 300")
+
+
+BOARDS = """
+() => [...document.querySelectorAll('.al-row, .al-board.overlay')].filter(each => each.offsetParent).flatMap(each => {
+    const {width, height} = (each.querySelector(':scope > img') || each).getBoundingClientRect();
+    if (!each.matches('.al-row')) return Math.abs(width - height) < 2 ? [] : [`a picture of ${width} x ${height}`];
+    const parts = [...each.children].flatMap(figure => [...figure.children]);
+    const bottom = part => part.getBoundingClientRect().bottom;
+    const free = bottom(each) - Math.max(...parts.map(bottom));
+    const hidden = parts.some(part => part.scrollHeight > part.clientHeight + 4);
+    return (free < 30 ? [] : [`${free} empty pixels below`]).concat(hidden ? ['something hidden'] : []);
+})
+"""
+
+
+@pytest.mark.parametrize("size", ["desk", "phone"])
+def test_boards_are_square_and_rows_have_no_holes(visit, size):
+    """Browsers differ in how high they make what they cannot yet measure."""
+    page = visit(size)
+    for tab, words in ANSWERED.items():
+        open_tab(page, tab)
+        wait_for(page, words)
+        page.wait_for_timeout(300)
+        assert page.evaluate(BOARDS) == [], tab
+
+
+def test_buttons_beneath_a_drawing_wait_for_one(visit):
+    """Before it, and after another model was chosen, there is nothing to save or edit."""
+    page = visit()
+    open_tab(page, "draw")
+    buttons = [
+        page.get_by_role("button", name=name, exact=True) for name in ("PNG", "GIF", "WebP", "Edit this drawing")
+    ]
+    assert not any(button.is_enabled() for button in buttons)
+    press(page, "Draw")
+    wait_for(page, "^Drawn in")
+    page.wait_for_function("![...document.querySelectorAll('.al-files button')].some(each => each.disabled)")
+    page.get_by_label("Model", exact=True).locator("visible=true").first.click()
+    page.get_by_role("option", name=BASELINE).click()
+    wait_for(page, "^Examples of painted scenes, not drawn by this model")
+    page.wait_for_function("document.querySelectorAll('.al-files button[disabled]').length >= 4")
+    assert not any(button.is_enabled() for button in buttons)
+    press(page, "Draw")
+    wait_for(page, "^Drawn in")
+    page.wait_for_function("![...document.querySelectorAll('.al-files button')].some(each => each.disabled)")
 
 
 # ---------------------------------------------------------------- what is played

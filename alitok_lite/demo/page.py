@@ -17,7 +17,7 @@ from . import poke as surgery
 from . import tour as route
 from .components import PRIVATE
 from .guard import limited, plain_errors
-from .tabs import TABS, Built
+from .tabs import FILES, TABS, Built
 
 Image.MAX_IMAGE_PIXELS = images.MAX_PIXELS
 LAUNCH: dict[str, Any] = {
@@ -147,7 +147,8 @@ def settings(tab: str, given: dict[str, str], found: Built, shown: str | None = 
     if shown is not None:
         empty = [control for control in controls.values() if control.value == "" or control.value is False]
         updates |= {control: updates.get(control, gr.update()) | {"value": control.value} for control in empty}
-        updates |= {part: gr.skip() for key, part in parts.items() if key in ("shown", "status") and name == shown}
+        kept = ("shown", "status", *FILES) if name == shown else ()
+        updates |= {part: gr.skip() for key, part in parts.items() if key in kept}
     if "own" in parts and "scene" in values:
         updates[parts["own"]] = None
     if "code" in parts:
@@ -172,6 +173,7 @@ def _of_model(tab: str, name: str, values: dict, controls: dict, parts: dict) ->
         updates |= {controls["class"]: tiles, parts["search"]: found, parts["style"]: style}
         updates[controls["guidance"]] = gr.update(value=card.guidance)
         updates |= {parts["shown"]: examples.first_board(card), parts["status"]: examples.first_drawing(card)[1]}
+        updates |= {parts[key]: gr.update(interactive=False) for key in FILES}
     elif tab == "edit":
         top = card.config.tokens - 1
         updates[controls["class"]] = gr.update(choices=["", *card.classes], value="")
