@@ -211,6 +211,24 @@ def test_buttons_beneath_a_drawing_wait_for_one(visit):
     page.wait_for_function("![...document.querySelectorAll('.al-files button')].some(each => each.disabled)")
 
 
+def test_stop_ends_a_drawing_and_nothing_else(visit):
+    """What is in view then is no whole drawing: there is nothing to save."""
+    page = visit()
+    open_tab(page, "draw")
+    files = page.get_by_role("button", name="Copy link", exact=True)
+    page.evaluate("alitok.stopped('draw')")
+    assert said(page, "draw") == "" and files.is_visible()
+    with models.running():
+        press(page, "Draw")
+        page.locator(".al-waiting").wait_for()
+        page.evaluate("alitok.stopped('draw')")
+        assert said(page, "draw") == "Stopped."
+        files.wait_for(state="hidden")
+    wait_for(page, "^Drawn in")
+    press(page, "Draw")
+    files.wait_for()
+
+
 # ---------------------------------------------------------------- what is played
 
 
@@ -652,6 +670,10 @@ def test_the_tour(visit, shoot):
         if step.tab == "poke":
             wait_for(page, {"change": "became 512", "keep": "^13 of 21 tokens"}[step.settings["experiment"]])
         shoot(page, f"tour-{number}")
+        if number == 1:  # nothing comes before it
+            press(page, "Back")
+            page.wait_for_timeout(500)
+            assert page.locator("#tour").inner_text().startswith("Stop 1 of")
         page.get_by_role("button", name="Next").click()
     page.locator("#tour").wait_for(state="hidden")
     assert page.locator(".toast-body").count() == 0

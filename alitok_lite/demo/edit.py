@@ -166,7 +166,7 @@ def _shown(name: str, case: _Case, after: Tensor | None, token: int, said: str) 
     figures = [boards.figure(picker, "Choose a token", token_name(config, token))]
     figures.append(boards.figure(_choices(codes, shares, patches, int(ids[0, token])), *_words(case)))
     if after is not None:
-        figures.append(boards.figure(boards.image(decoded[0], "The picture before"), "Before", "and now on the left"))
+        figures.append(boards.figure(boards.image(decoded[0], "The picture before"), "Before the change"))
     percent = [f"{100 * share:.0f} %" for share in shares.tolist()]
     status = f"{said}The likeliest codes of **{token_name(config, token)}**: {', '.join(percent)}. Press one."
     numbers = {"codes": codes.tolist(), "probabilities": [round(share, 4) for share in shares.tolist()]}

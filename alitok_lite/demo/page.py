@@ -244,8 +244,8 @@ def _tour(tabs: gr.Tabs, panel: gr.Column, told: gr.Markdown, buttons: dict, bui
         if step is None:
             at, kept = 0, {f"{tab} {name}": value for (tab, name), value in zip(keys, values, strict=True)}
         else:
-            at += step
-        if step == 0 or not 0 <= at < len(steps):
+            at = max(at + step, 0)  # nothing comes before the first stop
+        if step == 0 or at == len(steps):
             restored = {}
             for tab, found in built.items():
                 own = {name: kept[f"{tab} {name}"] for name in found.controls if f"{tab} {name}" in kept}
