@@ -1,18 +1,21 @@
 """The Gradio app, as a Space starts it; the page is in alitok_lite/demo/page.py. Run it with `python app.py`."""
 
 import os
+import signal
 import sys
 from contextlib import suppress
 
-from alitok_lite.cli.page import check_page, own_cache
+from alitok_lite.cli.page import check_page, own_cache, share_heaps
 
 own_cache()
+share_heaps()
 
 if os.environ.get("SPACES_ZERO_GPU"):  # it lends a GPU for a call; must come before anything that touches CUDA
     import spaces  # noqa: F401
 
 from alitok_lite.demo import models  # noqa: E402
 from alitok_lite.demo.page import LAUNCH, build  # noqa: E402
+from alitok_lite.interrupt import on_signals  # noqa: E402
 from alitok_lite.machine import borrowed_gpu  # noqa: E402
 
 
@@ -33,4 +36,5 @@ if __name__ == "__main__":
         for name in models.models():
             with suppress(ValueError):  # the log has it, and so will who asks for the model
                 models.get_model(name)
-    demo.launch(**LAUNCH)
+    with on_signals(signal.default_int_handler):  # SIGTERM ends it as Ctrl-C does, and nothing is left in the cache
+        demo.launch(**LAUNCH)

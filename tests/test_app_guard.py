@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import platform
 import shutil
 import signal
 import socket
@@ -31,6 +32,7 @@ from PIL import Image
 from test_app import BASELINE, MAIN, app, ask, checkpoints, client, every_frame, forget, load_app  # noqa: F401 (fixtures)
 from test_app_server import post
 
+from alitok_lite.cli.page import HEAPS
 from alitok_lite.demo import components, drawing, guard, look, models, reconstruct
 from alitok_lite.demo import examples as demo_views
 from alitok_lite.demo.guard import (
@@ -492,6 +494,22 @@ def test_visitors_that_are_forgotten_do_not_stop_the_queue(app, client, monkeypa
     assert not app.demo._queue.stopped and caplog.text == ""
 
 
+def test_forgotten_visits_leave_nothing(app, client):
+    """Gradio keeps a set of each visit's open calls for ever, although it forgets its messages."""
+    queue = app.demo._queue
+    known, waiting = queue.pending_messages_per_session, queue.pending_event_ids_session
+    names = [f"old {number}" for number in range(2 * known.max_size)]
+    known["known"] = None
+    waiting.update({name: set() for name in [*names, "known"]} | {"open": {"a call"}})
+    try:
+        assert client.predict(api_name="/reconstruct")
+        assert not waiting.keys() & set(names) and {"known", "open", client.session_hash} <= waiting.keys()
+    finally:
+        for name in [*names, "known", "open"]:
+            waiting.pop(name, None)
+        del known["known"]
+
+
 def test_a_call_that_is_cancelled_before_it_begins_gives_its_place_back(client, monkeypatch):
     real, cancelled = queueing.set_task_name, []
 
@@ -704,6 +722,58 @@ def test_a_cache_of_ones_own(checkpoints, monkeypatch, tmp_path):
     assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
 
 
+def test_folders_that_have_been_empty_for_long_are_removed(monkeypatch, tmp_path):
+    """Gradio removes old files of its cache, and leaves a folder for each of them."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr(components, "_folders", iter(range(1, 200)))
+    (tmp_path / "file").write_text("")
+    for name in ("empty", "full", "young"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "a.png").write_text("a picture")
+    long_ago = time.time() - components.CACHE[1] - 60
+    for name in ("empty", "full", "file"):
+        os.utime(tmp_path / name, (long_ago, long_ago))
+    made = [components.new_folder() for _ in range(150)]
+    assert not (tmp_path / "empty").exists() and (tmp_path / "full" / "a.png").exists()
+    assert all(path.is_dir() for path in (*made, tmp_path / "young")) and (tmp_path / "file").exists()
+
+
+_HEAPS = """
+import ctypes, pathlib, sys, threading
+from alitok_lite.cli.page import share_heaps
+libc, threads = ctypes.CDLL(None), threading.Barrier(9)
+if sys.argv[1] == "shared":
+    share_heaps()
+def call():
+    libc.malloc(1000)
+    threads.wait()
+    threads.wait()
+for _ in range(8):
+    threading.Thread(target=call).start()
+threads.wait()
+libc.fopen.restype = ctypes.c_void_p
+file = libc.fopen(sys.argv[2].encode(), b"w")
+libc.malloc_info(0, ctypes.c_void_p(file))
+libc.fclose(ctypes.c_void_p(file))
+threads.wait()
+print(pathlib.Path(sys.argv[2]).read_text().count("<heap nr="))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has a heap for each thread")
+def test_calls_share_heaps(tmp_path):
+    """Eight threads at once; without a limit each of them has its own, and what it needed once stays in it."""
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    environment["PYTHONPATH"] = str(ROOT)
+
+    def heaps(how: str, **given: str) -> int:
+        command = [sys.executable, "-c", _HEAPS, how, str(tmp_path / "heaps.xml")]
+        return int(subprocess.run(command, check=True, capture_output=True, timeout=60, env=environment | given).stdout)
+
+    assert heaps("own") >= 8 and heaps("shared") == HEAPS
+    assert heaps("shared", MALLOC_ARENA_MAX="5") == 5  # the operator's wish
+
+
 def test_a_cache_that_cannot_be_written(app, monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file" / "cache"))
@@ -755,7 +825,7 @@ def test_the_app_runs_where_somebody_else_has_it_too(user):
                 (own,) = shared.glob("alitok_lite-*")
                 assert own.stat().st_uid == nobody.get("user", os.getuid()) and path.startswith(f"{own}/")
             finally:
-                program.send_signal(signal.SIGINT)
+                program.send_signal(signal.SIGINT if user == "another" else signal.SIGTERM)
         assert not list(shared.glob("alitok_lite-*"))
     finally:
         shutil.rmtree(shared)
@@ -790,7 +860,7 @@ def test_stop_another_model_and_back_end_a_drawing(app):
     assert all(targets in cancelling for targets in known) and len(cancelling) == 3
     (stop,) = [targets for targets in cancelling if targets not in known]
     (said,) = [fn for fn in fns.values() if fn.targets == stop and not fn.cancels]
-    assert said.fn is None and "alitok.answered('draw', 'Stopped.')" in said.js
+    assert said.fn is None and "alitok.stopped('draw')" in said.js
 
 
 def test_handed_over_pictures(client, tmp_path):

@@ -537,6 +537,19 @@ def test_edit_refuses(changes, words):
         edit.edit(asked(**changes))
 
 
+@pytest.mark.parametrize(
+    "token, words",
+    [
+        (20, "no token comes after it. "),
+        (19, "the token after it was sampled"),
+        (18, "the 2 tokens after it were sampled"),
+    ],
+)
+def test_edit_says_what_became_of_the_rest(token, words):
+    _, said, *_ = edit.edit(asked(token=token), 3, 1)
+    assert f" became code 3; {words}" in said
+
+
 def test_edit_refuses_codes_and_seeds():
     for code, seed, words in (
         (1024, 1, "code is 1024"),

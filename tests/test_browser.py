@@ -1,6 +1,7 @@
-"""The page in headless Chromium: every tab, playing, waiting, failing, links, uploading, keyboard, phone and dark mode.
+"""The page in a headless browser: every tab, playing, waiting, failing, links, uploading, keyboard, phone, dark mode.
 
-Run with `pytest -m browser`; needs Debian's chromium. Screenshots go to the folder $SCREENSHOTS, if set.
+Run with `pytest -m browser`; needs Debian's chromium. With BROWSER=firefox or BROWSER=webkit it is the one that
+`playwright install` fetches. Screenshots go to the folder $SCREENSHOTS, if set.
 """
 
 import base64
@@ -22,7 +23,8 @@ from alitok_lite.demo import drawing, examples, models, tour
 from alitok_lite.demo import words as demo_words
 
 pytestmark = pytest.mark.browser
-LEFT = "AbortError|Connection errored out"  # Gradio's words when a page is left that waits for an answer
+LEFT = "AbortError|Connection errored out|^Error$"  # Gradio's words when a page is left that waits for an answer
+BROWSER = os.environ.get("BROWSER", "chromium")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 OPTIONS += ["--disable-component-update", "--disable-sync"]
@@ -33,10 +35,12 @@ SIZES |= {"projector": {"width": 1920, "height": 1080}}  # shown in presenter si
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        kind = getattr(driver, BROWSER)
+        path = CHROMIUM if BROWSER == "chromium" else kind.executable_path
+        if not path or not Path(path).exists():
+            pytest.skip(f"no {BROWSER} on this machine")
+        browser = kind.launch(executable_path=path, args=OPTIONS if BROWSER == "chromium" else [])
         yield browser
         browser.close()
 
@@ -160,6 +164,69 @@ def test_on_a_phone_button_and_choices_are_one_press_away(visit):
         )
         press(page, "Back to the result ↑")
         page.wait_for_function("scrollY < 300")
+
+
+BOARDS = """
+() => [...document.querySelectorAll('.al-row, .al-board.overlay')].filter(each => each.offsetParent).flatMap(each => {
+    const {width, height} = (each.querySelector(':scope > img') || each).getBoundingClientRect();
+    if (!each.matches('.al-row')) return Math.abs(width - height) < 2 ? [] : [`a picture of ${width} x ${height}`];
+    const parts = [...each.children].flatMap(figure => [...figure.children]);
+    const bottom = part => part.getBoundingClientRect().bottom;
+    const free = bottom(each) - Math.max(...parts.map(bottom));
+    const hidden = parts.some(part => part.scrollHeight > part.clientHeight + 4);
+    return (free < 30 ? [] : [`${free} empty pixels below`]).concat(hidden ? ['something hidden'] : []);
+})
+"""
+
+
+@pytest.mark.parametrize("size", ["desk", "phone"])
+def test_boards_are_square_and_rows_have_no_holes(visit, size):
+    """Browsers differ in how high they make what they cannot yet measure."""
+    page = visit(size)
+    for tab, words in ANSWERED.items():
+        open_tab(page, tab)
+        wait_for(page, words)
+        page.wait_for_timeout(300)
+        assert page.evaluate(BOARDS) == [], tab
+
+
+def test_buttons_beneath_a_drawing_wait_for_one(visit):
+    """Before it, and after another model was chosen, there is nothing to save or edit."""
+    page = visit()
+    open_tab(page, "draw")
+    buttons = [
+        page.get_by_role("button", name=name, exact=True) for name in ("PNG", "GIF", "WebP", "Edit this drawing")
+    ]
+    assert not any(button.is_enabled() for button in buttons)
+    press(page, "Draw")
+    wait_for(page, "^Drawn in")
+    page.wait_for_function("![...document.querySelectorAll('.al-files button')].some(each => each.disabled)")
+    page.get_by_label("Model", exact=True).locator("visible=true").first.click()
+    page.get_by_role("option", name=BASELINE).click()
+    wait_for(page, "^Examples of painted scenes, not drawn by this model")
+    page.wait_for_function("document.querySelectorAll('.al-files button[disabled]').length >= 4")
+    assert not any(button.is_enabled() for button in buttons)
+    press(page, "Draw")
+    wait_for(page, "^Drawn in")
+    page.wait_for_function("![...document.querySelectorAll('.al-files button')].some(each => each.disabled)")
+
+
+def test_stop_ends_a_drawing_and_nothing_else(visit):
+    """What is in view then is no whole drawing: there is nothing to save."""
+    page = visit()
+    open_tab(page, "draw")
+    files = page.get_by_role("button", name="Copy link", exact=True)
+    page.evaluate("alitok.stopped('draw')")
+    assert said(page, "draw") == "" and files.is_visible()
+    with models.running():
+        press(page, "Draw")
+        page.locator(".al-waiting").wait_for()
+        page.evaluate("alitok.stopped('draw')")
+        assert said(page, "draw") == "Stopped."
+        files.wait_for(state="hidden")
+    wait_for(page, "^Drawn in")
+    press(page, "Draw")
+    files.wait_for()
 
 
 # ---------------------------------------------------------------- what is played
@@ -603,6 +670,10 @@ def test_the_tour(visit, shoot):
         if step.tab == "poke":
             wait_for(page, {"change": "became 512", "keep": "^13 of 21 tokens"}[step.settings["experiment"]])
         shoot(page, f"tour-{number}")
+        if number == 1:  # nothing comes before it
+            press(page, "Back")
+            page.wait_for_timeout(500)
+            assert page.locator("#tour").inner_text().startswith("Stop 1 of")
         page.get_by_role("button", name="Next").click()
     page.locator("#tour").wait_for(state="hidden")
     assert page.locator(".toast-body").count() == 0

@@ -2,11 +2,19 @@
 
 import argparse
 import atexit
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+from contextlib import suppress
+
+from ..interrupt import on_signals
+
+HEAPS = 2  # of malloc, for all threads
+_ARENA_MAX = -8  # M_ARENA_MAX of glibc's malloc.h
 
 
 def own_cache() -> None:
@@ -17,6 +25,18 @@ def own_cache() -> None:
     if not os.environ.get("GRADIO_TEMP_DIR"):
         os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="alitok_lite-")
         atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+
+
+def share_heaps() -> None:
+    """Let all threads share HEAPS heaps, where the C library is glibc, unless MALLOC_ARENA_MAX is set; before torch is
+    imported, since a process with more heaps keeps to glibc's own limit.
+
+    That is eight for each core. Each call to the page is a new thread, and each heap keeps what a call once needed:
+    100 MB on two cores, for nothing, since one model runs at a time.
+    """
+    if not os.environ.get("MALLOC_ARENA_MAX"):
+        with suppress(AttributeError, OSError, TypeError):  # another C library
+            ctypes.CDLL(None).mallopt(_ARENA_MAX, HEAPS)
 
 
 def check_page(program: str) -> None:
@@ -38,17 +58,19 @@ def _check_host(host: str | None) -> None:
 
 
 def app(args: argparse.Namespace) -> None:
-    """Serve the page until Ctrl-C."""
+    """Serve the page until Ctrl-C or SIGTERM."""
     if args.port is not None and not 1 <= args.port <= 65535:
         raise ValueError(f"--port is {args.port}; it must be a whole number from 1 to 65535")
     _check_host(args.host)
     own_cache()
+    share_heaps()
     from ..demo.page import LAUNCH, build
 
     check_page("alitok_lite")
     given = {"server_name": args.host, "server_port": args.port, "share": args.share, "inbrowser": args.browser}
     try:
-        build().launch(**LAUNCH | given)
+        with on_signals(signal.default_int_handler):
+            build().launch(**LAUNCH | given)
     except OSError as error:
         if "empty port" not in str(error):
             raise

@@ -232,7 +232,7 @@ def thumbnail_style(selector: str, names: tuple[str, ...], strip: bytes, least: 
     url = f"url(data:image/webp;base64,{base64.b64encode(strip).decode()})"
     narrow = "@media (max-width: 500px)"
     rules = [
-        f"{selector} .wrap {{display: grid; gap: 6px; grid-template-columns: repeat(auto-fill, minmax({least}, 1fr))}}",
+        f"{selector} .wrap {{display: grid; gap: 4px; grid-template-columns: repeat(auto-fill, minmax({least}, 1fr))}}",
         f"{selector} label {{flex-direction: column; gap: 2px; padding: 3px 0 5px; min-width: 0}}",
         f"{selector} label span {{margin: 0; font-size: 12px; letter-spacing: -.03em; line-height: 1.15;"
         " max-width: 100%; text-align: center; overflow-wrap: anywhere}",

@@ -2,8 +2,11 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -141,9 +144,24 @@ def check_cache() -> None:
         raise ValueError(f"the folder {folder!r} (GRADIO_TEMP_DIR) cannot be written: {error.strerror}") from None
 
 
+CACHE = (600, 3600)  # seconds: how often Gradio looks for old files in its cache, and how old they are
+_folders = count(1)  # made so far
+
+
 def new_folder() -> Path:
-    """A fresh folder in Gradio's own cache, which Gradio empties by age."""
+    """A fresh folder in Gradio's own cache. Gradio removes the file in it by age; the folder is removed here."""
+    if next(_folders) % 100 == 0:
+        remove_folders()
     return Path(tempfile.mkdtemp(dir=get_upload_folder()))
+
+
+def remove_folders() -> None:
+    """Remove the folders of the cache that have been empty for as long as files are kept."""
+    with os.scandir(get_upload_folder()) as found:
+        old = [entry.path for entry in found if time.time() - entry.stat(follow_symlinks=False).st_mtime > CACHE[1]]
+    for path in old:
+        with suppress(OSError):  # a file is left in it
+            os.rmdir(path)
 
 
 def theme() -> gr.themes.Base:
@@ -154,6 +172,8 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_hover_dark="*primary_800",
+        button_primary_border_color="*primary_700",
+        button_primary_border_color_dark="*primary_700",
         button_primary_text_color="white",
         block_label_text_color="*primary_800",
         block_label_text_color_dark="*primary_100",
@@ -168,6 +188,11 @@ def theme() -> gr.themes.Base:
         checkbox_label_background_fill_selected="*primary_700",
         checkbox_label_background_fill_selected_dark="*primary_700",
         checkbox_label_text_color_selected="white",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+        input_border_color="*neutral_500",
+        input_border_color_dark="*neutral_500",
+        input_border_width="1px",
         color_accent="*primary_700",
         link_text_color="*primary_700",
         link_text_color_dark="*primary_200",

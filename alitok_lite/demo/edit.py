@@ -98,10 +98,16 @@ def edit(asked: Asked, code: int = -1, seed: int | None = None) -> tuple[str, st
         return _shown(asked.model, case, None, token, "")
     prompt = torch.cat([case.ids[:, :token], torch.tensor([[code]])], 1)
     after = _continued(case, prompt, seed)
-    rest = config.tokens - token - 1
-    name = token_name(config, token)
-    said = f"{name.capitalize()} became code {code}; the {rest} tokens after it were sampled anew, seed {seed}. "
+    said = f"{token_name(config, token).capitalize()} became code {code}; {_rest(config.tokens - token - 1, seed)}. "
     return _shown(asked.model, case, after, token, said)
+
+
+def _rest(tokens: int, seed: int) -> str:
+    """What became of the tokens after the one that was changed."""
+    if not tokens:
+        return "no token comes after it"
+    others = "the token after it was" if tokens == 1 else f"the {tokens} tokens after it were"
+    return f"{others} sampled anew, seed {seed}"
 
 
 def complete(asked: Asked, seed: int | None = None) -> tuple[str, str, dict, str, str]:
@@ -160,7 +166,7 @@ def _shown(name: str, case: _Case, after: Tensor | None, token: int, said: str) 
     figures = [boards.figure(picker, "Choose a token", token_name(config, token))]
     figures.append(boards.figure(_choices(codes, shares, patches, int(ids[0, token])), *_words(case)))
     if after is not None:
-        figures.append(boards.figure(boards.image(decoded[0], "The picture before"), "Before", "and now on the left"))
+        figures.append(boards.figure(boards.image(decoded[0], "The picture before"), "Before the change"))
     percent = [f"{100 * share:.0f} %" for share in shares.tolist()]
     status = f"{said}The likeliest codes of **{token_name(config, token)}**: {', '.join(percent)}. Press one."
     numbers = {"codes": codes.tolist(), "probabilities": [round(share, 4) for share in shares.tolist()]}

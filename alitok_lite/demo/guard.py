@@ -115,7 +115,16 @@ def limited(function: Callable) -> Callable:
 
 
 class _Queue(queueing.Queue):
-    """Gradio's queue, without three ways in which it would stop serving for good, and without its statistics."""
+    """Gradio's queue, without three ways in which it would stop serving for good, without its statistics, and without
+    what would remain of each visit for ever."""
+
+    async def push(self, *given: object, **named: object) -> tuple:
+        """As Gradio has it, but visits whose messages it has forgotten, and that wait for nothing, are forgotten."""
+        known, open_ = self.pending_messages_per_session, self.pending_event_ids_session
+        if len(open_) > 2 * known.max_size:
+            for visit in [visit for visit, calls in open_.items() if not calls and visit not in known]:
+                del open_[visit]
+        return await super().push(*given, **named)
 
     def compute_analytics_summary(self, records: list) -> dict:
         """Nothing: as Gradio has it, each call would be followed by a table of the last 10,000, which costs more than a

@@ -35,6 +35,7 @@ const alitok = {
     if (this.last?.button.textContent !== 'Try again') this.pressed[tab] = recent ? this.last.button : null;
     this.say(tab, 'Asked. One moment ...');
     this.panel(tab)?.classList.add('al-waiting');
+    this.panel(tab)?.classList.remove('al-unfinished');
     if (innerWidth < 640) document.getElementById(`say-${tab}`)?.scrollIntoView({block: 'nearest'});
   },
 
@@ -43,6 +44,14 @@ const alitok = {
     const panel = this.panel(tab), waited = panel?.classList.contains('al-waiting');
     panel?.classList.remove('al-waiting');
     if (waited) setTimeout(() => this.heard(panel, panel.querySelector('.al-status')?.innerText), 100);  // it is there then
+  },
+
+  // What is in view is no whole drawing, and the buttons beneath it would be about the one before.
+  stopped(tab) {
+    const panel = this.panel(tab);
+    if (!panel?.classList.contains('al-waiting')) return;
+    this.answered(tab, 'Stopped.');
+    panel.classList.add('al-unfinished');
   },
 
   // For screen readers alone.

@@ -17,7 +17,7 @@ from . import poke as surgery
 from . import tour as route
 from .components import PRIVATE
 from .guard import limited, plain_errors
-from .tabs import TABS, Built
+from .tabs import FILES, TABS, Built
 
 Image.MAX_IMAGE_PIXELS = images.MAX_PIXELS
 LAUNCH: dict[str, Any] = {
@@ -39,7 +39,8 @@ MAX_WAITING = 200  # visitors in the queue; each waits for a fraction of a secon
 
 def build() -> gr.Blocks:
     """The whole page; reads the models' configs but no weights."""
-    with guard.Page(title="AliTok lite: misalignment, seen", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    cache = components.CACHE
+    with guard.Page(title="AliTok lite: misalignment, seen", analytics_enabled=False, delete_cache=cache) as page:
         with gr.Row(elem_id="head"):
             gr.HTML("<h1>AliTok lite<span>: pictures as tokens</span></h1>")
             present = gr.Button("Presenter size", size="sm", scale=0, min_width=130)
@@ -146,7 +147,8 @@ def settings(tab: str, given: dict[str, str], found: Built, shown: str | None = 
     if shown is not None:
         empty = [control for control in controls.values() if control.value == "" or control.value is False]
         updates |= {control: updates.get(control, gr.update()) | {"value": control.value} for control in empty}
-        updates |= {part: gr.skip() for key, part in parts.items() if key in ("shown", "status") and name == shown}
+        kept = ("shown", "status", *FILES) if name == shown else ()
+        updates |= {part: gr.skip() for key, part in parts.items() if key in kept}
     if "own" in parts and "scene" in values:
         updates[parts["own"]] = None
     if "code" in parts:
@@ -171,6 +173,7 @@ def _of_model(tab: str, name: str, values: dict, controls: dict, parts: dict) ->
         updates |= {controls["class"]: tiles, parts["search"]: found, parts["style"]: style}
         updates[controls["guidance"]] = gr.update(value=card.guidance)
         updates |= {parts["shown"]: examples.first_board(card), parts["status"]: examples.first_drawing(card)[1]}
+        updates |= {parts[key]: gr.update(interactive=False) for key in FILES}
     elif tab == "edit":
         top = card.config.tokens - 1
         updates[controls["class"]] = gr.update(choices=["", *card.classes], value="")
@@ -241,8 +244,8 @@ def _tour(tabs: gr.Tabs, panel: gr.Column, told: gr.Markdown, buttons: dict, bui
         if step is None:
             at, kept = 0, {f"{tab} {name}": value for (tab, name), value in zip(keys, values, strict=True)}
         else:
-            at += step
-        if step == 0 or not 0 <= at < len(steps):
+            at = max(at + step, 0)  # nothing comes before the first stop
+        if step == 0 or at == len(steps):
             restored = {}
             for tab, found in built.items():
                 own = {name: kept[f"{tab} {name}"] for name in found.controls if f"{tab} {name}" in kept}

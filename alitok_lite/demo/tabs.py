@@ -23,6 +23,7 @@ class Built(NamedTuple):
 
 
 NOTHING = Built({})
+FILES = ("png", "gif", "webp", "edit")  # parts of Draw: what to do with a drawing, once there is one
 
 
 def tell_tab(tab: gr.Tab, go: gr.Number) -> Built:
@@ -73,15 +74,17 @@ def draw_tab(tab: gr.Tab, go: gr.Number) -> Built:
     wires["outputs"] = [shown, status, download, ids, link, script, last]
     event = gr.on([start.click, go.change, where.again.click], api_name="draw", **wires)
     components.follow(event, where)
-    stop.click(None, js="() => alitok.answered('draw', 'Stopped.')", cancels=[event], **PRIVATE)
-    model.select(new_model, model, [*changing, guidance, shown, status], cancels=[event], **PRIVATE).then(
+    stop.click(None, js="() => alitok.stopped('draw')", cancels=[event], **PRIVATE)
+    event.success(lambda: [gr.update(interactive=True)] * 3, None, files[:3], **PRIVATE)
+    buttons = [download, *files[:3]]
+    model.select(new_model, model, [*changing, guidance, shown, status, *buttons], cancels=[event], **PRIVATE).then(
         None, js="() => alitok.answered('draw')", **PRIVATE
     )
     link.change(None, link, js="link => alitok.drew(link)", **PRIVATE)
-    _save_animation(link, files, where)
+    _save_animation(link, [files[0], files[1], files[3]], where)
     controls = {"model": model, "class": kind, "seed": seed, "guidance": guidance, "temperature": temperature}
-    parts = {"ids": ids, "link": link, "edit": files[3], "shown": shown, "status": status, "search": changing[1]}
-    return Built(controls | {"count": count}, parts | {"style": changing[2]}, event)
+    parts = {"ids": ids, "link": link, "shown": shown, "status": status, "search": changing[1], "style": changing[2]}
+    return Built(controls | {"count": count}, parts | dict(zip(FILES, buttons, strict=True)), event)
 
 
 def _drawing(model: str) -> tuple[list, list, list]:
@@ -91,10 +94,10 @@ def _drawing(model: str) -> tuple[list, list, list]:
     shown = gr.HTML(examples.first_board(card), elem_id="drawing", elem_classes="al-answer")
     with gr.Row(elem_classes="al-files"):
         download = gr.DownloadButton("PNG", interactive=False, size="sm", min_width=70, elem_id="png")
-        gif = gr.Button("GIF", size="sm", min_width=70)
-        webp = gr.Button("WebP", size="sm", min_width=70)
+        gif = gr.Button("GIF", interactive=False, size="sm", min_width=70)
+        webp = gr.Button("WebP", interactive=False, size="sm", min_width=70)
         file = gr.DownloadButton("The animation", visible="hidden", elem_id="animation-file")
-        edit = gr.Button("Edit this drawing", size="sm", min_width=120)
+        edit = gr.Button("Edit this drawing", interactive=False, size="sm", min_width=120)
         copy = gr.Button("Copy link", size="sm", min_width=90)
         copy.click(None, js="() => alitok.copy('draw')", **PRIVATE)
     gr.HTML('<div id="al-strip" aria-label="Your last drawings"></div>')
@@ -103,12 +106,12 @@ def _drawing(model: str) -> tuple[list, list, list]:
     link = components.with_example(gr.Textbox(first, visible="hidden", elem_id="drawn-link"), first)
     with gr.Accordion("The code behind this", open=False):
         script = gr.Markdown("Draw something first.")
-    return [shown, status, download, script], [ids, link], [gif, webp, file, edit]
+    return [shown, status, download, script], [ids, link], [gif, webp, edit, file]
 
 
 def _save_animation(link: gr.Textbox, files: list, where: components.Place) -> None:
     """A press on GIF or WebP makes the file, and the page then saves it."""
-    gif, webp, file, _ = files
+    gif, webp, file = files
     for number, (button, kind) in enumerate(((gif, "gif"), (webp, "webp"))):
         name = components.with_example(gr.Textbox(kind, visible="hidden"), kind)
         wires: dict[str, Any] = {"api_name": "animation"} if number == 0 else {"api_visibility": "private"}
@@ -121,10 +124,11 @@ def _save_animation(link: gr.Textbox, files: list, where: components.Place) -> N
 @limited
 @plain_errors()
 def new_model(name: str) -> list:
-    """Classes, guidance and first picture of another model."""
+    """Classes, guidance and first picture of another model; nothing to save or edit yet."""
     card = models.check_model(name)
     choice = [gr.update(**change) for change in examples.class_choice(card)]
-    return [*choice, card.guidance, examples.first_board(card), examples.first_drawing(card)[1]]
+    shown = [examples.first_board(card), examples.first_drawing(card)[1]]
+    return [*choice, card.guidance, *shown, *[gr.update(interactive=False)] * len(FILES)]
 
 
 def edit_tab(tab: gr.Tab, go: gr.Number) -> Built:
@@ -137,6 +141,7 @@ def edit_tab(tab: gr.Tab, go: gr.Number) -> Built:
     with gr.Row(elem_classes="al-split"):
         with gr.Column(scale=2, min_width=280, elem_classes="al-controls-column"):
             inputs, clicked = components.chooser("edit", "lighthouse", names=names)
+            half = gr.Button("Complete the lower half", variant="primary")
             kind = gr.Dropdown(
                 ["", *first.classes], value="", label="Class that the model is told (empty: the scene's)"
             )
@@ -145,7 +150,6 @@ def edit_tab(tab: gr.Tab, go: gr.Number) -> Built:
             temperature = gr.Slider(*drawing.TEMPERATURE, 1, step=0.05, label="Temperature")
             seed = gr.Textbox("", label="Seed", placeholder="empty: a new one every time", max_lines=1)
             components.with_example(seed, "7")
-            half = gr.Button("Complete the lower half", variant="primary")
         with gr.Column(scale=5, min_width=300):
             where, outputs = components.results("edit", examples.waiting(first, "lighthouse", "Click a patch."))
     model, scene, own = inputs

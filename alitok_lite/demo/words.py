@@ -126,7 +126,7 @@ def verdict() -> str:
         "<b>How often?</b> [[repainted|Repainted]] patches of 24 unseen scenes: <b>87 ± 7 %</b> conventional, "
         "<b>exactly 0</b> causal.",
         "<b>Does it help the AR model?</b> It needs 103 ± 8 [[bits]] for a causal scene, 113 ± 6 for a conventional "
-        "one ([[spread|five trainings each]]). But causal tokens also say less.",
+        "one, [[spread|five trainings each]]. But causal tokens also say less.",
         "<b>At equal bits</b>, sampling loses a little less with causal tokens: 0.007, [[interval|95 % interval]] "
         f"0.003 to 0.011. The price is 0.31 dB of [[PSNR]] (0.22 to 0.41). {numbers}{'; ' + study if study else ''}.",
     ]
