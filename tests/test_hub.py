@@ -324,7 +324,7 @@ def test_the_card_of_a_bundled_model_has_its_terms(tmp_path, name):
     assert card.data.pipeline_tag == "unconditional-image-generation" and "arxiv:2506.05289" in card.data.tags
     if name == "photos":
         assert card.data.license == "other" and "image-net.org" in card.data.license_link
-        assert "24 classes of Tiny ImageNet: ImageNet's: non-commercial" in card.text
+        assert "64 classes of Tiny ImageNet: ImageNet's: non-commercial" in card.text
     else:
         assert card.data.license == "mit" and "painted scenes: MIT" in card.text
 

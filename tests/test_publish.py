@@ -55,7 +55,7 @@ def test_readme_of_the_space():
     assert data["thumbnail"].split("/resolve/main/")[1] in space.files("me/app")
     for name in bundled():
         assert f"| `{name}` |" in text
-    assert "| `photos` | 24 classes of Tiny ImageNet | ImageNet's: non-commercial" in text
+    assert "| `photos` | 64 classes of Tiny ImageNet | ImageNet's: non-commercial" in text
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
         assert target in space.files("me/app")
 

@@ -165,7 +165,7 @@ PRESETS: dict[str, Preset] = {
     # The shipped checkpoint: the official compression (patch 16, 4096 codes x 32) on small pictures.
     "scenes": _fitted(Preset(_SCENES, ARConfig(classes=14, **_SMALL))),
     # Photographs show more than scenes: four times as many image tokens.
-    "photos": _fitted(Preset(_PHOTOS, ARConfig(classes=24, **_SMALL, dropout=0.15), 3.0)),
+    "photos": _fitted(Preset(_PHOTOS, ARConfig(classes=24, **_SMALL, dropout=0.15), 4.0)),
     "tiny": _fitted(Preset(_TINY, ARConfig(classes=14, width=128, depth=3, heads=4, hidden=344))),  # for a laptop
 }
 

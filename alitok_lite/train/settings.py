@@ -116,11 +116,11 @@ SETTINGS: dict[str, dict[str, TrainSettings]] = {
     # Checkpoint `photos`: tokenizer and decoder on 32,000 photographs of 64 classes, AR model on the 12,000 of 24 of
     # them; measured on 1,200 unseen ones of the 24. The perceptual term needs the weights of EfficientNet-Lite2.
     "photos": {
-        # 9 minutes of an H200
+        # 9 minutes of an H200; PSNR 20.1 dB, Lite0 distance 83, 71 % named right
         "tokenizer": TrainSettings(steps=20_400, lr=1e-3, losses=LossWeights(l1=0.2, features=1.0)),
-        # 4 minutes of an H100
+        # 4 minutes of an H100; PSNR 20.1 dB, Lite0 distance 82, 72 % named right
         "decoder": TrainSettings(steps=5500, lr=1e-3, losses=LossWeights(l1=0.2, features=1.0)),
-        # 2 minutes of an H200
+        # 2 minutes of an H200; 6.77 nats per token (training: 6.60), top-1 4.2 %; samples with guidance 4: 98, 75 %
         # Few photographs are soon overfitted: more weight decay, averaged weights, and the best of them kept.
         "ar": TrainSettings(steps=9000, lr=1e-3, weight_decay=0.1, ema=0.999, keep_best=True, save_every=750),
     },
