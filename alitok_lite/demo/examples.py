@@ -132,7 +132,9 @@ def class_choice(card: Card) -> tuple[dict[str, Any], dict[str, Any], dict[str, 
     named = [(name.replace("_", " "), name) for name in card.classes]
     tiles = {"choices": [] if many else named, "value": first, "visible": "hidden" if many else True}
     found = {"choices": named if many else [], "value": first if many else None, "visible": many}
-    style = boards.thumbnail_style("#kinds", tuple(card.classes), b"" if many else class_strip(card))
+    long = any(len(word) > 9 for name in card.classes for word in name.split("_"))  # it would break in two
+    least = {"least": "max(70px, 15%)"} if long else {}
+    style = boards.thumbnail_style("#kinds", tuple(card.classes), b"" if many else class_strip(card), **least)
     return tiles, found, {"value": style, "visible": "hidden"}
 
 
