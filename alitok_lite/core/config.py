@@ -153,8 +153,10 @@ def _vit(part: str, width: int, depth: int, heads: int) -> dict[str, Any]:
 
 
 _OFFICIAL = TokenizerConfig()
+# The official compression (patch 16, 4096 codes x 32) on small pictures; photographs get more tokens.
 _SCENES = TokenizerConfig(image_size=64, buffer_tokens=8, **_vit("encoder", 192, 5, 6), **_vit("decoder", 224, 5, 7))
 _PHOTOS = replace(_SCENES, patch_size=8, buffer_tokens=16, **_vit("decoder", 288, 5, 9))
+_FRUITS = replace(_SCENES, image_size=96, buffer_tokens=12)
 _TINY = replace(_SCENES, codebook_size=1024, code_dim=16, **_vit("encoder", 128, 3, 4), **_vit("decoder", 128, 3, 4))
 _SMALL: dict[str, Any] = {"width": 224, "depth": 5, "heads": 7, "hidden": 592}  # of the AR model
 
@@ -162,14 +164,12 @@ PRESETS: dict[str, Preset] = {
     "alitok-b": Preset(_OFFICIAL, ARConfig(), 16.0, 1.8),
     "alitok-l": Preset(_OFFICIAL, ARConfig(width=1024, hidden=2816), 6.0, 0.7),
     "alitok-xl": Preset(_OFFICIAL, ARConfig(width=1280, depth=32, hidden=3584), 13.0, 1.4),
-    # The shipped checkpoint: the official compression (patch 16, 4096 codes x 32) on small pictures.
     "scenes": _fitted(Preset(_SCENES, ARConfig(classes=14, **_SMALL))),
-    # Photographs show more than scenes: four times as many image tokens.
+    "fruits": _fitted(Preset(_FRUITS, ARConfig(classes=3, **_SMALL, dropout=0.15))),
     "photos": _fitted(Preset(_PHOTOS, ARConfig(classes=24, **_SMALL, dropout=0.15), 4.0)),
     "tiny": _fitted(Preset(_TINY, ARConfig(classes=14, width=128, depth=3, heads=4, hidden=344))),  # for a laptop
 }
 
-# `scenes` without prefix tokens, equal in everything else: rows A and B of the paper's ablation.
-PRESETS["scenes-baseline"] = resized(PRESETS["scenes"], aligned=False, prefix=False)
-PRESETS["scenes-noprefix"] = resized(PRESETS["scenes"], prefix=False)
+PRESETS["scenes-baseline"] = resized(PRESETS["scenes"], aligned=False, prefix=False)  # row A of the paper's ablation
+PRESETS["scenes-noprefix"] = resized(PRESETS["scenes"], prefix=False)  # row B
 PRESETS["photos-plain"] = resized(PRESETS["photos"], decoder_width=224, decoder_heads=7)  # of the studies

@@ -133,6 +133,13 @@ SETTINGS: dict[str, dict[str, TrainSettings]] = {
         ),
         "ar": TrainSettings(steps=8000, lr=1e-3, weight_decay=0.1, ema=0.999, keep_best=True, save_every=500),
     },
+    # Checkpoint `fruits`, with the perceptual term; 6 minutes of GPUs for all three parts. On 4,623 pictures of fruits
+    # other than those of the training: 25.9 and 26.0 dB. The AR model soon knows its few fruits by heart.
+    "fruits": {
+        "tokenizer": TrainSettings(steps=10_500, lr=1e-3, losses=LossWeights(l1=0.2, features=0.3)),
+        "decoder": TrainSettings(steps=3500, lr=1e-3, losses=LossWeights(l1=0.2, features=0.3)),
+        "ar": TrainSettings(steps=8000, lr=1e-3, weight_decay=0.1, ema=0.999, keep_best=True, save_every=666),
+    },
     # About an hour of two CPU cores for all three parts.
     "tiny": {
         "tokenizer": TrainSettings(steps=4500, batch=64, lr=1e-3, save_every=500),
