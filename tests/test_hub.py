@@ -317,7 +317,7 @@ def test_push_and_fetch(server, api):
     )
 
 
-@pytest.mark.parametrize("name", ["scenes", "photos"])
+@pytest.mark.parametrize("name", ["scenes", "photos", "fruits"])
 def test_the_card_of_a_bundled_model_has_its_terms(tmp_path, name):
     AliTok.from_pretrained(name, "cpu").save_pretrained(tmp_path)
     card = huggingface_hub.ModelCard.load(tmp_path / "README.md")
@@ -325,6 +325,8 @@ def test_the_card_of_a_bundled_model_has_its_terms(tmp_path, name):
     if name == "photos":
         assert card.data.license == "other" and "image-net.org" in card.data.license_link
         assert "64 classes of Tiny ImageNet: ImageNet's: non-commercial" in card.text
+    elif name == "fruits":
+        assert card.data.license == "cc-by-sa-4.0" and "CC BY-SA 4.0, Mihai Oltean" in card.text
     else:
         assert card.data.license == "mit" and "painted scenes: MIT" in card.text
 

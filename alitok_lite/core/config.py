@@ -165,7 +165,7 @@ PRESETS: dict[str, Preset] = {
     "alitok-l": Preset(_OFFICIAL, ARConfig(width=1024, hidden=2816), 6.0, 0.7),
     "alitok-xl": Preset(_OFFICIAL, ARConfig(width=1280, depth=32, hidden=3584), 13.0, 1.4),
     "scenes": _fitted(Preset(_SCENES, ARConfig(classes=14, **_SMALL))),
-    "fruits": _fitted(Preset(_FRUITS, ARConfig(classes=3, **_SMALL, dropout=0.15))),
+    "fruits": _fitted(Preset(_FRUITS, ARConfig(classes=3, **_SMALL, dropout=0.15), 3.0)),
     "photos": _fitted(Preset(_PHOTOS, ARConfig(classes=24, **_SMALL, dropout=0.15), 4.0)),
     "tiny": _fitted(Preset(_TINY, ARConfig(classes=14, width=128, depth=3, heads=4, hidden=344))),  # for a laptop
 }
