@@ -647,7 +647,7 @@ APP = _of(
     ("config.grid * (config.grid // 2)", "config.grid * config.grid // 4", "half of the patches are kept"),
     ("len(found) == config.tokens and", "", "a picture has all its ids"),
     ('updates[parts["own"]] = None', "pass", "Back takes an upload away"),
-    ("and name == shown}", "}", "another model shows what it has made"),
+    (" if name == shown else ()", "", "another model shows what it has made"),
     ("100 * sum(found.top1) / len", "100 * sum(found.top1) * len", "first choices are a mean"),
     ("if set(DRAWN) - set(given):", "if not given:", "a link of another kind is refused"),
     ("least <= value <= most", "True", "a link sets nothing that a slider cannot have"),

@@ -36,7 +36,7 @@ def test_a_dry_run_shows_the_files_and_sends_nothing(api, capsys):  # noqa: F811
 
 @pytest.mark.slow
 def test_upload(api):  # noqa: F811
-    assert space.upload("me/app", dry=False) == "https://hub/me/app"
+    assert space.upload("me/app", dry=False) == "https://hub.invalid/me/app"
     assert api.calls == [("me/app", {"repo_type": "space", "private": False, "exist_ok": True, "space_sdk": "gradio"})]
     sent = {path.relative_to(api.root / "me/app").as_posix() for path in (api.root / "me/app").rglob("*.*")}
     assert {"app.py", "README.md", "requirements.txt", "alitok_lite/checkpoints/scenes/ar.safetensors"} <= sent
