@@ -81,7 +81,7 @@ const alitok = {
 
   // Gradio's own tracker says "queue: 3/5 | 2.0/4.1s"; here it is in words.
   waiting(tab, told) {
-    if (this.gone) return;
+    if (this.gone || this.panel(tab)?.classList.contains('al-unfinished')) return;  // a word that comes after Stop
     const place = told.match(/queue:\s*(\d+)\/(\d+)/), wait = told.match(/\/\s*([\d.]+)\s*s/);
     const ahead = place ? Number(place[1]) : 0;
     const people = ahead === 1 ? '1 press comes first' : `${ahead} presses come first`;
