@@ -73,7 +73,7 @@ def written(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What was asked for; one sentence and exit code 2 for what cannot be done."""
+    """What was requested; one sentence and exit code 2 for what cannot be done."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("files", nargs="*", metavar="FILE.ipynb", type=Path)

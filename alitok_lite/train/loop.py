@@ -88,7 +88,7 @@ def fit(task: Task, settings: TrainSettings, folder: Path, resume: State | None,
                 accelerator.wait_for_everyone()
             if words := estimate.first_words():
                 say(f"{run.name}: {words}{_later(task, settings, step)}")
-            if stopped or (stop.asked and stop.alone and planned):  # the second: asked for during the save
+            if stopped or (stop.asked and stop.alone and planned):  # the second: requested during the save
                 raise KeyboardInterrupt
     weights.finish(broadcast)
     accelerator.unwrap_model(network, keep_fp32_wrapper=False)

@@ -117,7 +117,7 @@ def accelerator_front(device: str = "auto", **further: object) -> Accelerator:
     chosen = None if device == "auto" else choose_device(device)
     cpu = chosen is not None and chosen.type == "cpu"
     before = PartialState._shared_state  # accelerate decides once a process; an earlier training may have had another
-    if before and before.get("num_processes") == 1 and before.get("_cpu") != (cpu or _asked_for_cpu()):
+    if before and before.get("num_processes") == 1 and before.get("_cpu") != (cpu or _cpu_requested()):
         AcceleratorState._reset_state(reset_partial_state=True)
     if cpu or not torch.cuda.is_available():
         accelerator = Accelerator(cpu=cpu, mixed_precision="no", **further)
@@ -137,7 +137,7 @@ def _leave_others() -> None:
         torch.distributed.destroy_process_group()
 
 
-def _asked_for_cpu() -> bool:
+def _cpu_requested() -> bool:
     """Whether accelerate's own variable asks for the CPU, as `accelerate launch --cpu` does."""
     return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on", "y", "t")
 
