@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import small_model
+from einops import reduce
 from small_training import Grey, on_the_cpu, tokenizer_task  # noqa: F401
 from torch import nn
 
@@ -150,34 +151,47 @@ def scores(decoded: torch.Tensor) -> torch.Tensor:
 
 
 def adversarial_by_hand(weight: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two patches of one pixel each: the mean gradient is -3.5 of the scores and 7 of the other terms."""
     decoded = torch.tensor([[[[1.0, 2.0]]]], requires_grad=True)
-    others = (decoded * torch.tensor([6.0, -8.0])).sum()  # its gradient has length 10, that of the scores length 5
-    return adversarial_loss(scores(decoded), decoded, others, weight), decoded
+    others = (decoded * torch.tensor([6.0, 8.0])).sum()
+    return weight * adversarial_loss(scores(decoded), decoded, others, 1), decoded
 
 
 @pytest.mark.parametrize("weight", [0.5, 1.0])
 def test_adversarial_term_by_hand(weight):
     loss, decoded = adversarial_by_hand(weight)
-    assert loss.item() == pytest.approx(weight * (10 / 5) * -(3 * 1 + 4 * 2))
+    assert loss.item() == pytest.approx(weight * (7 / 3.5) * -(3 * 1 + 4 * 2))
     (gradient,) = torch.autograd.grad(loss, decoded)
     torch.testing.assert_close(gradient.flatten(), weight * 2 * torch.tensor([-3.0, -4.0]))
     better = decoded.detach() - 0.01 * gradient
     assert scores(better) > scores(decoded)  # downhill in the loss is uphill for the critic
 
 
+@pytest.mark.parametrize("patch", [1, 2])
+def test_adversarial_size_compares_what_all_patches_and_pictures_want(patch):
+    """Gradients that differ from patch to patch cancel in the last layer; what the critic says everywhere adds up."""
+    decoded = torch.zeros(2, 1, 2, 4, requires_grad=True)
+    signs = torch.tensor([1.0, 1.0, -1.0, -1.0]) if patch == 2 else torch.tensor([1.0, -1.0, 1.0, -1.0])
+    others = (decoded * signs).sum() + 0.25 * decoded.sum()
+    loss = adversarial_loss(decoded.mean((1, 2, 3)) + 1, decoded, others, patch)
+    assert loss.item() == pytest.approx(-0.25 * 16)  # a gradient of 1/16 at each of 16 pixels, raised to 0.25
+    coherent = adversarial_loss(decoded.mean((1, 2, 3)) + 1, decoded, decoded.sum(), patch)
+    assert coherent.item() == pytest.approx(-16)
+
+
 def test_adversarial_term_is_finite_where_the_critic_is_flat():
     decoded = torch.ones(1, 3, 2, 2, requires_grad=True)
-    loss = adversarial_loss((0 * decoded).sum(), decoded, decoded.square().sum(), 1.0)
+    loss = adversarial_loss((0 * decoded).sum(), decoded, decoded.square().sum(), 2)
     assert torch.autograd.grad(loss, decoded)[0].abs().max() == 0
 
 
 def test_adversarial_size_follows_the_mean_over_processes():
-    """Of the squared gradients, here 50 and 12.5, before they are compared: with others they would be 200 and 12.5."""
+    """Of the gradients of a patch, here -3.5 and 7, before their lengths are compared."""
     decoded = torch.tensor([[[[1.0, 2.0]]]], requires_grad=True)
-    others, seen = (decoded * torch.tensor([6.0, -8.0])).sum(), []
-    average = lambda value: seen.append(value.item()) or value * (4 if value > 20 else 1)  # noqa: E731
-    loss = adversarial_loss(scores(decoded), decoded, others, 1.0, average)
-    assert sorted(seen) == [12.5, 50.0] and loss.item() == pytest.approx(-44)
+    others, seen = (decoded * torch.tensor([6.0, 8.0])).sum(), []
+    average = lambda value: seen.append(value.item()) or value * (3 if value > 0 else 1)  # noqa: E731
+    loss = adversarial_loss(scores(decoded), decoded, others, 1, average)
+    assert sorted(seen) == [-3.5, 7.0] and loss.item() == pytest.approx(-66)
 
 
 @pytest.mark.parametrize("weight", [0.25, 0.5])
@@ -185,10 +199,11 @@ def test_adversarial_weight_is_the_size_of_its_gradient_in_a_training_step(weigh
     task, seen = tokenizer_task(LossWeights(adversarial=weight, adversarial_start=0.0, aux=0, vq=0)), []
     network = lambda pixels, stage: seen.append(task.network(pixels, stage)) or seen[0]  # noqa: E731
     _, terms = task.loss(network, task.batch(0), 0)
-    gan, rest = (
-        torch.autograd.grad(terms[name], seen[0].pixels, retain_graph=True)[0].norm().item() for name in ("gan", "mse")
-    )
-    assert gan / rest == pytest.approx(weight, rel=1e-3)
+    patch, sizes = task.tokenizer.config.patch_size, {}
+    for name in ("gan", "mse"):
+        (gradient,) = torch.autograd.grad(terms[name], seen[0].pixels, retain_graph=True)
+        sizes[name] = reduce(gradient, "b c (h p) (w q) -> c p q", "mean", p=patch, q=patch).norm().item()
+    assert sizes["gan"] / sizes["mse"] == pytest.approx(weight, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "decoder"])
@@ -226,6 +241,18 @@ def test_critic_joins_at_the_right_step(start, first):
         joined = first is not None and step >= first
         assert ("gan" in terms) is joined, step
         assert (not torch.equal(weights(), before)) is joined, step
+
+
+def test_critics_term_grows_to_its_weight_in_a_twentieth_of_the_steps():
+    """From step 50 of 100 on a fifth, two fifths ... of it: 0.2, 0.4, 0.6, 0.8, 1, 1 ..."""
+    task = tokenizer_task(LossWeights(adversarial=0.5, adversarial_start=0.5, aux=0, vq=0), steps=100)
+    (pixels,), patch, found = task.batch(0), task.tokenizer.config.patch_size, []
+    for step in (50, 51, 54, 55, 99):
+        output = task.network(pixels, 1)
+        _, terms = task.loss(lambda *_, output=output: output, (pixels,), step)
+        whole = adversarial_loss(task.critic(output.pixels), output.pixels, terms["mse"], patch)
+        found.append((terms["gan"] / whole).item())
+    assert found == pytest.approx([0.1, 0.2, 0.5, 0.5, 0.5], rel=1e-2)
 
 
 def test_without_an_adversarial_weight_there_is_no_critic():
@@ -386,8 +413,8 @@ def task_of(reduce=lambda value, how: value, gather=lambda value: value) -> task
 def test_critic_learns_from_the_mean_gradient_of_all_processes():
     """Here that is three times as large as this process's own."""
     asked, found = [], []
-    for reduce in (lambda value, how: value, lambda value, how: asked.append(how) or 3 * value):
-        task = task_of(reduce)
+    for mean in (lambda value, how: value, lambda value, how: asked.append(how) or 3 * value):
+        task = task_of(mean)
         task.critic.eval()  # spectral norm moves at every call in training
         task.loss(task.network, task.batch(0), 0)
         task.before_update()

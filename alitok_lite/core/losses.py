@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
@@ -35,18 +35,18 @@ def reconstruction_losses(output: TokenizerOutput, pixels: Tensor, weights: Loss
 
 
 def adversarial_loss(
-    scores: Tensor, decoded: Tensor, others: Tensor, weight: float, average: Callable[[Tensor], Tensor] = torch.clone
+    scores: Tensor, decoded: Tensor, others: Tensor, patch: int, average: Callable[[Tensor], Tensor] = torch.clone
 ) -> Tensor:
-    """The decoder's hinge term: raise the critic's scores (B, 1, h, w) of the decoded pictures.
+    """The decoder's hinge term: raise the critic's scores (B, 1, h, w) of the decoded pictures (B, 3, S, S).
 
-    Scaled so that its gradient at the pixels is `weight` times as large as that of the other terms (a scalar),
-    the adaptive weight of VQGAN taken at the pixels instead of at the last layer. `average` is over processes.
+    Scaled so that its gradient is as large as that of the other terms (a scalar), both averaged over pictures and
+    patches: the adaptive weight of VQGAN, for the bias of the last layer. `average` is over processes.
     """
-    loss = -scores.mean()
-    (mine,) = torch.autograd.grad(loss, decoded, retain_graph=True)
-    (theirs,) = torch.autograd.grad(others, decoded, retain_graph=True)
-    ratio = average(theirs.square().mean()) / average(mine.square().mean()).clamp_min(1e-16)
-    return weight * ratio.sqrt() * loss
+    loss, sizes = -scores.mean(), []
+    for term in (loss, others):
+        (gradient,) = torch.autograd.grad(term, decoded, retain_graph=True)
+        sizes.append(average(reduce(gradient.float(), "b c (h p) (w q) -> c p q", "mean", p=patch, q=patch)).norm())
+    return sizes[1] / sizes[0].clamp_min(1e-8) * loss
 
 
 class SpectralNorm(nn.Module):

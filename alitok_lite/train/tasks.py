@@ -153,11 +153,15 @@ class TokenizerTask(Task):
             codes = latents + (codes - latents).detach()  # straight through, as for the decoder
             with self.accelerator.autocast():
                 terms["next code"] = self.settings.next_code * self.next_code(codes)
-        if self.critic is not None and step >= weights.adversarial_start * self.settings.steps:
+        first = weights.adversarial_start * self.settings.steps
+        if self.critic is not None and step >= first:
             self.pairs.append((pixels, output.pixels.detach().clone()))
             with self.accelerator.autocast():
                 scores, others = self.critic(output.pixels), _total(terms)
-            terms["gan"] = adversarial_loss(scores, output.pixels, others, weights.adversarial, self._average)
+            patch = self.tokenizer.config.patch_size
+            gan = adversarial_loss(scores, output.pixels, others, patch, self._average)
+            # What a fresh critic says means little: its term grows to its weight in a twentieth of the steps.
+            terms["gan"] = weights.adversarial * min(1.0, 20 * (step + 1 - first) / self.settings.steps) * gan
         return _total(terms), terms
 
     def _average(self, value: Tensor) -> Tensor:
