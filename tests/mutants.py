@@ -40,8 +40,16 @@ LOSSES = _of(
     ("weights.vq * output", "-weights.vq * output", "latents and codes move towards each other"),
     ("if weights.l1:", "if False:", "the L1 term is there"),
     ("if weights.aux and", "if not weights.aux and", "the auxiliary term is there"),
-    ("F.mse_loss(decoded, pixels)", "F.mse_loss(decoded, pixels.roll(1, 0))", "a picture is compared with its own"),
-    ("F.l1_loss(decoded, pixels)", "F.l1_loss(decoded, 1 - pixels)", "target of the absolute error"),
+    (
+        "F.mse_loss(output.pixels.float(), pixels)",
+        "F.mse_loss(output.pixels.float(), pixels.roll(1, 0))",
+        "a picture is compared with its own",
+    ),
+    (
+        "F.l1_loss(output.pixels.float(), pixels)",
+        "F.l1_loss(output.pixels.float(), 1 - pixels)",
+        "target of the absolute error",
+    ),
     ("[row[:, :1], row]", "[row[:, -1:], row]", "the prefix begins with the top left patch"),
     ("pixels[:, :, :patch]", "pixels[:, :, -patch:]", "the prefix shows the first row"),
     ('"b c h (g w) -> b g c h w"', '"b c h (w g) -> b g c h w"', "patches of the first row are whole"),

@@ -172,4 +172,5 @@ PRESETS: dict[str, Preset] = {
 
 PRESETS["scenes-baseline"] = resized(PRESETS["scenes"], aligned=False, prefix=False)  # row A of the paper's ablation
 PRESETS["scenes-noprefix"] = resized(PRESETS["scenes"], prefix=False)  # row B
+PRESETS["scenes-plain"] = PRESETS["scenes"]  # its second decoder is trained without a perceptual term
 PRESETS["photos-plain"] = replace(resized(PRESETS["photos"], decoder_width=224, decoder_heads=7), guidance=1.5)

@@ -23,10 +23,9 @@ def prefix_target(pixels: Tensor, patch: int) -> Tensor:
 
 def reconstruction_losses(output: TokenizerOutput, pixels: Tensor, weights: LossWeights) -> dict[str, Tensor]:
     """The weighted terms that need no critic, each a scalar, by name; their sum is the loss. pixels (B, 3, S, S)"""
-    decoded = output.pixels.float()
-    terms = {"mse": weights.mse * F.mse_loss(decoded, pixels)}
+    terms = {"mse": weights.mse * F.mse_loss(output.pixels.float(), pixels)}
     if weights.l1:
-        terms["l1"] = weights.l1 * F.l1_loss(decoded, pixels)
+        terms["l1"] = weights.l1 * F.l1_loss(output.pixels.float(), pixels)
     if weights.aux and output.aux is not None:
         terms["aux"] = weights.aux * F.mse_loss(output.aux.float(), prefix_target(pixels, output.aux.shape[-1]))
     if weights.vq:
