@@ -23,7 +23,7 @@ from ..packed import packed
 from .bench import about, ar_work, bound, rates, timed
 
 GRIDS = 4, 8, 11, 16, 23, 32  # patches a side: 21, 73, 133, 273, 553 and 1,057 tokens with a prefix
-LINES = {"tokens": "tokens of a picture", "pictures": "pictures at once", "parameters": "parameters of the AR model"}
+LINES = {"tokens": "tokens of a picture", "pictures": "pictures at once", "parameters": "parameters (millions)"}
 
 
 class Point(NamedTuple):
@@ -90,7 +90,8 @@ def growth(preset: Preset, batches: list[int], device: torch.device, dtype: torc
 
     A row has line, tokens, pictures, parameters, path (fast, or plain where that does not apply), first (seconds of the
     run that warms up), seconds (the median of all tokens of one batch), spread, ms_per_step, images_per_second, bound
-    (seconds) and share_of_bound. `left_out` names what had too little memory.
+    (seconds) and share_of_bound. The preset itself stands in every line and is timed once for each number of pictures.
+    `left_out` names what had too little memory.
     """
     speed, plan = rates(device, dtype), points(preset, batches)
     measured: dict[ARConfig, dict[int, dict]] = {}
@@ -118,7 +119,8 @@ def curves(rows: list[dict]) -> dict[str, dict[str, list[tuple[float, float, flo
     for row in rows:
         kept = "tokens" if row["line"] == "pictures" else "pictures"
         name = f"{row[kept]:,} {kept if row[kept] > 1 else kept[:-1]}" + (", plain path" * (row["path"] == "plain"))
-        point = row[row["line"]], row["seconds"], row["bound"]
+        x = row[row["line"]] / (1e6 if row["line"] == "parameters" else 1)
+        point = x, row["seconds"], row["bound"]
         found[LINES[row["line"]]].setdefault(name, []).append(point)
     return {title: named for title, named in found.items() if named}
 
@@ -132,7 +134,7 @@ def bend(rows: list[dict]) -> str:
             for before, after in zip(found, found[1:], strict=False):
                 wider, *longer = (log(b / a) for a, b in zip(before, after, strict=True))
                 slope, lowest = (grown / wider for grown in longer)
-                parts.append(f"{before[0]:,}-{after[0]:,}: {slope:.2f} ({lowest:.2f})")
+                parts.append(f"{before[0]:,.4g}-{after[0]:,.4g}: {slope:.2f} ({lowest:.2f})")
             lines.append(f"  {title}, {name}: " + ("; ".join(parts) or "a single point"))
     return "\n".join(lines)
 

@@ -166,7 +166,7 @@ def growth_charts(
             ax.plot(x, bounds, color=looks[name], linestyle="--", linewidth=1)
         ax.set(xlabel=label, xscale="log", yscale="log")
         ticks = sorted({point[0] for points in named.values() for point in points})
-        ax.set_xticks(ticks, [f"{tick / 1e6:,.3g} M" if tick >= 1e5 else f"{tick:,}" for tick in ticks])
+        ax.set_xticks(ticks, [f"{tick:,.4g}" for tick in ticks])
         ax.minorticks_off()
     axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes[0].yaxis.set_major_formatter("{x:g}")
