@@ -16,6 +16,7 @@ from alitok_lite.core.sampling import Step
 from alitok_lite.fast import steps
 from alitok_lite.packed import PackedLinear, packed
 from alitok_lite.study import growth
+from alitok_lite.study.bench import ar_work
 
 TOKENIZER = small_tokenizer()
 PRESET = Preset(TOKENIZER, small_ar(TOKENIZER))
@@ -74,7 +75,7 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(growth, "ARModel", remembered)
     monkeypatch.setattr(growth, "GRIDS", (2, 3))
-    monkeypatch.setattr(growth, "rates", lambda device, dtype: {"bytes": 1e10, "flop": 1e10})
+    monkeypatch.setattr(growth, "rates", lambda device, dtype: {"bytes": 1e10, "flop": 1e13})
     return models
 
 
@@ -88,6 +89,9 @@ def test_growth_on_a_cpu(quick):
         assert row["ms_per_step"] == pytest.approx(1000 * row["seconds"] / row["tokens"])
         assert row["images_per_second"] == pytest.approx(row["pictures"] / row["seconds"])
         assert row["share_of_bound"] == pytest.approx(row["bound"] / row["seconds"])
+    last = next(point.config for point in reversed(growth.points(PRESET, [1, 2])))
+    least = ar_work(last, 4, 4)["bytes"] / 1e10  # two pictures with guidance, four bytes a number
+    assert rows[-1]["bound"] == pytest.approx(least)
     for named in growth.curves(rows).values():
         for points in named.values():
             assert all(a[0] < b[0] and a[2] < b[2] for a, b in zip(points, points[1:], strict=False))  # x and bound

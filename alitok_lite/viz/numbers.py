@@ -152,7 +152,7 @@ def growth_charts(
     A curve has one colour in all charts; its bound is the dashed line of that colour.
     charts: as `study.growth.curves` has them.
     """
-    figure = new_figure(4.4 * len(charts), 3.8, title)
+    figure = new_figure(9, 3.6, title)
     axes = figure.subplots(1, len(charts), squeeze=False, sharey=True)[0]
     names = list(dict.fromkeys(name for named in charts.values() for name in named))
     looks = dict(zip(names, colours(names), strict=True))
@@ -166,7 +166,8 @@ def growth_charts(
             ax.plot(x, bounds, color=looks[name], linestyle="--", linewidth=1)
         ax.set(xlabel=label, xscale="log", yscale="log")
         ticks = sorted({point[0] for points in named.values() for point in points})
-        ax.set_xticks(ticks, [f"{tick:,.4g}" for tick in ticks])
+        ticks = ticks[:: -2 if len(ticks) > 4 else -1]  # there is no room for all; the largest is named
+        ax.set_xticks(ticks, [f"{tick:,.0f}" if tick > 100 else f"{tick:.3g}" for tick in ticks])
         ax.minorticks_off()
     axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes[0].yaxis.set_major_formatter("{x:g}")
