@@ -66,10 +66,8 @@ def _sample(ar: ARModel, pictures: int) -> None:
         pass
 
 
-def _measure(
-    config: ARConfig, counts: list[int], device: torch.device, dtype: torch.dtype, repeats: int
-) -> dict[int, dict]:
-    """Numbers for each number of pictures; without `seconds` where memory did not suffice."""
+def _measure(config: ARConfig, counts: list[int], device: torch.device, dtype: torch.dtype, repeats: int) -> dict:
+    """Number of pictures -> what was measured; without `seconds` where memory did not suffice."""
     with torch.device(device):
         ar = ARModel(config).to(device, dtype).eval()
     size, found = {"parameters": sum(p.numel() for p in ar.parameters())}, {}
@@ -120,8 +118,7 @@ def curves(rows: list[dict]) -> dict[str, dict[str, list[tuple[float, float, flo
         kept = "tokens" if row["line"] == "pictures" else "pictures"
         name = f"{row[kept]:,} {kept if row[kept] > 1 else kept[:-1]}" + (", plain path" * (row["path"] == "plain"))
         x = row[row["line"]] / (1e6 if row["line"] == "parameters" else 1)
-        point = x, row["seconds"], row["bound"]
-        found[LINES[row["line"]]].setdefault(name, []).append(point)
+        found[LINES[row["line"]]].setdefault(name, []).append((x, row["seconds"], row["bound"]))
     return {title: named for title, named in found.items() if named}
 
 
