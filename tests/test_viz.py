@@ -138,6 +138,13 @@ FIGURES = ATTENTION | {
             for row in ("conventional", "causal decoder")
         }
     ),
+    "growth_charts": lambda g: viz.growth_charts(
+        {
+            "tokens": {"1 picture": [(21, 0.01, 0.002), (273, 0.2, 0.03), (1057, 1.0, 0.2)]},
+            "pictures": {"273 tokens": [(2**n, 0.2 * 1.2**n, 0.03 * 1.4**n) for n in range(9)]},
+            "parameters (millions)": {"1 picture": [(176.9, 0.2, 0.03), (662.0, 0.5, 0.1)]},
+        }
+    ),
     "plateaus": lambda g: viz.plateaus(
         [
             {"contrast": c, "standardised": s, "steps": [0, 100, 400], "explained": [-0.2, high * s, high]}

@@ -101,30 +101,52 @@ def evaluate(args: argparse.Namespace) -> None:
     print(report.table(results))
 
 
-def bench(args: argparse.Namespace) -> None:
-    from ..machine import choose_device
-    from ..study import official, techniques
-    from ..study.bench import bench, caching, table
-
-    batches = [whole("--batch", text) for text in args.batch.split(",")]
+def _check_bench(args: argparse.Namespace) -> list[int]:
+    """The numbers of pictures at once. ValueError for what is not allowed, or not together."""
+    given = ("1,64" if args.growth else "1,8,64") if args.batch is None else args.batch
+    batches = [whole("--batch", text) for text in given.split(",")]
     if 0 in batches or args.repeats < 1:
         raise ValueError("--batch and --repeats must be 1 or more")
     if args.json is not None:
         check_output("--json", args.json)
     check_data(args.data)
-    if args.techniques and args.official is not None:
-        raise ValueError("--official is timed beside our paths, not beside --techniques: leave one of them out")
+    for option in ("techniques", "growth"):
+        if getattr(args, option) and args.official is not None:
+            raise ValueError(f"--official is timed beside our paths, not beside --{option}: leave one of them out")
+    if args.out is not None:
+        if not args.growth:
+            raise ValueError(f"--out is {args.out!r}; only --growth has a chart: give it too, or leave --out away")
+        check_output("--out", args.out, ".png")
+        if args.json is not None and Path(args.json).resolve() == Path(args.out).resolve():
+            raise ValueError(f"--json and --out are both {args.out!r}; they must be two files")
+    return batches
+
+
+def bench(args: argparse.Namespace) -> None:
+    from ..machine import choose_device
+    from ..study import growth, official, techniques
+    from ..study.bench import bench, caching, table
+
+    batches = _check_bench(args)
     device = choose_device(args.device)
     code = None if args.official is None else official.load(args.official, PRESETS[args.preset])
     dtype = DTYPES[args.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
     work = PRESETS[args.preset], batches, device, dtype, args.repeats
     if args.techniques:
-        results = techniques.compare(*work)
+        results, table = techniques.compare(*work), techniques.table
+    elif args.growth:
+        results, table = growth.growth(*work), growth.table
     else:
         cached = {} if args.data is None else {"cached_per_second": caching(work[0], args.data, device, dtype)}
         results = bench(*work, code) | cached
     store({"preset": args.preset} | results, args.json)
-    print(techniques.table(results) if args.techniques else table(results))
+    if args.out is not None:
+        from .. import viz
+
+        write_atomically(args.out, viz.to_png(viz.growth_charts(growth.curves(results["rows"]))))
+    print(table(results))
+    if args.out is not None:
+        print(f"chart in {args.out}")
 
 
 def verdict(args: argparse.Namespace) -> None:

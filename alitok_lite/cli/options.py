@@ -151,16 +151,23 @@ def cost_options(parser: argparse.ArgumentParser) -> None:
 
 def bench_options(parser: argparse.ArgumentParser) -> None:
     preset_option(parser, PRESETS, "sizes, with random weights")
-    parser.add_argument("--batch", default="1,8,64", help="pictures at once, comma-separated")
+    text = "pictures at once, comma-separated (default: 1,8,64; with --growth 1,64)"
+    parser.add_argument("--batch", help=text)
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of each")
     also = parser.add_mutually_exclusive_group()
     also.add_argument("--data", help="a folder of pictures, to time reading and encoding them too")
     also.add_argument("--techniques", action="store_true", help="instead, what each technique of the fast path brings")
+    text = (
+        "instead, how sampling time grows with tokens and model size at the pictures of --batch, and with pictures from"
+        " the fewest to four times the most of --batch; only with the fast path, where it applies"
+    )
+    also.add_argument("--growth", action="store_true", help=text)
     text = "a checkout of the official code, which is run and timed too, in float32"
     parser.add_argument("--official", metavar="FOLDER", help=text)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--dtype", choices=DTYPES, help="default: bfloat16 on a GPU, float32 elsewhere")
     parser.add_argument("--json", help="file for all the numbers, written or replaced")
+    parser.add_argument("--out", help="PNG file for a chart of --growth, written or replaced")
 
 
 def preset_option(parser: argparse.ArgumentParser, names: Collection[str], text: str) -> None:

@@ -18,6 +18,7 @@ from .numbers import (
     curves,
     data_knob,
     dependence_courses,
+    growth_charts,
     plateaus,
     position_maps,
     row_profiles,

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from torch import Tensor
 
 from ..measure.board import geometry
@@ -138,6 +138,40 @@ def data_knob(
         ax.xaxis.set_major_formatter("{x:.0f}")
         ax.set_title(name)
     axes[0].set_ylabel("nats, unseen")
+    legend(figure)
+    return figure
+
+
+@styled
+def growth_charts(
+    charts: Mapping[str, Mapping[str, Sequence[tuple[float, float, float]]]],
+    title: str = "How does the time of sampling grow?",
+) -> Figure:
+    """Seconds over what grows, both axes logarithmic: label of a chart -> curve -> points (x, seconds, bound).
+
+    A curve has one colour in all charts; its bound is the dashed line of that colour.
+    charts: as `study.growth.curves` has them.
+    """
+    figure = new_figure(9, 3.6, title)
+    axes = figure.subplots(1, len(charts), squeeze=False, sharey=True)[0]
+    names = list(dict.fromkeys(name for named in charts.values() for name in named))
+    looks = dict(zip(names, colours(names), strict=True))
+    for name, color in looks.items():
+        axes[0].plot([], [], color=color, marker="o", label=name)  # the legend is that of the first chart
+    axes[0].plot([], [], color=INK, linestyle="--", linewidth=1, label="bound by bytes and arithmetic")
+    for ax, (label, named) in zip(axes, charts.items(), strict=True):
+        for name, points in named.items():
+            x, seconds, bounds = zip(*points, strict=True)
+            ax.plot(x, seconds, color=looks[name], marker="o")
+            ax.plot(x, bounds, color=looks[name], linestyle="--", linewidth=1)
+        ax.set(xlabel=label, xscale="log", yscale="log")
+        ticks = sorted({point[0] for points in named.values() for point in points})
+        ticks = ticks[:: -2 if len(ticks) > 4 else -1]  # there is no room for all; the largest is named
+        ax.set_xticks(ticks, [f"{tick:,.0f}" if tick > 100 else f"{tick:.3g}" for tick in ticks])
+        ax.minorticks_off()
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].set_ylabel("seconds")
     legend(figure)
     return figure
 
