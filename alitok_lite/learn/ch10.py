@@ -52,6 +52,10 @@ known(
         "This is the entropy of the pairs, the context included.": lambda pairs: _entropy(
             [((), pair) for pair in pairs]
         ),
+        "Within a context the values count as equally likely in yours; count how often each occurs.": (
+            lambda pairs: _entropy(pairs, "number")
+        ),
+        "This is the entropy of the contexts.": lambda pairs: _entropy([((), context) for context, _ in pairs]),
         "This is the logarithm of the number of values, as if all were equally likely.": (
             lambda pairs: math.log2(len({value for _, value in pairs}))
         ),
@@ -66,6 +70,8 @@ def _entropy(pairs: list, weights: str = "frequency") -> float:
     each = [
         (len(v), -sum(v.count(x) / len(v) * math.log2(v.count(x) / len(v)) for x in set(v))) for v in groups.values()
     ]
+    if weights == "number":
+        return sum(len(v) * math.log2(len(set(v))) for v in groups.values()) / len(pairs)
     if weights == "sum":
         return sum(h for _, h in each)
     if weights == "alike":
@@ -99,7 +105,7 @@ def excess_bits(answer: Callable) -> None:
         "The pictures occur as p says, so p weights the sum: with p and q exchanged 0.1887",
     )
     certain = plain_number(answer(torch.tensor([0.0, 1.0]), fair))
-    no_nan(certain)
+    no_nan(certain, "picture")
     require_number(certain, 1, "A picture that never occurs (p = 0) adds nothing; p = (0, 1), q = (0.5, 0.5) gives 1")
 
 
@@ -113,6 +119,8 @@ known(
         "This is the whole loss; the entropy of p must be subtracted.": lambda p, q: -(p * q.log2()).sum(),
         "The weights p are missing.": lambda p, q: (p / q).log2().sum(),
         "This is the mean over the pictures, each counted alike.": lambda p, q: (p * (p / q).log2()).mean(),
+        "Half the sum of |p - q| is another distance, and not counted in bits.": lambda p, q: (p - q).abs().sum() / 2,
+        "The weights are p, not p - q.": lambda p, q: ((p - q) * (p / q).log2()).sum(),
         "These are absolute values; terms below 0 belong to the sum.": lambda p, q: (p * (p / q).log2()).abs().sum(),
     },
 )
