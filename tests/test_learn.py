@@ -149,7 +149,7 @@ def welch(a, b, t, n=None, correction=1):
 
 
 def readable(tokens, pictures, first=False, last=False, shift=None):
-    """An answer to 10.3, or a wrong one: of the own token alone, of all tokens, or without the prefix."""
+    """An answer to 10.2, or a wrong one: of the own token alone, of all tokens, or without the prefix."""
     patches = len(pictures[0])
     shift = len(tokens[0]) - patches if shift is None else shift
     for n in range(patches):
@@ -480,18 +480,18 @@ MISTAKES = {
         (lambda pairs: conditional([(c, v) for c, v in dict.fromkeys(pairs)]), "1 against 3 is 0.8113"),
     ],
     "10.2": [
-        (lambda p, q: (q * (q / p).log2()).sum(), "must be 0.2075 bits"),
-        (lambda p, q: torch.log2(p / q).mean(), "p weights the sum"),
-        (lambda p, q: (p * (p / q).log()).sum(), "must be 0.2075 bits; yours is 0.14"),
-        (lambda p, q: -(p * q.log2()).sum(), "the true probabilities needs 0 bits more"),
-        (lambda p, q: (p * (p / q).log2()).sum(), "A picture that never occurs must add nothing, and yours makes nan"),
-    ],
-    "10.3": [
         (lambda tokens, pictures: readable(tokens, pictures, last=True), "told too late"),
         (lambda tokens, pictures: readable(tokens, pictures, first=True), "together with earlier ones"),
         (lambda tokens, pictures: readable(tokens, pictures, shift=0), "patch 0 may use tokens 0 and 1"),
         (lambda tokens, pictures: len(set(tokens)) == len(tokens), "told too late"),
         (lambda tokens, pictures: None, "returns nothing"),
+    ],
+    "10.3": [
+        (lambda p, q: (q * (q / p).log2()).sum(), "must be 0.2075 bits"),
+        (lambda p, q: torch.log2(p / q).mean(), "p weights the sum"),
+        (lambda p, q: (p * (p / q).log()).sum(), "must be 0.2075 bits; yours is 0.14"),
+        (lambda p, q: -(p * q.log2()).sum(), "the true probabilities needs 0 bits more"),
+        (lambda p, q: (p * (p / q).log2()).sum(), "A picture that never occurs must add nothing, and yours makes nan"),
     ],
     "11.1": [
         (lambda a, b: permuted(a, b, abs_=False), "Both directions count"),
@@ -561,8 +561,8 @@ VARIANTS = {
     "9.2": [lambda *given: dependent(*given).tolist()],
     "9.3": [lambda a, b, bits: torch.tensor(line(a, b, bits)) if min(a, b)[0] <= bits <= max(a, b)[0] else None],
     "10.1": [lambda pairs: torch.tensor(conditional(pairs))],
-    "10.2": [lambda p, q: (torch.special.xlogy(p, p) - torch.special.xlogy(p, q)).sum() / math.log(2)],
-    "10.3": [lambda tokens, pictures: torch.tensor(readable(tokens, pictures))],
+    "10.2": [lambda tokens, pictures: torch.tensor(readable(tokens, pictures))],
+    "10.3": [lambda p, q: (torch.special.xlogy(p, p) - torch.special.xlogy(p, q)).sum() / math.log(2)],
     "11.1": [lambda a, b: torch.tensor(permuted(b, a))],
     "11.2": [lambda a, b, t: list(welch(a, b, t))],
     "11.3": [lambda runs: torch.tensor(2 * math.factorial(runs) ** 2 / math.factorial(2 * runs))],
@@ -828,7 +828,7 @@ def test_progress_is_kept_for_the_next_notebook(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     learn.progress()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].startswith("03  1 of") and "3.3" not in lines[2] and "3.1 (core, 7 min)" in lines[2]
+    assert lines[2].startswith("03  1 of") and "3.3" not in lines[2] and "3.1 core 7 min" in lines[2]
     assert lines[3].startswith("04  1 of") and "4.3" not in lines[3]
     assert lines[-1] == f"In all 2 of {len(EXERCISES)} exercises. Kept in {path}."
 

@@ -284,10 +284,20 @@ def test_copies_for_students_are_empty(tmp_path):
     for path in NOTEBOOKS:
         copy, shipped = read(tmp_path / "class" / path.name), read(path)
         sources = [cell.source.replace("](../alitok_lite/sheets/", "](pictures/") for cell in shipped.cells]
+        sources = [re.sub(r"(?<!!)\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", text) for text in sources]  # lead nowhere there
         assert [cell.source for cell in copy.cells] == sources
         for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)|\]\((GLOSSARY.md)\)", prose(copy)):
             assert (tmp_path / "class" / "".join(target)).is_file(), target
         assert not any(cell.outputs or cell.execution_count for cell in code(copy))
+
+
+@pytest.mark.notebooks
+def test_links_to_the_package_stay_where_they_lead_there(tmp_path):
+    (tmp_path / "alitok_lite").symlink_to(FOLDER.parent / "alitok_lite")
+    run = [sys.executable, str(FOLDER / "run.py"), "--student", str(tmp_path / "class"), str(NOTEBOOKS[3])]
+    subprocess.run(run, check=True, timeout=100)
+    links = re.findall(r"\]\((\.\./[^)]+)\)", prose(read(tmp_path / "class" / NOTEBOOKS[3].name)))
+    assert len(links) >= 3 and links == re.findall(r"\]\((\.\./[^)]+)\)", prose(read(NOTEBOOKS[3])))
 
 
 @pytest.mark.notebooks
@@ -394,4 +404,9 @@ def test_a_page_describes_its_figures(tmp_path):
     assert "No description" not in text and 'alt=""' not in text
     alts = [cell.metadata["alt"] for cell in code(read(path)) if "alt" in cell.metadata]
     assert len(alts) >= 4 and all(f'alt="{html.escape(alt)}"' in text for alt in alts)
-    assert "data:image/png;base64," in text and 'src="pictures/' not in text  # nothing is left outside
+    pictures = re.findall(r'<img[^>]+src="([^"]{,22})', text)  # nothing is left outside
+    assert len(pictures) > 4 and set(pictures) == {"data:image/png;base64,"}
+    fetched = re.findall(r'<script src="([^"]+)"', text)
+    assert len(fetched) == 1 and "mathjax" in fetched[0]  # for the formulas
+    shut = re.sub(r"<details>\s*<summary>.*?</details>", "", text, flags=re.S)
+    assert "What you should see." in text and "What you should see." not in shut

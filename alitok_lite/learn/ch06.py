@@ -207,7 +207,7 @@ known(
         "The root is missing: s1^2 + s2^2 is a variance.": _border(lambda a, b: 2 * (a.var() + b.var())),
         "The two variances are averaged; add them.": _border(lambda a, b: 2 * ((a.var() + b.var()) / 2) ** 0.5),
         "Only the larger of the two deviations is used.": _border(lambda a, b: 2 * max(a.std(), b.std())),
-        "This never finds an effect: the spread of all runs together holds the difference itself.": (
+        "This never finds an effect. (The spread of all runs together would not: it holds the difference itself.)": (
             _border(lambda a, b: 2 * torch.cat([a, b]).std())
         ),
         "Only the spread of the first row is used.": _border(lambda a, b: 2 * (2 * a.var()) ** 0.5),
