@@ -14,6 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from alitok_lite.learn import EXERCISES, Exercise, layer_source, solution_source
 
 FOLDER = Path(__file__).parent
+NARROW = """<style>
+.jp-InputArea-editor { overflow-x: auto !important }
+.jp-OutputArea-output pre { white-space: pre !important }
+</style>"""  # on a phone, code and tables of printed numbers are moved sideways, not cut or torn
 CHECK = re.compile(r'^(\w+ = )?check\("(\d+\.\d+)"', re.MULTILINE)
 
 
@@ -71,6 +75,7 @@ def page(path: Path) -> str:
         kind, data = Path(address).suffix[1:], (path.parent / address).read_bytes()
         source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
         text = text.replace(f'src="{address}"', f'src="{source}"')
+    text = text.replace("</head>", f"{NARROW}</head>", 1)
     unneeded = "require" if any("$" in one for one in prose) else "require|mathjax"
     text = re.sub(rf'<script src="https:[^"]*({unneeded})[^"]*">\s*</script>', "", text)
     figures = (

@@ -406,6 +406,7 @@ def test_a_page_describes_its_figures(tmp_path):
     assert len(alts) >= 4 and all(f'alt="{html.escape(alt)}"' in text for alt in alts)
     pictures = re.findall(r'<img[^>]+src="([^"]{,22})', text)  # nothing is left outside
     assert len(pictures) > 4 and set(pictures) == {"data:image/png;base64,"}
+    assert ".jp-InputArea-editor { overflow-x: auto" in text.split("</head>")[0]  # nothing is cut on a phone
     fetched = re.findall(r'<script src="([^"]+)"', text)
     assert len(fetched) == 1 and "mathjax" in fetched[0]  # for the formulas
     shut = re.sub(r"<details>\s*<summary>.*?</details>", "", text, flags=re.S)
