@@ -384,6 +384,10 @@ def test_the_teachers_pack(tmp_path):
     slides = (tmp_path / "slides.html").read_text("utf-8")
     assert slides.count("<section>") > 20 and "http" not in re.sub(r"base64,[\w+/=]+", "", slides)
     assert "<details>" not in slides and slides.count("<img") > 8 and 'alt=""' not in slides
+    assert not re.search(r"<section>\s*</section>", slides)
+    sizes = re.findall(r'<pre style="font-size: ([\d.]+)px">', slides)
+    assert len(sizes) >= 4 and min(map(float, sizes)) >= 18  # to be read from the back of a room
+    assert slides.count('class="large"') >= 3  # the puzzle, its strip and the three maps
     prompts = sum(prose(read(path)).count("**Predict.**") for path in NOTEBOOKS)
     assert (tmp_path / "predictions.html").read_text("utf-8").count("<li>") >= prompts > 60
     quiz, key = ((tmp_path / f"{name}.html").read_text("utf-8") for name in ("quiz", "quiz-key"))
