@@ -212,6 +212,32 @@ def test_predictions_can_be_made(notebook):
         assert not any("**What you should see.**" in cell.source for cell in between), number
 
 
+def bound(cell):
+    """The names that a cell leaves bound: those of functions and of assignments and loops outside of functions."""
+    nodes, found = [cell], set()
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif not isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            found |= {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set()
+            nodes += ast.iter_child_nodes(node)
+    return found
+
+
+def test_a_cell_can_be_run_again(notebook):
+    """Once more after all others: what it reads from cells above has not got another meaning below."""
+    cells = [(cell.id, ast.parse(cell.source)) for cell in code(notebook)]
+    for place, (name, cell) in enumerate(cells):
+        nodes = list(ast.walk(cell))
+        own = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        own |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+        above = set().union(*(bound(one) for _, one in cells[:place]))
+        read = {node.id for node in nodes if isinstance(node, ast.Name)} & above - own
+        for below, other in cells[place + 1 :]:
+            assert not read & bound(other), f"{name} needs {read & bound(other)}, which {below} makes anew"
+
+
 def test_answers_are_collapsed(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "markdown":

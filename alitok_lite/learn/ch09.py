@@ -50,7 +50,7 @@ known(
         ),
         "Rows and columns are exchanged: a patch is a column.": lambda d: (d.tril(-1).sum(1) / d.sum(1)).mean(),
         "This is one share for each patch; asked is their mean.": lambda d: d.tril(-1).sum(0) / d.sum(0),
-        "Divided by the other tokens; a share is of the whole column.": (
+        "Yours divides by the other tokens; a share is one of the whole column.": (
             lambda d: (d.tril(-1).sum(0) / d.triu().sum(0).clamp_min(1e-9)).mean()
         ),
         "Yours counts entries that are not 0; their size counts.": lambda d: (d.tril(-1) > 0).float().mean(),

@@ -69,7 +69,7 @@ def _show_fields(number: str, names: list[str]) -> None:
         name: widgets.Text(description=f"{_spaced(name)}:", placeholder="your prediction", style=wide, layout=room)
         for name in names
     }
-    told = widgets.Label("Or type it here, and go on to the next cell:")
+    told = widgets.Label("Or type it here, and go on to the next cell (a restart of the kernel forgets it):")
     display(widgets.VBox([told, *_fields[number].values()]))
 
 
