@@ -1,5 +1,6 @@
 """Copies: without outputs for students, all answers in one for teachers, pages to read."""
 
+import base64
 import html
 import re
 import shutil
@@ -13,6 +14,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from alitok_lite.learn import EXERCISES, Exercise, layer_source, solution_source
 
 FOLDER = Path(__file__).parent
+NARROW = """<style>
+.jp-InputArea-editor { overflow-x: auto !important }
+.jp-OutputArea-output pre { white-space: pre !important }
+</style>"""  # on a phone, code and tables of printed numbers are moved sideways, not cut or torn
 CHECK = re.compile(r'^(\w+ = )?check\("(\d+\.\d+)"', re.MULTILINE)
 
 
@@ -35,7 +40,8 @@ def student(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def bring(notebook: nbformat.NotebookNode, folder: Path) -> None:
     """Copy the pictures in a notebook's text, and the glossary, into the folder of its copy.
 
-    The text shows the copies, so pictures are seen wherever the folder stands.
+    The text shows the copies, so pictures are seen wherever the folder stands. A link to a file of
+    the package is kept if it leads there from the folder, as in a clone; else only its words are.
     """
     (folder / "pictures").mkdir(exist_ok=True)
     shutil.copyfile(FOLDER / "GLOSSARY.md", folder / "GLOSSARY.md")
@@ -47,20 +53,31 @@ def bring(notebook: nbformat.NotebookNode, folder: Path) -> None:
             if (FOLDER / address).is_file():
                 shutil.copyfile(FOLDER / address, folder / copy)
                 cell.source = cell.source.replace(f"]({address})", f"]({copy})")
+        for text, address in re.findall(r"(?<!!)\[([^\]]+)\]\((\.\./[^)]+)\)", cell.source):
+            if not (folder / address.split("#")[0]).exists():  # a link that leads nowhere from here
+                cell.source = cell.source.replace(f"[{text}]({address})", text)
 
 
 def page(path: Path) -> str:
     """A notebook as it is stored, as a page of HTML with its pictures in it.
 
-    Every figure gets its description, which nbconvert's usual template leaves out.
+    Every figure gets its description, which nbconvert's usual template leaves out. The pictures are
+    put in here, because nbconvert's embed_images closes each <details> before its text: all answers
+    would be open. Scripts that the page does not need are not fetched; MathJax is, for formulas.
     """
     from nbconvert import HTMLExporter
 
     notebook = nbformat.read(path, as_version=4)
+    prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     resources = {"metadata": {"name": path.stem, "path": str(path.parent)}}
-    text, _ = HTMLExporter(embed_images=True, log_level="ERROR").from_notebook_node(
-        notebook, resources
-    )
+    text, _ = HTMLExporter(log_level="ERROR").from_notebook_node(notebook, resources)
+    for address in set(re.findall(r'<img[^>]+src="(?!data:)([^"]+)"', text)):
+        kind, data = Path(address).suffix[1:], (path.parent / address).read_bytes()
+        source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+        text = text.replace(f'src="{address}"', f'src="{source}"')
+    text = text.replace("</head>", f"{NARROW}</head>", 1)
+    unneeded = "require" if any("$" in one for one in prose) else "require|mathjax"
+    text = re.sub(rf'<script src="https:[^"]*({unneeded})[^"]*">\s*</script>', "", text)
     figures = (
         cell.metadata.get("alt", "")
         for cell in notebook.cells

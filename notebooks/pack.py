@@ -35,6 +35,8 @@ LESSON = {  # notebook -> cells, in order; a code cell stands for its outputs
     "10": ("10-03", "10-06", "10-11", "10-12", "10-13"),
     "06": ("rate-0", "rate-1", "rate-3", "rate-4"),
 }
+PICTURE = r"!\[([^]]*)\]\((?!https?:)([^)]+)\)"  # of the repository, in Markdown
+FEW = 50  # words beside which a picture is large
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
 body {{ font: 18px/1.45 "DejaVu Sans", Verdana, sans-serif; color: #222 }}
@@ -53,8 +55,9 @@ section { box-sizing: border-box; width: 100vw; height: 100vh; padding: 3vh 5vw;
 section { display: flex; flex-direction: column; justify-content: safe center; break-after: page }
 section img { width: 100%; max-height: 90vh; object-fit: contain }
 section img.beside { max-height: 37vh }
+section img.large { max-height: 62vh }
 pre + img { max-height: 66vh }
-pre { font-size: 17px; margin: 0 0 1em }
+pre { margin: 0 0 1em }
 h2 { margin: 0 0 .4em }
 """
 KEYS = """<script>
@@ -83,32 +86,56 @@ def described(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
 
 
 def embedded(text: str) -> str:
-    """HTML of Markdown: open answers, and pictures of the repository inside the page."""
+    """HTML of Markdown: open answers, and pictures of the repository inside the page.
+
+    A picture is large beside few words.
+    """
+    words = len(re.sub(PICTURE, "", text).split())
 
     def picture(match: re.Match) -> str:
         path = FOLDER / match[2]
         kind = path.suffix[1:]
         data = base64.b64encode(path.read_bytes()).decode()
         source = f"data:image/{kind};base64,{data}"
-        return f'<img class="beside" alt="{html.escape(match[1])}" src="{source}">'
+        size = "large" if words <= FEW else "beside"
+        return f'<img class="{size}" alt="{html.escape(match[1])}" src="{source}">'
 
     text = re.sub(r"</?details>|<summary>.*?</summary>", "", text)
-    text = re.sub(r"!\[([^]]*)\]\((?!https?:)([^)]+)\)", picture, text)
+    text = re.sub(PICTURE, picture, text)
     text = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", text)  # links lead nowhere on a wall
     text = re.sub(r"\$([^$\n]+)\$", lambda found: found[1].replace("\\log_2", "log₂"), text)
     return re.sub(r"<a class=.anchor-link.*?</a>", "", markdown2html(text))
+
+
+def apart(text: str) -> list[str]:
+    """A text, or what stands before its picture and the rest, if that is too much for one slide."""
+    found = re.search(PICTURE, text)
+    if found and len(text[: found.start()].split()) > FEW:
+        return [text[: found.start()], text[found.start() :]]
+    return [text]
+
+
+def printed(text: str) -> str:
+    """What a cell has printed, as large as its longest line and its number of lines allow."""
+    lines = text.splitlines()
+    size = min(
+        24, 1900 / max(map(len, lines)), 430 / len(lines)
+    )  # pixels, on a slide of 1280 x 720
+    return f'<pre style="font-size: {size:.1f}px">{html.escape(text)}</pre>'
 
 
 def shown(cell: nbformat.NotebookNode) -> list[str]:
     """The slides of a cell."""
     if cell.cell_type == "markdown":
         text = re.sub(r"\*Figure.*?\*(\n|$)", "", cell.source, flags=re.S)
-        parts = re.split(r"\n(?=\*\*(?:Predict|Why)\.\*\*|###? )", text)
-        return [embedded(part) for part in parts if re.sub(r"</?\w+>|^#+ .*", "", part).strip()]
+        parts = re.split(r"\n(?=\*\*(?:Predict|What you should see|Why)\.\*\*|###? )", text)
+        parts = [one for part in parts for one in apart(part)]
+        nothing = r"<summary>.*?</summary>|</?\w+>|^#+ .*"
+        return [embedded(part) for part in parts if re.sub(nothing, "", part).strip()]
     slides = []
     for output in cell.outputs:
         if output.output_type == "stream":
-            slides.append(f"<pre>{html.escape(output.text)}</pre>")
+            slides.append(printed(output.text))
         elif "image/png" in output.get("data", {}):
             source = f"data:image/png;base64,{output.data['image/png']}"
             slides.append(f'<img alt="{html.escape(cell.metadata.get("alt", ""))}" src="{source}">')

@@ -149,7 +149,7 @@ def welch(a, b, t, n=None, correction=1):
 
 
 def readable(tokens, pictures, first=False, last=False, shift=None):
-    """An answer to 10.3, or a wrong one: of the own token alone, of all tokens, or without the prefix."""
+    """An answer to 10.2, or a wrong one: of the own token alone, of all tokens, or without the prefix."""
     patches = len(pictures[0])
     shift = len(tokens[0]) - patches if shift is None else shift
     for n in range(patches):
@@ -406,7 +406,10 @@ MISTAKES = {
     "7.3": [
         (renamed(*PLACES, "w1", "gate", "w2", "up", "w3", "down"), "w3.weight is the one that is multiplied"),
         (renamed(*PLACES, "w1", "up", "w2", "down", "w3", "gate"), "w1.weight is the one that goes through silu"),
-        (renamed(*PLACES[2:], "w1", "gate", "w2", "down", "w3", "up"), "embeddings.weight must find its place"),
+        (
+            renamed(*PLACES[2:], "w1", "gate", "w2", "down", "w3", "up"),
+            "embeddings.weight has another name here; yours",
+        ),
         (renamed(*PLACES[4:], "embeddings", "embedding", "w1", "gate", "w2", "down", "w3", "up"), "attn.proj.weight"),
         (renamed("norm", "norm1"), "norm.weight has the same name in both"),
         (lambda key: None, "returns nothing"),
@@ -415,6 +418,7 @@ MISTAKES = {
         (lambda ar, who, noise, scales, heat, caches: noise.argmax(-1), "must be those of the package"),
         (lambda ar, who, noise, scales, heat, caches: packaged_loop(ar, who, noise, scales, heat, None), "holds 0"),
         (lambda ar, who, noise, scales, heat, caches: noise, "of shape (2, 7); yours have (2, 7, 12)"),
+        (lambda ar, who, *_: ar.transform(ar.embed_class(who), None), "four rows in every step, with and without"),
     ],
     "8.1": [
         (lambda counts: entropy(counts), "log(2) + (2 - 1) / (2 * 2)"),
@@ -463,7 +467,8 @@ MISTAKES = {
     ],
     "9.3": [
         (lambda a, b, bits: a[1] + (bits - a[0]) / (b[0] - a[0]) * (b[1] - a[1]), "must be None; yours is 14.9"),
-        (lambda a, b, bits: (a[1] + b[1]) / 2, "at the first point"),
+        (lambda a, b, bits: (a[1] + b[1]) / 2, "a quarter of the way"),
+        (lambda a, b, bits: line(a, b, bits) if a[0] < bits < b[0] else None, "at the first point, it must be 15;"),
         (lambda a, b, bits: a[1] if bits < 15 else b[1], "a quarter of the way"),
         (lambda a, b, bits: line(a, b, bits) if a[0] <= bits <= b[0] else None, "must not matter"),
     ],
@@ -475,24 +480,25 @@ MISTAKES = {
         (lambda pairs: conditional([(c, v) for c, v in dict.fromkeys(pairs)]), "1 against 3 is 0.8113"),
     ],
     "10.2": [
-        (lambda p, q: (q * (q / p).log2()).sum(), "must be 0.2075 bits"),
-        (lambda p, q: torch.log2(p / q).mean(), "p weights the sum"),
-        (lambda p, q: (p * (p / q).log()).sum(), "must be 0.2075 bits; yours is 0.14"),
-        (lambda p, q: -(p * q.log2()).sum(), "the true probabilities needs 0 bits more"),
-        (lambda p, q: (p * (p / q).log2()).sum(), "nan"),
-    ],
-    "10.3": [
         (lambda tokens, pictures: readable(tokens, pictures, last=True), "told too late"),
         (lambda tokens, pictures: readable(tokens, pictures, first=True), "together with earlier ones"),
         (lambda tokens, pictures: readable(tokens, pictures, shift=0), "patch 0 may use tokens 0 and 1"),
         (lambda tokens, pictures: len(set(tokens)) == len(tokens), "told too late"),
         (lambda tokens, pictures: None, "returns nothing"),
     ],
+    "10.3": [
+        (lambda p, q: (q * (q / p).log2()).sum(), "must be 0.2075 bits"),
+        (lambda p, q: torch.log2(p / q).mean(), "p weights the sum"),
+        (lambda p, q: (p * (p / q).log()).sum(), "must be 0.2075 bits; yours is 0.14"),
+        (lambda p, q: -(p * q.log2()).sum(), "the true probabilities needs 0 bits more"),
+        (lambda p, q: (p * (p / q).log2()).sum(), "A picture that never occurs must add nothing, and yours makes nan"),
+    ],
     "11.1": [
         (lambda a, b: permuted(a, b, abs_=False), "Both directions count"),
         (lambda a, b: permuted(a, b, strict=True), "Both directions count"),
         (lambda a, b: permuted(a, b, sums=True), "Groups may have different sizes"),
         (lambda a, b: permuted(a[:2], b[:2]), "p = 2 / 70; yours is 0.33"),
+        (lambda a, b: torch.rand(()).item(), "another p each time: try all divisions"),
     ],
     "11.2": [
         (lambda a, b, t: welch(b, a, t), "first minus second, 3; yours is -3"),
@@ -555,8 +561,8 @@ VARIANTS = {
     "9.2": [lambda *given: dependent(*given).tolist()],
     "9.3": [lambda a, b, bits: torch.tensor(line(a, b, bits)) if min(a, b)[0] <= bits <= max(a, b)[0] else None],
     "10.1": [lambda pairs: torch.tensor(conditional(pairs))],
-    "10.2": [lambda p, q: (torch.special.xlogy(p, p) - torch.special.xlogy(p, q)).sum() / math.log(2)],
-    "10.3": [lambda tokens, pictures: torch.tensor(readable(tokens, pictures))],
+    "10.2": [lambda tokens, pictures: torch.tensor(readable(tokens, pictures))],
+    "10.3": [lambda p, q: (torch.special.xlogy(p, p) - torch.special.xlogy(p, q)).sum() / math.log(2)],
     "11.1": [lambda a, b: torch.tensor(permuted(b, a))],
     "11.2": [lambda a, b, t: list(welch(a, b, t))],
     "11.3": [lambda runs: torch.tensor(2 * math.factorial(runs) ** 2 / math.factorial(2 * runs))],
@@ -822,7 +828,7 @@ def test_progress_is_kept_for_the_next_notebook(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     learn.progress()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].startswith("03  1 of") and "3.3" not in lines[2] and "3.1 (core, 7 min)" in lines[2]
+    assert lines[2].startswith("03  1 of") and "3.3" not in lines[2] and "3.1 core 7 min" in lines[2]
     assert lines[3].startswith("04  1 of") and "4.3" not in lines[3]
     assert lines[-1] == f"In all 2 of {len(EXERCISES)} exercises. Kept in {path}."
 

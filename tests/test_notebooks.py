@@ -212,6 +212,32 @@ def test_predictions_can_be_made(notebook):
         assert not any("**What you should see.**" in cell.source for cell in between), number
 
 
+def bound(cell):
+    """The names that a cell leaves bound: those of functions and of assignments and loops outside of functions."""
+    nodes, found = [cell], set()
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif not isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            found |= {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set()
+            nodes += ast.iter_child_nodes(node)
+    return found
+
+
+def test_a_cell_can_be_run_again(notebook):
+    """Once more after all others: what it reads from cells above has not got another meaning below."""
+    cells = [(cell.id, ast.parse(cell.source)) for cell in code(notebook)]
+    for place, (name, cell) in enumerate(cells):
+        nodes = list(ast.walk(cell))
+        own = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        own |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+        above = set().union(*(bound(one) for _, one in cells[:place]))
+        read = {node.id for node in nodes if isinstance(node, ast.Name)} & above - own
+        for below, other in cells[place + 1 :]:
+            assert not read & bound(other), f"{name} needs {read & bound(other)}, which {below} makes anew"
+
+
 def test_answers_are_collapsed(notebook):
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -284,10 +310,20 @@ def test_copies_for_students_are_empty(tmp_path):
     for path in NOTEBOOKS:
         copy, shipped = read(tmp_path / "class" / path.name), read(path)
         sources = [cell.source.replace("](../alitok_lite/sheets/", "](pictures/") for cell in shipped.cells]
+        sources = [re.sub(r"(?<!!)\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", text) for text in sources]  # lead nowhere there
         assert [cell.source for cell in copy.cells] == sources
         for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)|\]\((GLOSSARY.md)\)", prose(copy)):
             assert (tmp_path / "class" / "".join(target)).is_file(), target
         assert not any(cell.outputs or cell.execution_count for cell in code(copy))
+
+
+@pytest.mark.notebooks
+def test_links_to_the_package_stay_where_they_lead_there(tmp_path):
+    (tmp_path / "alitok_lite").symlink_to(FOLDER.parent / "alitok_lite")
+    run = [sys.executable, str(FOLDER / "run.py"), "--student", str(tmp_path / "class"), str(NOTEBOOKS[3])]
+    subprocess.run(run, check=True, timeout=100)
+    links = re.findall(r"\]\((\.\./[^)]+)\)", prose(read(tmp_path / "class" / NOTEBOOKS[3].name)))
+    assert len(links) >= 3 and links == re.findall(r"\]\((\.\./[^)]+)\)", prose(read(NOTEBOOKS[3])))
 
 
 @pytest.mark.notebooks
@@ -374,6 +410,10 @@ def test_the_teachers_pack(tmp_path):
     slides = (tmp_path / "slides.html").read_text("utf-8")
     assert slides.count("<section>") > 20 and "http" not in re.sub(r"base64,[\w+/=]+", "", slides)
     assert "<details>" not in slides and slides.count("<img") > 8 and 'alt=""' not in slides
+    assert not re.search(r"<section>\s*</section>", slides)
+    sizes = re.findall(r'<pre style="font-size: ([\d.]+)px">', slides)
+    assert len(sizes) >= 4 and min(map(float, sizes)) >= 18  # to be read from the back of a room
+    assert slides.count('class="large"') >= 3  # the puzzle, its strip and the three maps
     prompts = sum(prose(read(path)).count("**Predict.**") for path in NOTEBOOKS)
     assert (tmp_path / "predictions.html").read_text("utf-8").count("<li>") >= prompts > 60
     quiz, key = ((tmp_path / f"{name}.html").read_text("utf-8") for name in ("quiz", "quiz-key"))
@@ -394,4 +434,10 @@ def test_a_page_describes_its_figures(tmp_path):
     assert "No description" not in text and 'alt=""' not in text
     alts = [cell.metadata["alt"] for cell in code(read(path)) if "alt" in cell.metadata]
     assert len(alts) >= 4 and all(f'alt="{html.escape(alt)}"' in text for alt in alts)
-    assert "data:image/png;base64," in text and 'src="pictures/' not in text  # nothing is left outside
+    pictures = re.findall(r'<img[^>]+src="([^"]{,22})', text)  # nothing is left outside
+    assert len(pictures) > 4 and set(pictures) == {"data:image/png;base64,"}
+    assert ".jp-InputArea-editor { overflow-x: auto" in text.split("</head>")[0]  # nothing is cut on a phone
+    fetched = re.findall(r'<script src="([^"]+)"', text)
+    assert len(fetched) == 1 and "mathjax" in fetched[0]  # for the formulas
+    shut = re.sub(r"<details>\s*<summary>.*?</details>", "", text, flags=re.S)
+    assert "What you should see." in text and "What you should see." not in shut

@@ -67,6 +67,12 @@ known(
         "view cuts along the memory, not along the picture: rows of pixels from different patches are mixed.": (
             lambda x, p: torch.cat([x[None, :, :p, :p], x[:, :p].reshape(-1, 3, p, p)])
         ),
+        "This begins with the top-right corner; asked is the top-left one.": (
+            lambda x, p: torch.cat([_row(x, p)[-1:], _row(x, p)])
+        ),
+        "The patches are right; leave them as pictures, without flatten.": (
+            lambda x, p: torch.cat([_row(x, p)[:1], _row(x, p)]).flatten(1)
+        ),
     },
 )
 
@@ -125,6 +131,15 @@ known(
         ),
         "One prefix token is left where it was: a slice [:k] has k tokens.": (
             lambda ids, k: torch.cat([ids.flip(0)[:, : k - 1], ids[:, k - 1 :]], 1)
+        ),
+        "An image token has moved with the prefix: a slice [:k] has k tokens.": (
+            lambda ids, k: torch.cat([ids.flip(0)[:, : k + 1], ids[:, k + 1 :]], 1)
+        ),
+        "Only picture 0 has got another prefix; picture 1 has kept its own.": (
+            lambda ids, k: torch.cat([ids[1:].expand(2, -1)[:, :k], ids[:, k:]], 1)
+        ),
+        "This is one picture; asked are both, each with the prefix of the other.": (
+            lambda ids, k: torch.cat([ids[1, :k], ids[0, k:]])
         ),
     },
 )
@@ -235,10 +250,10 @@ def _decode(fault: str = "") -> Callable:
     def decode_causally(decoder: Decoder, codes: Tensor) -> tuple[Tensor, Tensor]:
         grid, prefix, patch = decoder.config.grid, decoder.config.prefix_tokens, decoder.config.patch_size
         start, image = decoder.extra_tokens.expand(len(codes), -1, -1), decoder.embed(codes)
-        parts = [image, start] if fault == "start last" else [start, image]
+        parts = {"start last": [image, start], "no start": [image]}.get(fault, [start, image])
         x = torch.cat(parts, 1)
         if fault not in ("no positions", "positions after"):
-            x = x + decoder.positions
+            x = x + decoder.positions[-x.shape[1] :]
         x = x if fault == "no norm" else decoder.norm_in(x)
         x = x + decoder.positions if fault == "positions after" else x
         for block in decoder.blocks[: 1 if fault == "one block" else None]:
@@ -246,9 +261,11 @@ def _decode(fault: str = "") -> Callable:
         x = x if fault == "no last norm" else decoder.norm_out(x)
         places = {"shifted": slice(-(grid**2) - 1, -1), "first": slice(0, grid**2), "behind": slice(1, 1 + grid**2)}
         pixels = decoder.head(x[:, places.get(fault, slice(-(grid**2), None))], grid, grid)
-        begin = {"prefix shifted": 0}.get(fault, 1)
+        begin = {"prefix shifted": 0, "no start": 0}.get(fault, 1)
         head = decoder.head if fault == "wrong head" else decoder.aux_head
         strip = head(x[:, begin : begin + prefix], 1, prefix)
+        if fault == "strip":
+            return pixels, strip
         if fault == "view":
             return pixels, strip.reshape(len(codes), prefix, 3, patch, patch)
         return pixels, torch.stack(strip.split(patch, 3), 1)
@@ -260,6 +277,8 @@ known(
     "3.4",
     lambda answer: list(answer(_decoder(), randn(2, 7, 4))),
     {
+        "The start token is missing: extra_tokens, in front of the codes.": _decode("no start"),
+        "The prefix outputs are still one strip; cut it every p columns into K patches.": _decode("strip"),
         "The start token stands at the end; it belongs in front of the codes.": _decode("start last"),
         "The positions are missing.": _decode("no positions"),
         "The positions are added after norm_in; they belong before it.": _decode("positions after"),

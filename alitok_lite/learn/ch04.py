@@ -147,6 +147,7 @@ known(
         "This is the sum of the squared errors; PSNR has their mean.": (
             lambda a, b: -10 * (a - b).square().flatten(1).sum(1).log10()
         ),
+        "This is the logarithm to base 2; decibels use log10.": lambda a, b: _psnr(a, b) * math.log2(10),
         "The pixels are in [0, 1], so the peak is 1, not 255.": lambda a, b: _psnr(a, b) + 20 * math.log10(255),
     },
 )
@@ -175,7 +176,7 @@ def decoder_of(answer: dict) -> None:
     """Should the decoder be causal or bidirectional? Give a dict: stage 1 and stage 2, each "causal" or
     "bidirectional"."""
     right = isinstance(answer, dict) and set(answer) == {1, 2}
-    require(right, f"The answer must be a dict with keys 1 and 2; this is {shortened(answer)}.")
+    require(right, f"The answer must be a dict with the numbers 1 and 2 as keys; this is {shortened(answer)}.")
     named = {stage: str(kind).strip().lower() for stage, kind in answer.items()}
     for stage, kind in named.items():
         known = kind in ("causal", "bidirectional")
@@ -246,11 +247,16 @@ def _nothing(tokenizer: Tokenizer, pixels: Tensor, optimizer: torch.optim.Optimi
 
 
 def _stepped(answer: Callable) -> dict[str, Tensor]:
-    """The loss, and the weights of each part after one step, in which stale gradients are there at first."""
+    """The loss, and the weights of each part after one step, in which stale gradients are there at first.
+
+    The decoders are no fresh ones: those hardly depend on their codes, so no gradient to speak of reaches the encoder.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         tokenizer = _small_tokenizer().requires_grad_(True)
         tokenizer.quantizer.codebook.data.normal_()
+        for p in (p for stage in (1, 2) for p in tokenizer.decoder(stage).parameters()):
+            p.data.normal_(std=0.3)
         pixels = torch.rand(3, 3, 32, 32)
         optimizer = torch.optim.SGD(tokenizer.parameters(), 0.5)
         for part in (tokenizer.encoder, tokenizer.quantizer, tokenizer.decoder(1)):
@@ -271,15 +277,18 @@ def _stage1(fault: str = "") -> Callable:
     def stage1_step(tokenizer: Tokenizer, pixels: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
         latents = tokenizer.encoder(pixels)
         codes, ids, vq_loss = tokenizer.quantizer(latents.detach() if fault == "detached" else latents)
-        decoded, prefix = tokenizer.decoder(2 if fault == "stage 2" else 1).outputs(codes)
+        decoder = tokenizer.decoder(2 if fault == "stage 2" else 1)
+        decoded, prefix = decoder.outputs(codes.detach() if fault == "codes detached" else codes)
         size = tokenizer.config.patch_size
         row = torch.stack(pixels[:, :, :size].split(size, 3), 1)
         column = torch.stack(pixels[:, :, :, :size].split(size, 2), 1)
         target = torch.cat([row[:, :1], column if fault == "column" else row], 1)
         loss = F.l1_loss(decoded, pixels) if fault == "l1" else F.mse_loss(decoded, pixels)
+        if fault == "no corner":
+            prefix, target = prefix[:, 1:], target[:, 1:]
         if prefix is not None and fault != "no aux":
             loss = loss + (1.0 if fault == "aux weight" else 0.66) * F.mse_loss(prefix, target)
-        loss = loss if fault == "no vq" else loss + vq_loss
+        loss = loss + {"no vq": 0, "vq weight": 0.25}.get(fault, 1) * vq_loss
         if fault != "no zero_grad":
             optimizer.zero_grad()
         loss.backward()
@@ -303,6 +312,9 @@ known(
         "The auxiliary error is missing: the prefix would learn nothing of the first row.": _stage1("no aux"),
         "The weight of the auxiliary error is 0.66.": _stage1("aux weight"),
         "The auxiliary target is the first row of patches, and yours is the first column.": _stage1("column"),
+        "The corner is missing from the auxiliary error: output 0 has a target, too.": _stage1("no corner"),
+        "The VQ loss counts in full: the 0.25 of the commitment is in it already.": _stage1("vq weight"),
+        "The codes are detached: the pixel error no longer reaches the encoder.": _stage1("codes detached"),
         "The VQ loss is missing: the codebook would get no gradient.": _stage1("no vq"),
         "The pixel error is a mean of absolute values; asked is that of squares.": _stage1("l1"),
         "The latents are detached: no gradient reaches the encoder.": _stage1("detached"),

@@ -60,6 +60,7 @@ known(
         "You multiplied by log(2); a nat is more than a bit, so divide.": lambda nats: nats.sum(1) * math.log(2),
         "You took the logarithm of the loss; it is one already.": lambda nats: nats.sum(1).log2(),
         "This is the sum over all pictures.": lambda nats: nats.sum() / math.log(2),
+        "This is the mean of all tokens of all pictures.": lambda nats: nats.mean() / math.log(2),
         "This is the sum over the pictures, for each token.": lambda nats: nats.sum(0) / math.log(2),
         "These are bytes; asked are bits.": lambda nats: nats.sum(1) / math.log(2) / 8,
         "You divided by log(10), not by log(2).": lambda nats: nats.sum(1) / math.log(10),
@@ -121,6 +122,12 @@ known(
         "The minus in front of the entropy is missing.": lambda counts, nats: -_entropy(counts) - nats.mean(),
         "The counts must be divided by their sum first.": (
             lambda counts, nats: -(counts * counts.log()).sum() - nats.mean()
+        ),
+        "Shares are counts / counts.sum(); yours are divided by the largest count.": (
+            lambda counts, nats: torch.special.entr(counts / counts.max()).sum() - nats.mean()
+        ),
+        "Each code counts alike in yours; the entropy weights -log p with p.": (
+            lambda counts, nats: -(counts / counts.sum()).log().mean() - nats.mean()
         ),
         "The loss is added; subtract it from the entropy.": lambda counts, nats: _entropy(counts) + nats.mean(),
         "This is a ratio; asked is a difference.": lambda counts, nats: _entropy(counts) / nats.mean(),
@@ -187,7 +194,7 @@ def _border(width: Callable) -> Callable:
 
 known(
     "6.3",
-    lambda answer: [bool(plain_number(answer(a, b))) for a, b in _pairs_of_rows()],
+    lambda answer: [plain_number(answer(a, b)) for a, b in _pairs_of_rows()],
     {
         "This takes the standard errors of the means, s / sqrt(n); the rule has the deviations s of single runs.": (
             _border(lambda a, b: 2 * (a.var() / len(a) + b.var() / len(b)) ** 0.5)
@@ -198,6 +205,11 @@ known(
         "The deviations are added; independent ones add up as squares.": _border(lambda a, b: 2 * (a.std() + b.std())),
         "The factor 2 is missing.": _border(lambda a, b: (a.var() + b.var()) ** 0.5),
         "The root is missing: s1^2 + s2^2 is a variance.": _border(lambda a, b: 2 * (a.var() + b.var())),
+        "The two variances are averaged; add them.": _border(lambda a, b: 2 * ((a.var() + b.var()) / 2) ** 0.5),
+        "Only the larger of the two deviations is used.": _border(lambda a, b: 2 * max(a.std(), b.std())),
+        "This never finds an effect. (The spread of all runs together would not: it holds the difference itself.)": (
+            _border(lambda a, b: 2 * torch.cat([a, b]).std())
+        ),
         "Only the spread of the first row is used.": _border(lambda a, b: 2 * (2 * a.var()) ** 0.5),
         "Only the spread of the second row is used.": _border(lambda a, b: 2 * (2 * b.var()) ** 0.5),
         "Any difference counts as an effect.": _border(lambda a, b: 0),
@@ -284,6 +296,7 @@ def _two_parts(fault: str = "") -> Callable:
     def two_part_code(nats: Tensor, decoded: Tensor, pixels: Tensor, grid: int) -> float:
         values = pixels[0].numel()
         tokens = (nats.mean(1) if fault == "mean" else nats.sum(1)).mean() / (1 if fault == "nats" else math.log(2))
+        tokens = tokens * {"all pictures": len(nats), "not shared": values}.get(fault, 1)
         levels = (decoded - pixels) * (1 if fault == "unit" else 255)
         squares = levels.square().unflatten(2, (grid, -1))
         rows = {
@@ -310,6 +323,10 @@ known(
         "The tokens are still in nats: divide by log(2).": _two_parts("nats"),
         "The nats are averaged over the tokens; a picture takes their sum.": _two_parts("mean"),
         "The tokens are missing.": _two_parts("no tokens"),
+        "The bits of the tokens are for the whole picture: divide them by its 3 S S values, too.": (
+            _two_parts("not shared")
+        ),
+        "These are the tokens of all pictures; take the mean over the pictures.": _two_parts("all pictures"),
         "The second part is missing: what the decoder got wrong.": _two_parts("no residual"),
         "The errors are in [0, 1]; count them in levels of 255, as the pixels are stored.": _two_parts("unit"),
         "One variance stands for the whole picture; each row of patches has its own.": _two_parts("one variance"),

@@ -56,6 +56,13 @@ known(
         "A QK-norm has D / heads weights, shared by all heads; you counted D each.": (
             lambda d, h, m: _parameters(d, h, m) - 2 * (d // h) + 2 * d
         ),
+        "A QK-norm has D / heads weights, not as many as there are heads.": lambda d, h, m: (
+            _parameters(d, h, m) - 2 * (d // h) + 2 * h
+        ),
+        "All biases and norms are missing.": lambda d, h, m: 4 * d * d + 3 * d * m,
+        "The three matrices of SwiGLU lie between D and hidden; none is hidden x hidden.": lambda d, h, m: (
+            _parameters(d, h, m) - d * m + m * m
+        ),
         "The two RMSNorms are missing.": lambda d, h, m: _parameters(d, h, m) - 2 * d,
         "An RMSNorm has no bias: one weight for each number.": lambda d, h, m: _parameters(d, h, m) + 2 * d,
         "SwiGLU has no biases here.": lambda d, h, m: _parameters(d, h, m) + 2 * m + d,
@@ -122,6 +129,10 @@ known(
         "A key has D numbers, not D squared.": lambda depth, width, t, n, size, guided: (
             2 * depth * width**2 * t * n * size * (1 + guided)
         ),
+        "Guidance has twice the rows, not half of them.": lambda n, d, t, b, s, g: 2 * n * d * t * b * s / (1 + g),
+        "The class is one of the T positions: the last token is drawn, and never read.": lambda n, d, t, b, s, g: (
+            2 * n * d * (t + 1) * b * s * (1 + g)
+        ),
         "Keys and values are counted twice.": lambda depth, width, t, n, size, guided: (
             4 * depth * width * t * n * size * (1 + guided)
         ),
@@ -153,8 +164,10 @@ def our_name(answer: Callable) -> None:
         found = answer(key)
         require(isinstance(found, str), f"our_name must return a string; for {key} it returns {shortened(found)}.")
         swapped = ".mlp." in key and found != name and found in wanted.values()
-        mixed = f"{key} is {_SWIGLU_ROLES[name.split('.')[3]]}" if swapped else f"{key} must find its place"
-        require(found == name, f"{mixed}: {found} is not its name here.")
+        told = f"{key} has another name here; yours is {found}."
+        if swapped:
+            told = f"{key} is {_SWIGLU_ROLES[name.split('.')[3]]}: {found} is not its name here."
+        require(found == name, told)
 
 
 _SWIGLU_ROLES = {
@@ -244,10 +257,6 @@ def sample(answer: Callable) -> None:
         require_tensor(found, last.ids, what)
         used = caches[0].used
         require(used == 7, f"With a cache each of 7 tokens runs one position; your cache holds {used} afterwards.")
-        rows = len(caches[0].k)
-        require(
-            rows == 4, f"Two guided pictures need four rows in the cache, with and without class; yours has {rows}."
-        )
 
 
 def little_ar() -> ARModel:
@@ -268,8 +277,17 @@ def _sampled(answer: Callable, guidance: float, temperature: float) -> tuple:
     ar = little_ar()
     sampling = Sampling(guidance=guidance, power=0.5, temperature=temperature)
     noise, scales = gumbel_noise([3, 4], 7, 12, torch.device("cpu")), guidance_ramp(7, guidance, 0.5)
-    caches = [KVCache(16) for _ in ar.blocks]
-    return answer(ar, torch.tensor([0, 1]), noise, scales, temperature, caches), caches, ar, sampling
+    caches, transform = [KVCache(16) for _ in ar.blocks], ar.transform
+
+    def watched(x: Tensor, *given: object, **named: object) -> Tensor:
+        told = "Two guided pictures need four rows in every step, with and without class"
+        require(len(x) == 4, f"{told}; yours runs {len(x)}.")
+        return transform(x, *given, **named)
+
+    ar.transform = watched
+    ids = answer(ar, torch.tensor([0, 1]), noise, scales, temperature, caches)
+    del ar.transform
+    return ids, caches, ar, sampling
 
 
 def _sample(fault: str = "") -> Callable:
@@ -288,6 +306,7 @@ def _sample(fault: str = "") -> Callable:
             if fault == "no guidance":
                 scale = torch.ones(())
             logits = given + scale * (given - free) if fault == "from given" else free + scale * (given - free)
+            logits = scale * given if fault == "given alone" else logits
             logits = logits * temperature if fault == "times" else logits / temperature
             logits = given + scale * (given / temperature - free) if fault == "half" else logits
             step = noise[:, 0] if fault == "same noise" else noise[:, t]
@@ -320,6 +339,7 @@ known(
         "The cache is not used: every step runs the whole sequence again.": _sample("no cache"),
         "Guidance starts from the prediction with class; it must start from the one without.": _sample("from given"),
         "The scale is not used.": _sample("no guidance"),
+        "The prediction without class is not used: free + scale * (given - free).": _sample("given alone"),
         "The scale is that of the last token throughout; take scales[t].": _sample("constant"),
         "The two halves are exchanged: the first rows are those with class.": _sample("rows"),
         "The null class is number ar.config.classes; 0 is an ordinary class.": _sample("null"),

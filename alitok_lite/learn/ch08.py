@@ -64,6 +64,18 @@ known(
         "The 2 is missing: (S - 1) / (2 N).": lambda counts: _counted(counts, 2 * int((counts > 0).sum()) - 2),
         "This is in bits; asked are nats.": lambda counts: _counted(counts, int((counts > 0).sum()) - 1) / math.log(2),
         "A code that never occurs gives 0 * log(0), which is nan: leave it out.": lambda counts: math.nan,
+        "Mind the brackets: / 2 * N multiplies by N.": (
+            lambda counts: _counted(counts, (int((counts > 0).sum()) - 1) * int(counts.sum()) ** 2)
+        ),
+        "S is the number of codes that were seen, not the largest count.": (
+            lambda counts: _counted(counts, int(counts.max()) - 1)
+        ),
+        "Shares are counts / counts.sum(); yours are divided by the number of codes.": (
+            lambda counts: (
+                torch.special.entr(counts / len(counts)).sum().item()
+                + (int((counts > 0).sum()) - 1) / (2 * int(counts.sum()))
+            )
+        ),
         "The correction is divided by the number of codes; N is the sum of the counts.": (
             lambda counts: _counted(counts, (int((counts > 0).sum()) - 1) * int(counts.sum()) / len(counts))
         ),
@@ -108,6 +120,12 @@ def snake(answer: Callable) -> None:
     )
 
 
+def _upside_down(grid: int) -> Tensor:
+    rows = torch.arange(grid * grid).view(grid, grid)
+    rows[1::2] = rows[1::2].flip(0)
+    return rows.flatten()
+
+
 known(
     "8.2",
     lambda answer: as_tensor(answer(4), "snake"),
@@ -125,6 +143,13 @@ known(
             lambda g: torch.cat([torch.arange(g), torch.arange(g, g * g).flip(0)])
         ),
         "Patches count from 0.": lambda g: _snake(g) + 1,
+        "flip(0) of several rows turns their order round; each row must be reversed in itself, flip(1).": _upside_down,
+        "A row is one patch short: range(grid - 1, 0, -1) stops before 0.": (
+            lambda g: torch.tensor([n for n in _snake(g).tolist() if n // g % 2 == 0 or n % g])
+        ),
+        "Only the second row is reversed; so must be the fourth, and so on.": (
+            lambda g: torch.cat([torch.arange(g), torch.arange(g, 2 * g).flip(0), torch.arange(2 * g, g * g)])
+        ),
     },
 )
 
@@ -171,6 +196,12 @@ known(
         ),
         "T * T counts later positions too: step t has only t of them.": (
             lambda t, cache, guided: (t if cache else t * t) * (1 + guided)
+        ),
+        "The sum 1 + 2 + ... + T is T (T + 1) / 2, not T * T / 2.": (
+            lambda t, cache, guided: (t if cache else t * t / 2) * (1 + guided)
+        ),
+        "Guidance reads the whole sequence twice, not one position more.": (
+            lambda t, cache, guided: (t if cache else t * (t + 1) // 2) + guided
         ),
         "The first step has one position, that of the class: the sum begins with 1 and ends with T.": (
             lambda t, cache, guided: (t if cache else t * (t - 1) // 2) * (1 + guided)
@@ -260,6 +291,8 @@ def _along(fault: str = "") -> Callable:
         nats = -logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
         nats = nats / math.log(2) if fault == "bits" else nats
         nats = -logits.gather(-1, targets[..., None])[..., 0] if fault == "logits" else nats
+        nats = -logits.log_softmax(-1).max(-1).values if fault == "first choice" else nats
+        nats = (-nats).exp() if fault == "probability" else nats
         return nats[:, order.argsort()] if fault == "sorted back" else nats
 
     return nats_along
@@ -287,6 +320,10 @@ known(
         ),
         "The last norm is missing.": _along("no norm"),
         "These are bits; asked are nats.": _along("bits"),
+        "These are the losses of the model's first choices; take those of the tokens that are there.": (
+            _along("first choice")
+        ),
+        "These are probabilities; the loss is minus their logarithm.": _along("probability"),
         "These are logits; the loss needs their log_softmax.": _along("logits"),
         "The losses are sorted back to places; asked is the order of reading.": _along("sorted back"),
     },

@@ -50,10 +50,14 @@ known(
         ),
         "Rows and columns are exchanged: a patch is a column.": lambda d: (d.tril(-1).sum(1) / d.sum(1)).mean(),
         "This is one share for each patch; asked is their mean.": lambda d: d.tril(-1).sum(0) / d.sum(0),
-        "Divided by the other tokens; a share is of the whole column.": (
+        "Yours divides by the other tokens; a share is one of the whole column.": (
             lambda d: (d.tril(-1).sum(0) / d.triu().sum(0).clamp_min(1e-9)).mean()
         ),
         "Yours counts entries that are not 0; their size counts.": lambda d: (d.tril(-1) > 0).float().mean(),
+        "This is the mean of the entries below the diagonal; a share is divided by the sum of its column.": (
+            lambda d: d.tril(-1).mean()
+        ),
+        "This is the sum over the patches; asked is their mean.": lambda d: (d.tril(-1).sum(0) / d.sum(0)).sum(),
     },
 )
 
@@ -129,11 +133,13 @@ def _dependencies(fault: str = "") -> Callable:
         for token in range(ids.shape[1]):
             changed = kept if fault == "stays changed" else ids.clone()
             changed[:, token] = changed[:, token] + 1 if fault == "no modulo" else (changed[:, token] + 1) % codes
-            change = decode(changed) - before
+            changed[:, token] = 0 if fault == "zero" else changed[:, token]
+            change = decode(changed) - (0 if fault == "no before" else before)
             change = change if fault == "signed" else change.square() if fault == "squares" else change.abs()
             cut = change.unflatten(3, (grid, -1)).unflatten(2, (grid, -1))  # (N, 3, G, p, G, p)
             part = cut[:1] if fault == "first picture" else cut
             row = part.sum((0, 1, 3, 5)) if fault == "sum" else part.mean((0, 1, 3, 5))
+            row = change.reshape(*change.shape[:2], grid**2, -1).mean((0, 1, 3)) if fault == "view" else row
             rows.append((row.T if fault == "columns" else row).flatten())
         table = torch.stack(rows)
         return table.T if fault == "transposed" else table
@@ -151,6 +157,9 @@ known(
         "The absolute value is missing: changes up and down cancel.": _dependencies("signed"),
         "These are squares; asked is the mean absolute change.": _dependencies("squares"),
         "The code after the last one is 0: (id + 1) modulo codes.": _dependencies("no modulo"),
+        "Each token is set to code 0; set it to the next code, (id + 1) modulo codes.": _dependencies("zero"),
+        "The picture before is missing: take the difference of the two.": _dependencies("no before"),
+        "view cuts along the memory, into strips; patches need view(N, 3, G, p, G, p).": _dependencies("view"),
         "These are sums over the pixels; asked is their mean.": _dependencies("sum"),
         "Only the first picture counts; take the mean over all.": _dependencies("first picture"),
         "Patches run down the columns; raster order goes along the rows.": _dependencies("columns"),
@@ -177,7 +186,7 @@ def at_equal_bits(answer: Callable) -> None:
     them, because a line says nothing outside."""
     require_function(answer)
     small, large = (10.0, 15.0), (20.0, 16.0)
-    cases = [(10, 15, "at the first point"), (20, 16, "at the second point"), (12.5, 15.25, "a quarter of the way")]
+    cases = [(12.5, 15.25, "a quarter of the way"), (10, 15, "at the first point"), (20, 16, "at the second point")]
     for bits, value, where in cases:
         require_number(answer(small, large, bits), value, f"Between (10, 15) and (20, 16), {where}, it must be {value}")
     require_number(answer(large, small, 12.5), 15.25, "The order of the two points must not matter")
@@ -188,7 +197,7 @@ def at_equal_bits(answer: Callable) -> None:
 
 known(
     "9.3",
-    lambda answer: [plain_number(answer((10.0, 15.0), (20.0, 17.0), bits)) for bits in (12.5, 25.0)],
+    lambda answer: [plain_number(answer((10.0, 15.0), (20.0, 17.0), bits)) for bits in (12.5, 25.0, 10.0)],
     {
         "The line goes on outside the two points; return None there.": lambda a, b, x: _line(a, b, x),
         "This is the mean of the two values, wherever bits lies.": lambda a, b, x: (a[1] + b[1]) / 2,
@@ -196,6 +205,12 @@ known(
             _line(a, b, a[0] + b[0] - x) if a[0] <= x <= b[0] else None
         ),
         "This is the value of the nearer point.": lambda a, b, x: a[1] if abs(x - a[0]) < abs(x - b[0]) else b[1],
+        "The two points belong to the line: take <=, not <.": lambda a, b, x: (
+            _line(a, b, x) if a[0] < x < b[0] else None
+        ),
+        "Outside the two points return None, not nan.": lambda a, b, x: (
+            _line(a, b, x) if a[0] <= x <= b[0] else float("nan")
+        ),
         "This is the share, not the value.": lambda a, b, x: (x - a[0]) / (b[0] - a[0]) if a[0] <= x <= b[0] else None,
     },
 )

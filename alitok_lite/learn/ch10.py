@@ -1,4 +1,4 @@
-"""The exercises of notebook 10: conditional entropy, KL divergence, and what a causal decoder can read."""
+"""The exercises of notebook 10: conditional entropy, what a causal decoder can read, and KL divergence."""
 
 import math
 from collections.abc import Callable
@@ -52,6 +52,10 @@ known(
         "This is the entropy of the pairs, the context included.": lambda pairs: _entropy(
             [((), pair) for pair in pairs]
         ),
+        "Within a context the values count as equally likely in yours; count how often each occurs.": (
+            lambda pairs: _entropy(pairs, "number")
+        ),
+        "This is the entropy of the contexts.": lambda pairs: _entropy([((), context) for context, _ in pairs]),
         "This is the logarithm of the number of values, as if all were equally likely.": (
             lambda pairs: math.log2(len({value for _, value in pairs}))
         ),
@@ -66,6 +70,8 @@ def _entropy(pairs: list, weights: str = "frequency") -> float:
     each = [
         (len(v), -sum(v.count(x) / len(v) * math.log2(v.count(x) / len(v)) for x in set(v))) for v in groups.values()
     ]
+    if weights == "number":
+        return sum(len(v) * math.log2(len(set(v))) for v in groups.values()) / len(pairs)
     if weights == "sum":
         return sum(h for _, h in each)
     if weights == "alike":
@@ -75,51 +81,6 @@ def _entropy(pairs: list, weights: str = "frequency") -> float:
 
 @exercise(
     "10.2",
-    "core",
-    7,
-    why="A reader is never better than the truth: these bits are 0 or more, and 0 only where q equals p.",
-    hint="Sum p * log2(p / q) over the pictures with p > 0. torch.log2 takes a tensor.",
-    stub="""
-def excess_bits(p, q):
-    return 0.0  # your code
-""",
-)
-def excess_bits(answer: Callable) -> None:
-    """Write excess_bits(p, q): p (N,) is the true probability of every picture, q (N,) what a reader says. Return how
-    many bits per picture the reader needs beyond the entropy, that is, the KL divergence of q from p."""
-    require_function(answer)
-    fair, loaded = torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75])
-    require_number(answer(fair, fair), 0, "A reader that says the true probabilities needs 0 bits more")
-    first = 0.5 * torch.log2(torch.tensor(4 / 3)).item()
-    require_number(answer(fair, loaded), first, "For p = (0.5, 0.5) and q = (0.25, 0.75) it must be 0.2075 bits")
-    second = (loaded * torch.log2(loaded / fair)).sum().item()
-    require_number(
-        answer(loaded, fair),
-        second,
-        "The pictures occur as p says, so p weights the sum: with p and q exchanged 0.1887",
-    )
-    certain = plain_number(answer(torch.tensor([0.0, 1.0]), fair))
-    no_nan(certain)
-    require_number(certain, 1, "A picture that never occurs (p = 0) adds nothing; p = (0, 1), q = (0.5, 0.5) gives 1")
-
-
-known(
-    "10.2",
-    lambda answer: answer(torch.tensor([0.2, 0.3, 0.5]), torch.tensor([0.6, 0.3, 0.1])),
-    {
-        "p and q are exchanged: pictures occur as p says.": lambda p, q: (q * (q / p).log2()).sum(),
-        "This is in nats; asked are bits.": lambda p, q: (p * (p / q).log()).sum(),
-        "The sign is the wrong way round: log2(p / q), not log2(q / p).": lambda p, q: (p * (q / p).log2()).sum(),
-        "This is the whole loss; the entropy of p must be subtracted.": lambda p, q: -(p * q.log2()).sum(),
-        "The weights p are missing.": lambda p, q: (p / q).log2().sum(),
-        "This is the mean over the pictures, each counted alike.": lambda p, q: (p * (p / q).log2()).mean(),
-        "These are absolute values; terms below 0 belong to the sum.": lambda p, q: (p * (p / q).log2()).abs().sum(),
-    },
-)
-
-
-@exercise(
-    "10.3",
     "stretch",
     15,
     layer="study.toy.causal_decoder_can_read",
@@ -172,7 +133,7 @@ def _readable(fault: str = "") -> Callable:
 
 
 known(
-    "10.3",
+    "10.2",
     lambda answer: [plain_number(answer(list(t), list(p))) for t, p in _examples()],
     {
         "This is always False.": lambda tokens, pictures: False,
@@ -199,3 +160,50 @@ def _examples() -> list:
     ]
     early = [(a, 0) for a in (0, 1)], [(0, a) for a in (0, 1)]  # readable even from the tokens before
     return [*((code, four) for code in codes), early]
+
+
+@exercise(
+    "10.3",
+    "core",
+    7,
+    why="A reader is never better than the truth: these bits are 0 or more, and 0 only where q equals p.",
+    hint="Sum p * log2(p / q) over the pictures with p > 0. torch.log2 takes a tensor.",
+    stub="""
+def excess_bits(p, q):
+    return 0.0  # your code
+""",
+)
+def excess_bits(answer: Callable) -> None:
+    """Write excess_bits(p, q): p (N,) is the true probability of every picture, q (N,) what a reader says. Return how
+    many bits per picture the reader needs beyond the entropy, that is, the KL divergence of q from p."""
+    require_function(answer)
+    fair, loaded = torch.tensor([0.5, 0.5]), torch.tensor([0.25, 0.75])
+    require_number(answer(fair, fair), 0, "A reader that says the true probabilities needs 0 bits more")
+    first = 0.5 * torch.log2(torch.tensor(4 / 3)).item()
+    require_number(answer(fair, loaded), first, "For p = (0.5, 0.5) and q = (0.25, 0.75) it must be 0.2075 bits")
+    second = (loaded * torch.log2(loaded / fair)).sum().item()
+    require_number(
+        answer(loaded, fair),
+        second,
+        "The pictures occur as p says, so p weights the sum: with p and q exchanged 0.1887",
+    )
+    certain = plain_number(answer(torch.tensor([0.0, 1.0]), fair))
+    no_nan(certain, "picture")
+    require_number(certain, 1, "A picture that never occurs (p = 0) adds nothing; p = (0, 1), q = (0.5, 0.5) gives 1")
+
+
+known(
+    "10.3",
+    lambda answer: answer(torch.tensor([0.2, 0.3, 0.5]), torch.tensor([0.6, 0.3, 0.1])),
+    {
+        "p and q are exchanged: pictures occur as p says.": lambda p, q: (q * (q / p).log2()).sum(),
+        "This is in nats; asked are bits.": lambda p, q: (p * (p / q).log()).sum(),
+        "The sign is the wrong way round: log2(p / q), not log2(q / p).": lambda p, q: (p * (q / p).log2()).sum(),
+        "This is the whole loss; the entropy of p must be subtracted.": lambda p, q: -(p * q.log2()).sum(),
+        "The weights p are missing.": lambda p, q: (p / q).log2().sum(),
+        "This is the mean over the pictures, each counted alike.": lambda p, q: (p * (p / q).log2()).mean(),
+        "Half the sum of |p - q| is another distance, and not counted in bits.": lambda p, q: (p - q).abs().sum() / 2,
+        "The weights are p, not p - q.": lambda p, q: ((p - q) * (p / q).log2()).sum(),
+        "These are absolute values; terms below 0 belong to the sum.": lambda p, q: (p * (p / q).log2()).abs().sum(),
+    },
+)

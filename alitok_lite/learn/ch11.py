@@ -26,7 +26,9 @@ def permutation_p(answer: Callable) -> None:
     these sizes in which the means differ, in either direction, at least as much as those of first and second."""
     require_function(answer)
     apart, twice = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]), "Both directions count"
-    require_number(answer(*apart), 2 / 70, f"{twice}: 1 to 4 against 5 to 8 is the extreme of 70 ways, so p = 2 / 70")
+    once, again = answer(*apart), answer(*apart)
+    require(once == again, "Yours gives another p each time: try all divisions, and draw none at random.")
+    require_number(once, 2 / 70, f"{twice}: 1 to 4 against 5 to 8 is the extreme of 70 ways, so p = 2 / 70")
     require_number(answer(*apart[::-1]), 2 / 70, "The order of the two rows must not matter: 2 / 70 again")
     require_number(answer([1.0, 2.0], [1.0, 2.0]), 1, "Where the means are equal, every way differs as much: p = 1")
     require_number(answer([1.0, 4.0], [2.0, 6.0]), 4 / 6, "1, 4 against 2, 6: 4 of the 6 ways differ by 1.5 or more")
@@ -52,6 +54,10 @@ def _p(fault: str = "") -> Callable:
         if fault == "at most":
             return sum(abs(way) <= abs(true) + 1e-9 for way in ways) / len(ways)
         extreme = sum(abs(way) > abs(true) + 1e-9 if fault == "more" else abs(way) >= abs(true) - 1e-9 for way in ways)
+        if fault == "values":  # where two are equal, both are taken out
+            splits = [(some, [x for x in both if x not in some]) for some in itertools.combinations(both, n)]
+            far = [rest and abs(sum(some) / n - sum(rest) / len(rest)) >= abs(true) - 1e-9 for some, rest in splits]
+            return sum(map(bool, far)) / len(splits)
         if fault == "plus one":
             return (extreme + 1) / (len(ways) + 1)
         return extreme if fault == "count" else 1 - extreme / len(ways) if fault == "rest" else extreme / len(ways)
@@ -59,10 +65,13 @@ def _p(fault: str = "") -> Callable:
     return permutation_p
 
 
+_ROWS = ([1.0, 2.0, 3.5], [4.0, 6.0, 7.0]), ([1.0, 4.0], [2.0, 6.0, 8.0]), ([1.0, 2.0], [1.0, 2.0])
+
 known(
     "11.1",
-    lambda answer: [answer([1.0, 2.0, 3.5], [4.0, 6.0, 7.0]), answer([1.0, 4.0], [2.0, 6.0, 8.0])],
+    lambda answer: [answer(*rows) for rows in _ROWS],
     {
+        "Where two values are equal, yours takes both out: choose places, not values.": _p("values"),
         "Only one direction is counted; take absolute differences.": _p("one side"),
         "Only one direction is counted; take absolute differences. (Yours is the lower one.)": _p("other side"),
         "The division that was observed does not count in yours: it differs at least as much as itself.": _p("more"),
@@ -124,8 +133,10 @@ def _interval(fault: str = "") -> Callable:
         error = (a / len(first)) ** 0.5 + (b / len(second)) ** 0.5 if fault == "added" else error
         error = a / len(first) + b / len(second) if fault == "no root" else error
         error = (a / len(first)) ** 0.5 if fault == "first" else error
+        error = a**0.5 / len(first) + b**0.5 / len(second) if fault == "by n" else error
+        error = spread([*first, *second]) ** 0.5 / (len(first) + len(second)) ** 0.5 if fault == "together" else error
         middle = statistics.mean(first) - statistics.mean(second)
-        middle = -middle if fault == "order" else middle
+        middle = {"order": -middle, "zero": 0}.get(fault, middle)
         reach = {"half": t / 2, "normal": 1.96}.get(fault, t) * error
         return (middle + reach, middle - reach) if fault == "ends" else (middle - reach, middle + reach)
 
@@ -145,6 +156,9 @@ known(
         "The ends are exchanged: the lower one comes first.": _interval("ends"),
         "Only the variance of the first group counts in yours.": _interval("first"),
         "t is not used: yours takes 1.96.": _interval("normal"),
+        "A standard error is s / sqrt(n), not s / n; and two of them add up as squares.": _interval("by n"),
+        "This takes the spread of all runs together, which holds the difference itself.": _interval("together"),
+        "The interval lies around the difference of the means, not around 0.": _interval("zero"),
     },
 )
 
@@ -184,5 +198,10 @@ known(
         "This is the number of ways, not the p.": lambda n: math.comb(2 * n, n),
         "That is the level 0.05, which few runs cannot reach.": lambda n: 0.05,
         "There are 2 extreme divisions, not 4.": lambda n: 4 / math.comb(2 * n, n),
+        "Half of one division is too little: both extreme ones count, so 2 of all ways.": lambda n: (
+            0.5 / math.comb(2 * n, n)
+        ),
+        "That counts pairs of runs; a division chooses n of the 2 n runs.": lambda n: 2 / math.comb(2 * n, 2),
+        "The ways are counted by math.comb(2 n, n); n! are the orders of one row.": lambda n: 2 / math.factorial(n),
     },
 )

@@ -38,6 +38,8 @@ class Watched:
     def __call__(self, *given: object, **named: object) -> object:
         try:
             self.returned = self.function(*given, **named)
+        except Unmet:  # of the check, which the learner's code has called
+            raise
         except Exception as error:  # the learner's code may raise anything
             raise Stopped(error, self.function) from error
         self.silent = self.returned is None and (self.silent or not self._called)

@@ -208,7 +208,6 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def no_nan(entropy: float) -> None:
-    require(
-        not math.isnan(entropy), "A code that never occurs must add nothing, and yours makes nan of it: 0 * log(0)."
-    )
+def no_nan(entropy: float, what: str = "code") -> None:
+    told = f"A {what} that never occurs must add nothing, and yours makes nan of it: 0 * log(0)."
+    require(not math.isnan(entropy), told)

@@ -64,11 +64,12 @@ def _show_fields(number: str, names: list[str]) -> None:
     import ipywidgets as widgets
     from IPython.display import display
 
-    wide = {"description_width": "initial"}
+    wide, room = {"description_width": "initial"}, {"width": "28em"}  # a long name leaves room to type
     _fields[number] = {
-        name: widgets.Text(description=f"{_spaced(name)}:", placeholder="your prediction", style=wide) for name in names
+        name: widgets.Text(description=f"{_spaced(name)}:", placeholder="your prediction", style=wide, layout=room)
+        for name in names
     }
-    told = widgets.Label("Or type it here, and go on to the next cell:")
+    told = widgets.Label("Or type it here, and go on to the next cell (a restart of the kernel forgets it):")
     display(widgets.VBox([told, *_fields[number].values()]))
 
 

@@ -324,12 +324,6 @@ def conditional_entropy(pairs):
 
 
 # --- 10.2
-def excess_bits(p, q):
-    there = p > 0  # a picture that never occurs adds nothing
-    return (p[there] * torch.log2(p[there] / q[there])).sum().item()
-
-
-# --- 10.3
 def causal_can_read(tokens, pictures):
     prefix = len(tokens[0]) - len(pictures[0])
     for patch in range(len(pictures[0])):
@@ -339,6 +333,12 @@ def causal_can_read(tokens, pictures):
             if told.setdefault(seen, picture[patch]) != picture[patch]:
                 return False
     return True
+
+
+# --- 10.3
+def excess_bits(p, q):
+    there = p > 0  # a picture that never occurs adds nothing
+    return (p[there] * torch.log2(p[there] / q[there])).sum().item()
 
 
 # --- 11.1

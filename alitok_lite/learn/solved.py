@@ -65,7 +65,7 @@ def progress() -> None:
     for notebook in sorted({number.split(".")[0] for number in EXERCISES}, key=int):
         all_ = [one for one in EXERCISES.values() if one.number.split(".")[0] == notebook]
         right = [one.number for one in all_ if one.number in done]
-        left = [f"{one.number} ({one.level}, {one.minutes} min)" for one in all_ if one.number not in done]
+        left = [f"{one.number} {one.level} {one.minutes} min" for one in all_ if one.number not in done]
         line = f"{notebook.zfill(2)}  {len(right)} of {len(all_)} solved"
         print(line + (f"; open: {', '.join(left)}" if left else ""))
     count = sum(number in done for number in EXERCISES)

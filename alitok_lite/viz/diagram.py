@@ -14,7 +14,7 @@ from .colours import TOKENS as TOKEN_COLOUR
 from .panels import new_figure, no_ticks, styled, to_png
 
 BOXES = {  # part -> text, middle and size, on a canvas of 100 x 39
-    "patches": ("patches and\nlatent queries", 19.5, 27, 15.5, 9),
+    "patches": ("patches and\nlatent queries", 19.5, 27, 16.6, 9),
     "encoder": ("encoder", 34.8, 27, 10.5, 9),
     "codebook": ("codebook", 47.5, 27, 11.5, 9),
     "causal decoder": ("causal\ndecoder\nstage 1", 77.5, 33, 15.5, 10.5),
@@ -22,8 +22,8 @@ BOXES = {  # part -> text, middle and size, on a canvas of 100 x 39
     "AR model": ("AR model", 61.9, 5.5, 13, 8.5),
 }
 ARROWS = (
-    ((9, 27), (11.5, 27)),
-    ((27.3, 27), (29.3, 27)),
+    ((9, 27), (11, 27)),
+    ((27.9, 27), (29.3, 27)),
     ((40.2, 27), (41.5, 27)),
     ((53.4, 27), (56.6, 27)),
     ((67.2, 28.5), (69.5, 31.5)),
