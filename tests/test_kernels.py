@@ -54,9 +54,7 @@ def check(case, rows, width, columns, device, dtype):
 @pytest.mark.parametrize("rows, width, columns", [(1, 20, 35), (2, 96, 48), (3, 40, 17), (5, 20, 35), (16, 200, 24)])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_product(device, case, rows, width, columns, dtype):
-    """Sizes that fill no block among them; more than four rows are multiplied in another way."""
-    if not GPU and dtype == torch.bfloat16 and rows > 4:
-        pytest.skip("the interpreter multiplies no matrices in bfloat16")
+    """Sizes that fill no block among them."""
     check(case, rows, width, columns, device, dtype)
 
 
@@ -76,9 +74,20 @@ def test_blocks_hold_all_rows(rows, width):
     assert columns * warps * stages > 0 and block >= 16
 
 
+@pytest.mark.skipif(not GPU or torch.cuda.get_device_capability() < (9, 0), reason="needs a GPU since Hopper")
+def test_few_rows_begin_early():
+    """And many do not."""
+    few, many = (torch.zeros(rows, 8, device="cuda") for rows in (kernels.FEW_ROWS, kernels.FEW_ROWS + 1))
+    assert kernels.early(few) == {"EARLY": True, "launch_pdl": True} and kernels.early(many) == {"EARLY": False}
+
+
+def test_nothing_begins_early_on_a_cpu():
+    assert kernels.early(torch.zeros(1, 8)) == {"EARLY": False}
+
+
 @pytest.mark.parametrize("pictures, guided", [(1, False), (1, True), (3, True), (9, True)])
 def test_same_tokens(device, monkeypatch, pictures, guided):
-    """1, 2, 6 and 18 rows: both ways to multiply few rows, and many rows."""
+    """1, 2, 6 and 18 rows: few rows, as many as ours can be, and many rows."""
     ar = model(device, heads=2, size=12)
     with torch.inference_mode():
         joined = fast_steps.joined_weights(ar)

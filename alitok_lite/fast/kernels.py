@@ -5,6 +5,7 @@ each stands the function that launches it, with the order of its arguments: `add
 `product`. study/techniques.py has the same five functions in plain PyTorch.
 """
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from ..core.layers import Attention
 from .steps import StepTensors
 
-FEW_ROWS = 2  # up to so many rows, products are ours, above them cuBLAS's; made for 16, where 4 % is all they gain
+FEW_ROWS = 4  # up to so many rows, products are ours; above them cuBLAS's are as fast
 
 
 @triton.jit
@@ -25,6 +26,21 @@ def read(address, inside):
 def rounded(x, address):
     """x in float32, after rounding to the dtype that lies at the address."""
     return x.to(address.dtype.element_ty).to(tl.float32)
+
+
+@triton.jit
+def follow(EARLY: tl.constexpr):
+    """Let the next kernel begin, and wait until the last one has ended: what stands before needs nothing of it."""
+    if EARLY:
+        tl.extra.cuda.gdc_launch_dependents()
+        tl.extra.cuda.gdc_wait()
+
+
+def early(rows: Tensor) -> dict[str, bool]:
+    """Options of a launch that may begin before the last kernel ends: of few rows, on a GPU since Hopper."""
+    able = len(rows) <= FEW_ROWS and rows.is_cuda and torch.version.cuda and hasattr(tl.extra.cuda, "gdc_wait")
+    able = able and torch.cuda.get_device_capability(rows.device) >= (9, 0)
+    return {"EARLY": True, "launch_pdl": True} if able else {"EARLY": False}
 
 
 @triton.jit
@@ -41,8 +57,7 @@ def add_norm_kernel(x, y, weight, out, width, WIDTH: tl.constexpr):
 
 def add_norm(x: Tensor, y: Tensor, weight: Tensor, out: Tensor) -> None:
     """x += y, out = RMSNorm(x), all of (rows, D)."""
-    rows, width = x.shape
-    add_norm_kernel[(rows,)](x, y, weight, out, width, triton.next_power_of_2(width))
+    add_norm_kernel[(len(x),)](x, y, weight, out, x.shape[1], triton.next_power_of_2(x.shape[1]))
 
 
 @triton.jit
@@ -83,13 +98,15 @@ def angles(rope, column, inside):
 def attend_kernel(
     qkv, q_weight, k_weight, rope, keys, values, out, position, room, scale,
     HEADS: tl.constexpr, SIZE: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
+    EARLY: tl.constexpr,
 ):  # fmt: skip
     """QK-norm, RoPE, the cache's new entry, attention over all entries. One program a row and head.
 
-    COLUMNS is the power of two that holds SIZE; BLOCK entries are read at once. Each of the BLOCK places keeps a
-    running softmax of its own, and they are joined after the loop: inside it no warp waits for another. The GPU has an
-    instruction for powers of 2. The new entry comes from registers: other threads might not see it in memory yet.
+    COLUMNS is the power of two that holds SIZE. Each of BLOCK places keeps a running softmax of its own, and they are
+    joined after the loop: inside it no warp waits for another. The GPU has an instruction for powers of 2. The new
+    entry comes from registers: other threads might not see it in memory yet.
     """
+    follow(EARLY)
     row, head, now = tl.program_id(0), tl.program_id(1), tl.load(position).to(tl.int32)
     column = tl.arange(0, COLUMNS)
     inside = column < SIZE
@@ -136,15 +153,15 @@ def attend(
     attend_kernel[(len(qkv), heads)](
         qkv, attention.q_norm.weight, attention.k_norm.weight, tensors.rope, tensors.keys[layer], tensors.values[layer],
         out, tensors.position, room, size**-0.5,
-        heads, size, triton.next_power_of_2(size), block, stages, num_warps=warps,
+        heads, size, triton.next_power_of_2(size), block, stages, num_warps=warps, **early(qkv),
     )  # fmt: skip
 
 
 def tiles(rows: int, size: int) -> tuple[int, int, int]:
     """How `attend` is cut: entries read at once, warps of a program, stages of its loop.
 
-    Measured on an H100 with heads of 48 numbers. Small blocks are best, since a program's registers decide how many
-    programs read at the same time. Very few rows leave most of the GPU idle: there more warps make a loop shorter.
+    Measured on an H100 with heads of 48 numbers. A program's registers decide how many programs read at once, so blocks
+    are small. Very few rows leave most of the GPU idle: there more warps make a loop shorter.
     """
     share = 512 if rows <= 4 else 2048  # numbers of a block that a warp holds
     return 32, max(1, 32 * triton.next_power_of_2(size) // share), 1 if rows <= 4 else 3
@@ -153,12 +170,10 @@ def tiles(rows: int, size: int) -> tuple[int, int, int]:
 @triton.jit
 def draw_kernel(
     logits, noise, scales, temperature, position, tokens, ids, entropy, codes, room,
-    GUIDED: tl.constexpr, CODES: tl.constexpr,
+    GUIDED: tl.constexpr, CODES: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
-    """`sampling.draw_codes` without truncation. One program a picture; CODES is the power of two that holds `codes`.
-
-    With guidance, logits and tokens have the rows with the class first, then as many without it.
-    """
+    """`sampling.draw_codes` without truncation; guided, rows with the class come first. One program a picture."""
+    follow(EARLY)
     picture, pictures, now = tl.program_id(0), tl.num_programs(0), tl.load(position).to(tl.int32)
     code = tl.arange(0, CODES)
     inside = code < codes
@@ -187,49 +202,40 @@ def draw(logits: Tensor, tensors: StepTensors) -> None:
     draw_kernel[(pictures,)](
         logits, tensors.noise, tensors.scales, tensors.temperature, tensors.position, tensors.tokens, tensors.ids,
         tensors.entropy, codes, tensors.ids.shape[1], copies == 2, triton.next_power_of_2(codes), num_warps=8,
+        **early(logits),
     )  # fmt: skip
-
-
-@triton.jit
-def summed(sums, x, weight):
-    """sums + x weight^T: of (rows, K) and (columns, K) by tensor cores, or of (rows, 1, K) and (1, columns, K)."""
-    if x.shape[0] >= 16:
-        sums = tl.dot(x.to(weight.dtype), tl.trans(weight), sums, input_precision="ieee")
-    else:
-        sums += tl.sum(x * weight.to(tl.float32), -1)
-    return sums
 
 
 @triton.jit
 def product_kernel(
     x, norm, weight, bias, out, rows, width, columns,
     GATED: tl.constexpr, ADDED: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """A product of few rows, with what stands before and behind it. One program a block of columns, for all rows.
 
-    RMSNorm divides a row by one number, which is known only when the whole row was read. It divides the sums just as
-    well: so rows and weights are read together, and no program waits for the norm.
+    RMSNorm divides a row by one number, known only when the whole row was read. It divides the sums just as well, so no
+    program waits for the norm. Nor do the weights wait for the last kernel, only its rows do.
     """
     row, column = tl.arange(0, ROWS), tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    line = row[:, None] if ROWS >= 16 else row[:, None, None]  # see `summed`
-    other = column[:, None] if ROWS >= 16 else column[None, :, None]
+    line, other = row[:, None, None], column[None, :, None]  # (ROWS, COLUMNS, BLOCK)
     sums, ups = tl.zeros([ROWS, COLUMNS], tl.float32), tl.zeros([ROWS, COLUMNS], tl.float32)
     squares = tl.zeros([ROWS], tl.float32)
     for first in tl.range(0, width, BLOCK, num_stages=STAGES):
         place = first + tl.arange(0, BLOCK)
         inside = place < width
         seen = (other < columns) & inside
-        tile = tl.load(weight + other * width + place, seen, 0.0)  # first, so that nothing waits before it
+        tile = tl.load(weight + other * width + place, seen, 0.0)
         if GATED:
             up = tl.load(weight + (columns + other) * width + place, seen, 0.0)
+        follow(EARLY)
         part = read(x + line * width + place, (line < rows) & inside)
         if norm is not None:
             squares += tl.reshape(tl.sum(part * part, -1), [ROWS])
             part *= read(norm + place, inside)
-        sums = summed(sums, part, tile)
+        sums += tl.sum(part * tile.to(tl.float32), -1)
         if GATED:
-            ups = summed(ups, part, up)
+            ups += tl.sum(part * up.to(tl.float32), -1)
     scale = 1.0 if norm is None else tl.rsqrt(squares / width + 1e-5)[:, None]
     sums *= scale
     if bias is not None:
@@ -254,17 +260,14 @@ def product(
     padded, at_once, block, warps, stages = blocks(rows, width, columns)
     product_kernel[(triton.cdiv(columns, at_once),)](
         x, norm, weight, bias, out, rows, width, columns, len(weight) > columns, added,
-        padded, at_once, block, stages, num_warps=warps,
+        padded, at_once, block, stages, num_warps=warps, **early(x),
     )  # fmt: skip
 
 
 def blocks(rows: int, width: int, columns: int) -> tuple[int, int, int, int, int]:
     """How a product is cut: rows with padding, columns of a program, numbers read at once, warps, stages of its loop.
 
-    Up to four rows a warp reads 256 numbers of each of two columns: many small programs then have all weights on their
-    way at the same time. More rows are padded for the tensor cores. The best of 25 ways for AliTok-B on an H100.
+    A warp reads 256 numbers of each of two columns, so that all weights are on their way: the best of 25 ways for B.
     """
     whole = triton.next_power_of_2(width)
-    if rows <= 4:
-        return triton.next_power_of_2(rows), 2, whole, max(1, whole // 256), 1
-    return 16, 16, min(256, whole), 2, 4
+    return triton.next_power_of_2(rows), 2, whole, max(1, whole // 256), 1

@@ -18,15 +18,15 @@ kernels in plain PyTorch):
    out. Top-k and top-p need a sort, which is not in the graph: then the plain path's function samples after it, and
    its token replaces the graph's. Prompts are put in the same way.
 4. Fused kernels. What stands between two matrix products (residual and RMSNorm; SwiGLU; QK-norm, RoPE, the cache and
-   attention) is small, and as separate kernels it pays those microseconds and a trip through memory each time. Written
-   with Triton, a layer is eight kernels: four products (cuBLAS) and four of ours. A step of AliTok-B shrinks from 1,781
-   kernels to 198, which is 24 times eight and six more.
+   attention) is small, and separate kernels pay those microseconds and a trip through memory each time. With Triton, a
+   layer is four products (cuBLAS) and four kernels of ours. A step of AliTok-B shrinks from 1,781 kernels to 198.
 5. Attention that stops where the cache does. A mask over the whole cache reads twice the bytes on average. Ours loops
    over the positions that were written, each pair of row and head on its own, and reads a block of them at once; each
    place of the block keeps a running softmax, and nothing is summed up across warps before the end. How large a block
    is decides how many programs read at the same time, which is worth a factor of two for many pictures.
 6. Products of few rows are nothing but reading their weights, and starting a kernel takes as long. Ours have the norm
-   before and SwiGLU or the sum behind in them: 5 kernels a layer, 124 a step. They serve 2 rows, a guided picture.
+   before and SwiGLU or the sum behind in them: 124 kernels a step, for one or two guided pictures. On NVIDIA's GPUs
+   since Hopper each begins before the last one has ended, and reads its weights meanwhile.
 7. Half-precision weights and cache halve the bytes. This is the model's dtype, not this file's business.
 
 Nothing here runs on a CPU, and nothing is imported from Triton before a GPU is there.
@@ -57,11 +57,6 @@ MAX_ROWS = 1024  # of all recorded steps of a model; AliTok-B's caches then have
 _recorded: WeakKeyDictionary[ARModel, _Recorded] = WeakKeyDictionary()
 _broken: WeakSet[ARModel] = WeakSet()
 _lock = Lock()
-
-
-def _power(number: int) -> int:
-    """The power of two that is as large or next larger."""
-    return 1 << (number - 1).bit_length()
 
 
 def _kernels() -> ModuleType:
@@ -259,7 +254,7 @@ def applies(ar: ARModel, rows: int) -> bool:
 @torch.inference_mode()
 def _drawer(ar: ARModel, pictures: int, guided: bool) -> Drawer:
     """The recorded step for so many pictures or a few more, recorded at its first use."""
-    key = _power(pictures), guided
+    key = 1 << (pictures - 1).bit_length(), guided  # the power of two that is as large or next larger
     rows = key[0] * (2 if guided else 1)
     # A graph reads fixed addresses, and `joined` is a copy. Tensors made in inference mode count no versions.
     state = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in ar.parameters()]

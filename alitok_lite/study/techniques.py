@@ -95,7 +95,7 @@ def stages() -> list[Stage]:
     """The techniques in the order in which they were added; ImportError without Triton."""
     from ..fast import kernels
 
-    small, few = (SimpleNamespace(**vars(kernels) | {"FEW_ROWS": rows}) for rows in (0, 16))
+    small = SimpleNamespace(**vars(kernels) | {"FEW_ROWS": 0})
     without_attention = SimpleNamespace(**vars(small) | {"attend": attend})
     large = SimpleNamespace(**vars(small) | {"attend": partial(kernels.attend, cut=(128, 8, 1))})
     return [
@@ -104,7 +104,7 @@ def stages() -> list[Stage]:
         Stage("and fused norms, SwiGLU and draw", without_attention, True, True),
         Stage("and attention in one kernel, blocks of 128", large, True, False),
         Stage("and blocks of 32", small, True, False),
-        Stage("and for few rows, products with norm and sum", few, True, False),
+        Stage("and for few rows, products with norm and sum", kernels, True, False),
     ]
 
 
