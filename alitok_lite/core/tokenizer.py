@@ -2,7 +2,7 @@
 
 Stage 1 trains encoder, latent queries and codebook against a *causal* decoder: patch i must come from tokens 0..i,
 so the encoder learns tokens that depend on earlier ones only, which is what an autoregressive model can use.
-Stage 2 freezes all that and trains a *bidirectional* decoder on the same ids, for better pixels.
+Stage 2 freezes all that and trains a *bidirectional* decoder on the same ids, for better pictures.
 A conventional tokenizer (config.aligned False) trains the encoder against a bidirectional decoder at once.
 """
 
