@@ -102,9 +102,8 @@ def attend_kernel(
 ):  # fmt: skip
     """QK-norm, RoPE, the cache's new entry, attention over all entries. One program a row and head.
 
-    COLUMNS is the power of two that holds SIZE. Each of BLOCK places keeps a running softmax of its own, and they are
-    joined after the loop: inside it no warp waits for another. The GPU has an instruction for powers of 2. The new
-    entry comes from registers: other threads might not see it in memory yet.
+    Each of BLOCK places keeps a running softmax of its own, and they are joined after the loop: inside it no warp waits
+    for another. The new entry comes from registers: other threads might not see it in memory yet.
     """
     follow(EARLY)
     row, head, now = tl.program_id(0), tl.program_id(1), tl.load(position).to(tl.int32)
