@@ -58,7 +58,7 @@ LOSSES = _of(
         "prefix_target(pixels, output.aux.shape[-1]).flip(1))",
         "order of the prefix tokens",
     ),
-    ("loss = -scores.mean()", "loss = scores.mean()", "the decoder raises the critic's scores"),
+    ("sizes = -scores.mean()", "sizes = scores.mean()", "the decoder raises the critic's scores"),
     ("sizes[1] / sizes[0]", "sizes[0] / sizes[1]", "size of the adversarial gradient"),
     ("for term in (loss, others)", "for term in (loss, loss)", "size of the other terms' gradient"),
     ('"b c (h p) (w q) -> c p q", "mean"', '"b c (h p) (w q) -> c p q", "max"', "what all patches want"),
