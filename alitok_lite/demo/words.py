@@ -28,9 +28,9 @@ TABS = {
     ),
     "draw": Tab(
         "Draw",
-        "An [[AR model]] draws patch by patch, from the top left to the bottom right: each [[token]] is sampled with "
-        "all earlier ones in view. Bright cells of the second grid have a high [[entropy]]: the model found many "
-        "continuations likely there.",
+        "An [[AR model]] draws patch by patch, each [[token]] with all earlier ones in view; bright cells of the second "
+        "grid have a high [[entropy]]. If a model has both, its [[causal decoder]] paints the growing picture, and its "
+        "[[bidirectional decoder]] the finished one.",
         "notebooks/05_a_language_model_that_draws.ipynb",
     ),
     "edit": Tab(
