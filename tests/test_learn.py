@@ -317,7 +317,7 @@ MISTAKES = {
     ],
     "4.3": [
         ({1: "bidirectional", 2: "bidirectional"}, "nothing keeps patches"),
-        ({1: "causal", 2: "causal"}, "can only improve"),
+        ({1: "causal", 2: "causal"}, "cannot spoil them"),
         ({1: "bidirectional", 2: "causal"}, "nothing keeps patches"),
         ("causal", "must be a dict"),
     ],

@@ -28,9 +28,9 @@ TABS = {
     ),
     "draw": Tab(
         "Draw",
-        "An [[AR model]] draws patch by patch, from the top left to the bottom right: each [[token]] is sampled with "
-        "all earlier ones in view. Bright cells of the second grid have a high [[entropy]]: the model found many "
-        "continuations likely there.",
+        "An [[AR model]] draws patch by patch, each [[token]] with all earlier ones in view; bright cells of the "
+        "second grid have a high [[entropy]]. If a model has both, its [[causal decoder]] paints the growing picture, "
+        "and its [[bidirectional decoder]] the finished one.",
         "notebooks/05_a_language_model_that_draws.ipynb",
     ),
     "edit": Tab(
@@ -85,7 +85,8 @@ TERMS = {
     "loss": "Minus the logarithm of the probability that the AR model gave to the true token, in nats.",
     "bits": "What the AR model needs to code all tokens of a picture: the sum of its losses, 1 nat = 1.44 bits.",
     "top-1": "How often the model's first choice is the true token.",
-    "PSNR": "Peak signal-to-noise ratio in dB: how close the pixels of a reconstruction are; higher is better.",
+    "PSNR": "Peak signal-to-noise ratio in dB: how close the pixels of a reconstruction are; higher is closer. A "
+    "smeared picture can be closer than a crisp one.",
     "sampling loss": "Distance between sampled pictures and reconstructions: what sampling loses; lower is better.",
     "gFD": "Frechet distance between sampled and real pictures, in features of a judge network; lower is better.",
     "spread": "Mean and standard deviation over trainings with different seeds.",

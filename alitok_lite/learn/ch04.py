@@ -183,8 +183,8 @@ def decoder_of(answer: dict) -> None:
         require(known, f'Stage {stage} must be "causal" or "bidirectional"; it is {answer[stage]!r}.')
     taught = "With a bidirectional decoder in stage 1, nothing keeps patches from depending on later tokens."
     require(named[1] == "causal", taught)
-    better = "In stage 2 the tokens are frozen; a decoder that attends to all of them can only improve the pixels."
-    require(named[2] == "bidirectional", better)
+    free = "In stage 2 the tokens are frozen: a decoder that attends to all of them cannot spoil them, and knows more."
+    require(named[2] == "bidirectional", free)
 
 
 known(
@@ -196,7 +196,7 @@ known(
             1: "bidirectional",
             2: "bidirectional",
         },
-        "That works, and leaves pixels behind: the second decoder may read all tokens.": {1: "causal", 2: "causal"},
+        "That works, and gives something away: the second decoder may read all tokens.": {1: "causal", 2: "causal"},
     },
 )
 
