@@ -31,4 +31,5 @@ def describe(notebook: nbformat.NotebookNode) -> None:
 def described(cell: nbformat.NotebookNode) -> list[str]:
     """The descriptions in a text, each in one line."""
     found = re.findall(r"\*Figure: (.*?)\*(?=\s*(?:\n\n|\Z))", cell.source, re.S)
-    return [text[:1].upper() + " ".join(text[1:].split()) for text in found]
+    lines = [" ".join(text.split()) for text in found]
+    return [line[:1].upper() + line[1:] for line in lines]
