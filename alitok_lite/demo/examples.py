@@ -132,7 +132,8 @@ def class_choice(card: Card) -> tuple[dict[str, Any], dict[str, Any], dict[str, 
     named = [(name.replace("_", " "), name) for name in card.classes]
     tiles = {"choices": [] if many else named, "value": first, "visible": "hidden" if many else True}
     found = {"choices": named if many else [], "value": first if many else None, "visible": many}
-    long = any(len(word) > 9 for name in card.classes for word in name.split("_"))  # it would break in two
+    # A word that would break in two; i, l and t are narrow.
+    long = any(len(w) - sum(map(w.count, "ilt")) / 2 > 9 for name in card.classes for w in name.split("_"))
     least = {"least": "max(70px, 15%)"} if long else {}
     style = boards.thumbnail_style("#kinds", tuple(card.classes), b"" if many else class_strip(card), **least)
     return tiles, found, {"value": style, "visible": "hidden"}
