@@ -102,6 +102,9 @@ def test_classes_are_shown_as_pictures_words_or_a_list(tmp_path):
     )
     assert style["value"].count("nth-of-type") == 14 and "data:image/webp" in style["value"]
     other = card._replace(classes=["cat", "red_fox"], source=str(tmp_path))
+    assert "12.5%" in style["value"]  # seven a row, also with lighthouse, whose ten letters are narrow
+    longer = card._replace(classes=[*card.classes[:-1], "suspension_bridge"])
+    assert "15%" in examples.class_choice(longer)[2]["value"]
     assert examples.class_choice(other)[0]["choices"] == [("cat", "cat"), ("red fox", "red_fox")]
     assert "nth-of-type" not in examples.class_choice(other)[2]["value"]  # no picture of them: words
     sheet([Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")] * 2, 2).save(tmp_path / "samples.png")
