@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import small_ar, small_model, small_tokenizer
 
-from alitok_lite.core.losses import LossWeights, prefix_target, reconstruction_losses
+from alitok_lite.core.losses import LossWeights, adversarial_loss, prefix_target, reconstruction_losses
 from alitok_lite.core.quantizer import VectorQuantizer
 from alitok_lite.core.tokenizer import Decoder, Tokenizer
 
@@ -178,6 +178,15 @@ def test_losses_vanish_for_a_perfect_copy_and_count_each_term():
     assert float(terms["mse"]) == pytest.approx(0.01, rel=1e-4)
     assert float(terms["l1"]) == pytest.approx(0.02, rel=1e-4)
     assert "aux" not in reconstruction_losses(perfect._replace(aux=None), pixels, weights)
+
+
+def test_adversarial_gradient_has_the_size_of_the_others():
+    """With one patch a picture: the mean over the pictures."""
+    decoded = torch.rand(2, 3, 8, 8, requires_grad=True)
+    others, scores = decoded.square().mean(), 100 * (decoded * torch.randn(3, 8, 8)).mean((1, 2, 3))
+    (theirs,) = torch.autograd.grad(others, decoded, retain_graph=True)
+    (mine,) = torch.autograd.grad(0.5 * adversarial_loss(scores, decoded, others, 8), decoded)
+    assert float(mine.mean(0).norm() / theirs.mean(0).norm()) == pytest.approx(0.5, rel=1e-4)
 
 
 def test_mistakes_name_the_value():

@@ -115,7 +115,7 @@ class LossWeights:
     l1: float = 0.0  # differs: an L1 term, for presets without the perceptual term, whose weights are a download
     aux: float = 0.66  # differs: fixed; the official 10 K / (G*G) is 0.66 at 16x16 and ruins small grids
     vq: float = 1.0  # commitment and codebook loss, computed in quantizer.py
-    adversarial: float = 0.0  # differs: the hinge PatchGAN's gradient in the last bias, the other terms' being 1
+    adversarial: float = 0.0  # differs: size of the hinge PatchGAN's gradient, mean of all patches, the others' being 1
     adversarial_start: float = 0.5  # share of the training after which the critic joins
 
 

@@ -53,7 +53,7 @@ known(
             lambda s, p, v, k: (s // p + k * (1 + s // p)) * math.log2(v)
         ),
         "Your prefix has one token; it has 1 + G.": lambda s, p, v, k: (_tokens(s, p, False) + k) * math.log2(v),
-        "These are bytes; asked are bits.": lambda s, p, v, k: _tokens(s, p, k) * math.log2(v) / 8,
+        "These are bytes; the exercise wants bits.": lambda s, p, v, k: _tokens(s, p, k) * math.log2(v) / 8,
     },
 )
 
@@ -114,7 +114,7 @@ known(
         "These are the squared distances; the ids are their argmin.": lambda z, e: (
             torch.cdist(z, e).square().min(1).values
         ),
-        "These are the codes themselves; asked are their ids.": lambda z, e: e[torch.cdist(z, e).argmin(1)],
+        "These are the codes themselves; the exercise wants their ids.": lambda z, e: e[torch.cdist(z, e).argmin(1)],
         "Ids count from 0.": lambda z, e: torch.cdist(z, e).argmin(1) + 1,
     },
 )

@@ -54,7 +54,7 @@ known(
         "Yours is inverted: True must mean 'may see'. (nn.MultiheadAttention means the opposite by True.)": (
             lambda q, k: ~causal_mask(q, k)
         ),
-        "Yours holds 0 and -inf, to be added to scores; asked is a bool mask.": (
+        "Yours holds 0 and -inf, to be added to scores; the exercise wants a bool mask.": (
             lambda q, k: torch.zeros(q, k).masked_fill(~causal_mask(q, k), -torch.inf)
         ),
         "Nothing is masked.": lambda q, k: torch.ones(q, k),
@@ -123,8 +123,8 @@ known(
             (q, k) for q, k in m.nonzero().tolist() if k < q
         ],
         "This finds only the first leak.": lambda m: _leaks(m)[:1],
-        "This is how many leaks there are; asked is which.": lambda m: len(_leaks(m)),
-        "This says whether there is a leak; asked is which.": lambda m: bool(_leaks(m)),
+        "This is how many leaks there are; the exercise wants to know which.": lambda m: len(_leaks(m)),
+        "This says whether there is a leak; the exercise wants to know which.": lambda m: bool(_leaks(m)),
         "The next key is later, too: key > query, not key > query + 1.": lambda m: [
             p for p in _leaks(m) if p[1] > p[0] + 1
         ],

@@ -54,7 +54,7 @@ known(
     lambda answer: as_tensor(answer(_picture(), 4), "my_target"),
     {
         "The corner is missing: it comes first, and again as the first of the row.": lambda x, p: _row(x, p),
-        "This is the first column; asked is the first row.": lambda x, p: torch.stack(
+        "This is the first column; the exercise wants the first row.": lambda x, p: torch.stack(
             [x[:, :p, :p], *x[:, :, :p].split(p, 1)]
         ),
         "The corner must come first, not last.": lambda x, p: torch.cat([_row(x, p), _row(x, p)[:1]]),
@@ -67,7 +67,7 @@ known(
         "view cuts along the memory, not along the picture: rows of pixels from different patches are mixed.": (
             lambda x, p: torch.cat([x[None, :, :p, :p], x[:, :p].reshape(-1, 3, p, p)])
         ),
-        "This begins with the top-right corner; asked is the top-left one.": (
+        "This begins with the top-right corner; the exercise wants the top-left one.": (
             lambda x, p: torch.cat([_row(x, p)[-1:], _row(x, p)])
         ),
         "The patches are right; leave them as pictures, without flatten.": (
@@ -138,7 +138,7 @@ known(
         "Only picture 0 has got another prefix; picture 1 has kept its own.": (
             lambda ids, k: torch.cat([ids[1:].expand(2, -1)[:, :k], ids[:, k:]], 1)
         ),
-        "This is one picture; asked are both, each with the prefix of the other.": (
+        "This is one picture; the exercise wants both, each with the prefix of the other.": (
             lambda ids, k: torch.cat([ids[1, :k], ids[0, k:]])
         ),
     },
@@ -180,7 +180,7 @@ known(
         "At 9 it is one part in 9, 11 %.": 9,
         "That is the grid of the paper; the share is small enough long before.": 16,
         "This is from where the share 1 / G is less than a tenth; the corner and the prefix itself count too.": 11,
-        "This is a number of tokens, or a share; asked is the side G.": 0.1,
+        "This is a number of tokens, or a share; the exercise wants the side G.": 0.1,
     },
 )
 

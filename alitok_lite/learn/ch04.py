@@ -140,7 +140,7 @@ known(
         "This is one number for all pictures: the mean must not run over the first dimension.": (
             lambda a, b: -10 * (a - b).square().mean().log10()
         ),
-        "This is the mean of the PSNRs; asked is one for each picture.": lambda a, b: _psnr(a, b).mean(),
+        "This is the mean of the PSNRs; the exercise wants one for each picture.": lambda a, b: _psnr(a, b).mean(),
         "This is the absolute error; PSNR has the squared one.": (
             lambda a, b: -20 * (a - b).abs().flatten(1).mean(1).log10()
         ),
@@ -316,7 +316,7 @@ known(
         "The VQ loss counts in full: the 0.25 of the commitment is in it already.": _stage1("vq weight"),
         "The codes are detached: the pixel error no longer reaches the encoder.": _stage1("codes detached"),
         "The VQ loss is missing: the codebook would get no gradient.": _stage1("no vq"),
-        "The pixel error is a mean of absolute values; asked is that of squares.": _stage1("l1"),
+        "The pixel error is a mean of absolute values; the exercise wants that of squares.": _stage1("l1"),
         "The latents are detached: no gradient reaches the encoder.": _stage1("detached"),
         "zero_grad() is missing: gradients of earlier steps are added.": _stage1("no zero_grad"),
         "zero_grad() comes between backward() and step(): nothing is left to step with.": _stage1("zero_grad last"),

@@ -313,7 +313,9 @@ known(
         "The 1 in front is missing: no guidance is a scale of 1, not 0.": lambda n, g, p: (
             _ramp(torch.arange(n) / n, g, p) - 1
         ),
-        "That is a straight line; asked is half a cosine.": lambda n, g, p: 1 + (g - 1) * (torch.arange(n) / n) ** p,
+        "That is a straight line; the exercise wants half a cosine.": lambda n, g, p: (
+            1 + (g - 1) * (torch.arange(n) / n) ** p
+        ),
         "The power is the wrong way round: 1 / p.": lambda n, g, p: _ramp(torch.arange(n) / n, g, 1 / p),
         "The power belongs to t / T, inside the cosine.": (
             lambda n, g, p: 1 + (g - 1) * ((1 - torch.cos(torch.pi * torch.arange(n) / n)) / 2) ** p
@@ -325,7 +327,7 @@ known(
         "The scale is constant.": lambda n, g, p: torch.full((n,), float(g)),
         "pi is missing in the cosine.": lambda n, g, p: 1 + (g - 1) * (1 - torch.cos((torch.arange(n) / n) ** p)) / 2,
         "Yours falls from g to 1; the ramp rises.": lambda n, g, p: 1 + g - _ramp(torch.arange(n) / n, g, p),
-        "This is a sine; asked is half a cosine.": (
+        "This is a sine; the exercise wants half a cosine.": (
             lambda n, g, p: 1 + (g - 1) * torch.sin(torch.pi / 2 * (torch.arange(n) / n) ** p)
         ),
     },

@@ -62,7 +62,7 @@ known(
         "This is the sum over all pictures.": lambda nats: nats.sum() / math.log(2),
         "This is the mean of all tokens of all pictures.": lambda nats: nats.mean() / math.log(2),
         "This is the sum over the pictures, for each token.": lambda nats: nats.sum(0) / math.log(2),
-        "These are bytes; asked are bits.": lambda nats: nats.sum(1) / math.log(2) / 8,
+        "These are bytes; the exercise wants bits.": lambda nats: nats.sum(1) / math.log(2) / 8,
         "You divided by log(10), not by log(2).": lambda nats: nats.sum(1) / math.log(10),
     },
 )
@@ -130,7 +130,7 @@ known(
             lambda counts, nats: -(counts / counts.sum()).log().mean() - nats.mean()
         ),
         "The loss is added; subtract it from the entropy.": lambda counts, nats: _entropy(counts) + nats.mean(),
-        "This is a ratio; asked is a difference.": lambda counts, nats: _entropy(counts) / nats.mean(),
+        "This is a ratio; the exercise wants a difference.": lambda counts, nats: _entropy(counts) / nats.mean(),
         "The entropy is the sum over the codes, not their mean.": lambda counts, nats: (
             _entropy(counts) / len(counts) - nats.mean()
         ),
@@ -333,7 +333,7 @@ known(
         "Each picture has its own variances, which would have to be sent too; take the mean over all.": _two_parts(
             "pictures"
         ),
-        "These are columns of patches; asked are rows.": _two_parts("columns"),
+        "These are columns of patches; the exercise wants rows.": _two_parts("columns"),
         "Without the least variance of 1/12, that of rounding, a perfect picture takes minus infinity.": _two_parts(
             "no rounding"
         ),

@@ -62,7 +62,9 @@ known(
         ),
         "S - 1, not S.": lambda counts: _counted(counts, int((counts > 0).sum())),
         "The 2 is missing: (S - 1) / (2 N).": lambda counts: _counted(counts, 2 * int((counts > 0).sum()) - 2),
-        "This is in bits; asked are nats.": lambda counts: _counted(counts, int((counts > 0).sum()) - 1) / math.log(2),
+        "This is in bits; the exercise wants nats.": lambda counts: (
+            _counted(counts, int((counts > 0).sum()) - 1) / math.log(2)
+        ),
         "A code that never occurs gives 0 * log(0), which is nan: leave it out.": lambda counts: math.nan,
         "Mind the brackets: / 2 * N multiplies by N.": (
             lambda counts: _counted(counts, (int((counts > 0).sum()) - 1) * int(counts.sum()) ** 2)
@@ -319,12 +321,12 @@ known(
             _along("off by one")
         ),
         "The last norm is missing.": _along("no norm"),
-        "These are bits; asked are nats.": _along("bits"),
+        "These are bits; the exercise wants nats.": _along("bits"),
         "These are the losses of the model's first choices; take those of the tokens that are there.": (
             _along("first choice")
         ),
         "These are probabilities; the loss is minus their logarithm.": _along("probability"),
         "These are logits; the loss needs their log_softmax.": _along("logits"),
-        "The losses are sorted back to places; asked is the order of reading.": _along("sorted back"),
+        "The losses are sorted back to places; the exercise wants the order of reading.": _along("sorted back"),
     },
 )

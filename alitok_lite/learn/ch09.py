@@ -49,7 +49,7 @@ known(
             lambda d: d.tril(-1).sum() / d.sum()
         ),
         "Rows and columns are exchanged: a patch is a column.": lambda d: (d.tril(-1).sum(1) / d.sum(1)).mean(),
-        "This is one share for each patch; asked is their mean.": lambda d: d.tril(-1).sum(0) / d.sum(0),
+        "This is one share for each patch; the exercise wants their mean.": lambda d: d.tril(-1).sum(0) / d.sum(0),
         "Yours divides by the other tokens; a share is one of the whole column.": (
             lambda d: (d.tril(-1).sum(0) / d.triu().sum(0).clamp_min(1e-9)).mean()
         ),
@@ -57,7 +57,9 @@ known(
         "This is the mean of the entries below the diagonal; a share is divided by the sum of its column.": (
             lambda d: d.tril(-1).mean()
         ),
-        "This is the sum over the patches; asked is their mean.": lambda d: (d.tril(-1).sum(0) / d.sum(0)).sum(),
+        "This is the sum over the patches; the exercise wants their mean.": lambda d: (
+            d.tril(-1).sum(0) / d.sum(0)
+        ).sum(),
     },
 )
 
@@ -155,12 +157,12 @@ known(
     {
         "The changes pile up: begin each time with a copy of the ids that were given.": _dependencies("stays changed"),
         "The absolute value is missing: changes up and down cancel.": _dependencies("signed"),
-        "These are squares; asked is the mean absolute change.": _dependencies("squares"),
+        "These are squares; the exercise wants the mean absolute change.": _dependencies("squares"),
         "The code after the last one is 0: (id + 1) modulo codes.": _dependencies("no modulo"),
         "Each token is set to code 0; set it to the next code, (id + 1) modulo codes.": _dependencies("zero"),
         "The picture before is missing: take the difference of the two.": _dependencies("no before"),
         "view cuts along the memory, into strips; patches need view(N, 3, G, p, G, p).": _dependencies("view"),
-        "These are sums over the pixels; asked is their mean.": _dependencies("sum"),
+        "These are sums over the pixels; the exercise wants their mean.": _dependencies("sum"),
         "Only the first picture counts; take the mean over all.": _dependencies("first picture"),
         "Patches run down the columns; raster order goes along the rows.": _dependencies("columns"),
         "Rows and columns are exchanged: a row is a token that was changed.": _dependencies("transposed"),

@@ -45,7 +45,7 @@ known(
     lambda answer: answer([("a", 0), ("b", 0), ("b", 1), ("b", 1), ("b", 2), ("a", 0), ("a", 1)]),
     {
         "This is the entropy without any context.": lambda pairs: _entropy([((), value) for _, value in pairs]),
-        "This is in nats; asked are bits.": lambda pairs: _entropy(pairs) * math.log(2),
+        "This is in nats; the exercise wants bits.": lambda pairs: _entropy(pairs) * math.log(2),
         "Each context counts alike; it must count as often as it occurs.": lambda pairs: _entropy(pairs, "alike"),
         "This is the sum over the contexts, without their weights.": lambda pairs: _entropy(pairs, "sum"),
         "Context and value are exchanged.": lambda pairs: _entropy([(value, context) for context, value in pairs]),
@@ -197,7 +197,7 @@ known(
     lambda answer: answer(torch.tensor([0.2, 0.3, 0.5]), torch.tensor([0.6, 0.3, 0.1])),
     {
         "p and q are exchanged: pictures occur as p says.": lambda p, q: (q * (q / p).log2()).sum(),
-        "This is in nats; asked are bits.": lambda p, q: (p * (p / q).log()).sum(),
+        "This is in nats; the exercise wants bits.": lambda p, q: (p * (p / q).log()).sum(),
         "The sign is the wrong way round: log2(p / q), not log2(q / p).": lambda p, q: (p * (q / p).log2()).sum(),
         "This is the whole loss; the entropy of p must be subtracted.": lambda p, q: -(p * q.log2()).sum(),
         "The weights p are missing.": lambda p, q: (p / q).log2().sum(),
