@@ -16,6 +16,7 @@ from .core.sampling import Sampling, Step, generate, seed_of_each
 from .core.tokenizer import Tokenizer
 from .machine import choose_device
 from .packed import packed
+from .recorded import recorded
 from .store.card import write_card
 from .store.class_names import label_of
 from .store.find import Access, checkpoint_folder
@@ -249,7 +250,7 @@ class AliTok(nn.Module):
         ids = torch.empty(0) if prompt_ids is None else prompt_ids
         for step in self.stream(classes, seed, prompt_ids, **settings):
             ids = step.ids
-        return packed(self.tokenizer).decode(ids.to(self.device))
+        return recorded(packed(self.tokenizer)).decode(ids.to(self.device))
 
     @staticmethod
     def to_pil(pixels: Tensor) -> list[Image.Image]:

@@ -1,8 +1,7 @@
 """The GPU kernels of `steps.py`, in Triton; import this where Triton is (it comes with torch for CUDA).
 
 Each computes what lines of `core/layers.py` compute: in float32, rounded to the model's dtype where those round. Behind
-each stands the function that launches it, with the order of its arguments: `add_norm`, `swiglu`, `attend`, `draw`,
-`product`. study/techniques.py has the same five functions in plain PyTorch.
+each stands the function that launches it. study/techniques.py has the same five functions in plain PyTorch.
 """
 
 import torch
@@ -77,21 +76,29 @@ def swiglu(both: Tensor, out: Tensor) -> None:
 
 
 @triton.jit
-def turned(x, weight, column, inside, cos, sin, SIZE: tl.constexpr):
-    """QK-norm and RoPE of one head in float32; sin has a minus where a number is the first of its pair."""
-    own, other = read(x + column, inside), read(x + (column ^ 1), inside)  # a number and the other one of its pair
+def turned(own, other, weight, other_weight, cos, sin, out, SIZE: tl.constexpr):
+    """QK-norm and RoPE of one head in float32; `other` is of each number the other one of its pair."""
     scale = tl.rsqrt(tl.sum(own * own, 0) / SIZE + 1e-5)
-    own = rounded(rounded(own * scale, x) * read(weight + column, inside), x)
-    other = rounded(rounded(other * scale, x) * read(weight + (column ^ 1), inside), x)
-    return rounded(own * cos + other * sin, x)
+    own = rounded(rounded(own * scale, out) * weight, out)
+    other = rounded(rounded(other * scale, out) * other_weight, out)
+    return rounded(own * cos + other * sin, out)
 
 
 @triton.jit
-def angles(rope, column, inside):
-    """Cosine and sine for each number of a head, as `turned` wants them."""
-    turn = rope + (column // 2) * 2
-    cos, sin = read(turn, inside), read(turn + 1, inside)
-    return cos, tl.where(column % 2 == 0, -sin, sin)
+def entries(keys, values, first, now, SIZE: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr):
+    """A block of the cache: keys and values (BLOCK, COLUMNS), 0 where nothing is written yet."""
+    place, column = first + tl.arange(0, BLOCK)[:, None], tl.arange(0, COLUMNS)[None, :]
+    seen = (place < now) & (column < SIZE)
+    return tl.load(keys + place * SIZE + column, seen, 0.0), tl.load(values + place * SIZE + column, seen, 0.0)
+
+
+@triton.jit
+def mixed_in(key, value, q, old, most, share, mixed):
+    """The running softmax of each place of a block, after one more entry where `old` says that there is one."""
+    scores = tl.where(old, tl.sum(key.to(tl.float32) * q[None, :], 1), float("-inf"))
+    higher = tl.maximum(most, scores)
+    weights, fade = tl.exp2(scores - higher), tl.exp2(most - higher)
+    return higher, share * fade + weights, mixed * fade[:, None] + value.to(tl.float32) * weights[:, None]
 
 
 @triton.jit
@@ -102,38 +109,41 @@ def attend_kernel(
 ):  # fmt: skip
     """QK-norm, RoPE, the cache's new entry, attention over all entries. One program a row and head.
 
-    Each of BLOCK places keeps a running softmax of its own, and they are joined after the loop: inside it no warp waits
-    for another. The new entry comes from registers: other threads might not see it in memory yet.
+    Two blocks of the cache are on their way before the query is there. Each of BLOCK places keeps a running softmax of
+    its own, and they are joined after the loop: inside it no warp waits for another. The new entry comes from
+    registers: other threads might not see it in memory yet.
     """
-    follow(EARLY)
     row, head, now = tl.program_id(0), tl.program_id(1), tl.load(position).to(tl.int32)
-    column = tl.arange(0, COLUMNS)
-    inside = column < SIZE
-    cos, sin = angles(rope + now * SIZE, column, inside)
-    start = qkv + (row * 3 * HEADS + head) * SIZE
-    q = turned(start, q_weight, column, inside, cos, sin, SIZE) * (scale * 1.4426950408889634)
-    k = turned(start + HEADS * SIZE, k_weight, column, inside, cos, sin, SIZE)
-    v = read(start + 2 * HEADS * SIZE + column, inside)
-
     entry = (row.to(tl.int64) * HEADS + head) * room * SIZE  # within it, 32 bits do
-    tl.store(keys + entry + now * SIZE + column, k, inside)
-    tl.store(values + entry + now * SIZE + column, v, inside)
+    keys, values = keys + entry, values + entry
+    key, value = entries(keys, values, 0, now, SIZE, COLUMNS, BLOCK)
+    next_key, next_value = entries(keys, values, BLOCK, now, SIZE, COLUMNS, BLOCK)
 
-    own = tl.sum(q * k, 0)
-    places = tl.arange(0, BLOCK)
-    tile = places[:, None] * SIZE + column[None, :]
+    column = tl.arange(0, COLUMNS)
+    pair, inside = column ^ 1, column < SIZE
+    turn = rope + now * SIZE + (column // 2) * 2
+    cos, sin = read(turn, inside), read(turn + 1, inside)
+    sin = tl.where(column % 2 == 0, -sin, sin)
+    q_own, q_pair = read(q_weight + column, inside), read(q_weight + pair, inside)
+    k_own, k_pair = read(k_weight + column, inside), read(k_weight + pair, inside)
+    follow(EARLY)
+    q_at = qkv + (row * 3 * HEADS + head) * SIZE
+    k_at, v_at = q_at + HEADS * SIZE, q_at + 2 * HEADS * SIZE
+    q, q_other, k = read(q_at + column, inside), read(q_at + pair, inside), read(k_at + column, inside)
+    k_other, v = read(k_at + pair, inside), read(v_at + column, inside)
+    q = turned(q, q_other, q_own, q_pair, cos, sin, out, SIZE) * (scale * 1.4426950408889634)
+    k = turned(k, k_other, k_own, k_pair, cos, sin, out, SIZE)
+    tl.store(keys + now * SIZE + column, k, inside)
+    tl.store(values + now * SIZE + column, v, inside)
+
+    own, places = tl.sum(q * k, 0), tl.arange(0, BLOCK)
     most = tl.zeros([BLOCK], tl.float32) + own  # not minus infinity, from which nothing can be subtracted
     share, mixed = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK, COLUMNS], tl.float32)
-    for first in tl.range(0, now, BLOCK, num_stages=STAGES):
-        old = first + places < now
-        seen = old[:, None] & inside[None, :]
-        key = tl.load(keys + entry + first * SIZE + tile, seen, 0.0)
-        value = tl.load(values + entry + first * SIZE + tile, seen, 0.0)  # on its way while the scores are summed up
-        scores = tl.where(old, tl.sum(key.to(tl.float32) * q[None, :], 1), float("-inf"))
-        higher = tl.maximum(most, scores)
-        weights, fade = tl.exp2(scores - higher), tl.exp2(most - higher)
-        mixed = mixed * fade[:, None] + value.to(tl.float32) * weights[:, None]
-        share, most = share * fade + weights, higher
+    most, share, mixed = mixed_in(key, value, q, places < now, most, share, mixed)
+    most, share, mixed = mixed_in(next_key, next_value, q, BLOCK + places < now, most, share, mixed)
+    for first in tl.range(2 * BLOCK, now, BLOCK, num_stages=STAGES):
+        later_key, later_value = entries(keys, values, first, now, SIZE, COLUMNS, BLOCK)
+        most, share, mixed = mixed_in(later_key, later_value, q, first + places < now, most, share, mixed)
 
     top = tl.max(most, 0)
     fade, weight = tl.exp2(most - top), tl.exp2(own - top)  # of the places, of the new entry
@@ -160,10 +170,9 @@ def tiles(rows: int, size: int) -> tuple[int, int, int]:
     """How `attend` is cut: entries read at once, warps of a program, stages of its loop.
 
     Measured on an H100 with heads of 48 numbers. A program's registers decide how many programs read at once, so blocks
-    are small. Very few rows leave most of the GPU idle: there more warps make a loop shorter.
+    are small. Few rows leave most of the GPU idle: there larger blocks and more warps make a loop shorter.
     """
-    share = 512 if rows <= 4 else 2048  # numbers of a block that a warp holds
-    return 32, max(1, 32 * triton.next_power_of_2(size) // share), 1 if rows <= 4 else 3
+    return (64, 4, 1) if rows <= 8 else (16, max(1, triton.next_power_of_2(size) // 64), 3)
 
 
 @triton.jit
@@ -209,42 +218,35 @@ def draw(logits: Tensor, tensors: StepTensors) -> None:
 def product_kernel(
     x, norm, weight, bias, out, rows, width, columns,
     GATED: tl.constexpr, ADDED: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr, EARLY: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """A product of few rows, with what stands before and behind it. One program a block of columns, for all rows.
 
     RMSNorm divides a row by one number, known only when the whole row was read. It divides the sums just as well, so no
-    program waits for the norm. Nor do the weights wait for the last kernel, only its rows do.
+    program waits for the norm. Nor does anything that is learned wait for the last kernel, only its rows do.
     """
-    row, column = tl.arange(0, ROWS), tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
-    line, other = row[:, None, None], column[None, :, None]  # (ROWS, COLUMNS, BLOCK)
-    sums, ups = tl.zeros([ROWS, COLUMNS], tl.float32), tl.zeros([ROWS, COLUMNS], tl.float32)
-    squares = tl.zeros([ROWS], tl.float32)
-    for first in tl.range(0, width, BLOCK, num_stages=STAGES):
-        place = first + tl.arange(0, BLOCK)
-        inside = place < width
-        seen = (other < columns) & inside
-        tile = tl.load(weight + other * width + place, seen, 0.0)
-        if GATED:
-            up = tl.load(weight + (columns + other) * width + place, seen, 0.0)
-        follow(EARLY)
-        part = read(x + line * width + place, (line < rows) & inside)
-        if norm is not None:
-            squares += tl.reshape(tl.sum(part * part, -1), [ROWS])
-            part *= read(norm + place, inside)
-        sums += tl.sum(part * tile.to(tl.float32), -1)
-        if GATED:
-            ups += tl.sum(part * up.to(tl.float32), -1)
-    scale = 1.0 if norm is None else tl.rsqrt(squares / width + 1e-5)[:, None]
-    sums *= scale
-    if bias is not None:
-        sums += read(bias + column, column < columns)
+    row, column, place = tl.arange(0, ROWS), tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS), tl.arange(0, WIDTH)
+    line, other, inside = row[:, None, None], column[None, :, None], place < width  # (ROWS, COLUMNS, WIDTH)
+    tile = tl.load(weight + other * width + place, (other < columns) & inside, 0.0)
     if GATED:
-        gate = rounded(sums, out)
-        sums = rounded(gate * tl.sigmoid(gate), out) * rounded(ups * scale, out)
+        up = tl.load(weight + (columns + other) * width + place, (other < columns) & inside, 0.0)
+    gain = 1.0 if norm is None else read(norm + place, inside)
+    shift = 0.0 if bias is None else read(bias + column, column < columns)
+    follow(EARLY)
     at, seen = out + row[:, None] * columns + column, (row[:, None] < rows) & (column < columns)
+    part = read(x + line * width + place, (line < rows) & inside)
     if ADDED:
-        sums = rounded(sums, out) + read(at, seen)
+        before = read(at, seen)
+    scale = 1.0
+    if norm is not None:
+        scale = tl.rsqrt(tl.reshape(tl.sum(part * part, -1), [ROWS]) / width + 1e-5)[:, None]
+    part *= gain
+    sums = tl.sum(part * tile.to(tl.float32), -1) * scale + shift
+    if GATED:
+        gate, ups = rounded(sums, out), tl.sum(part * up.to(tl.float32), -1) * scale
+        sums = rounded(gate * tl.sigmoid(gate), out) * rounded(ups, out)
+    if ADDED:
+        sums = rounded(sums, out) + before
     tl.store(at, sums, seen)
 
 
@@ -256,17 +258,18 @@ def product(
     With the weight of a norm, RMSNorm(x) is multiplied; a weight of twice the columns gives silu(gate) * up.
     """
     (rows, width), columns = x.shape, out.shape[1]
-    padded, at_once, block, warps, stages = blocks(rows, width, columns)
+    whole = triton.next_power_of_2(width)
+    at_once, warps = blocks(rows, whole)
     product_kernel[(triton.cdiv(columns, at_once),)](
         x, norm, weight, bias, out, rows, width, columns, len(weight) > columns, added,
-        padded, at_once, block, stages, num_warps=warps, **early(x),
+        triton.next_power_of_2(rows), at_once, whole, num_warps=warps, **early(x),
     )  # fmt: skip
 
 
-def blocks(rows: int, width: int, columns: int) -> tuple[int, int, int, int, int]:
-    """How a product is cut: rows with padding, columns of a program, numbers read at once, warps, stages of its loop.
+def blocks(rows: int, whole: int) -> tuple[int, int]:
+    """How a product is cut: columns of a program and its warps, which share rows of `whole` numbers.
 
-    A warp reads 256 numbers of each of two columns, so that all weights are on their way: the best of 25 ways for B.
+    A warp reads 256 numbers of each of two columns, and 512 where there are more rows, so that all weights are on their
+    way and registers suffice: the best of ten ways for B on an H100.
     """
-    whole = triton.next_power_of_2(width)
-    return triton.next_power_of_2(rows), 2, whole, max(1, whole // 256), 1
+    return 2, max(1, whole // (256 if rows <= 2 else 512))

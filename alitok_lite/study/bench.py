@@ -24,6 +24,7 @@ from ..data.pictures import PictureFolder
 from ..machine import wait
 from ..model import AliTok
 from ..packed import packed
+from ..recorded import recorded
 from .official import OfficialCode
 
 
@@ -168,7 +169,7 @@ def bench(
         faster = device.type == "cuda" or packed(model.ar) is not model.ar
         for path in ("plain", "fast") if faster else ("plain",):
             draw = partial(_drawn, model, classes, path == "fast")
-            tokenizer = packed(model.tokenizer) if path == "fast" else model.tokenizer
+            tokenizer = recorded(packed(model.tokenizer)) if path == "fast" else model.tokenizer
             rows.append({"path": path} | measure(draw, tokenizer.decode, pictures, device, repeats))
     for row in rows:
         least = bound(ar_work(preset.ar, 2 * row["pictures"], itemsize), speed)

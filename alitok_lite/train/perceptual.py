@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..machine import resize
 from ..measure.efficientnet import efficientnet_lite, prepared
-from .recorded import Recorded
+from ..recorded import Recorded
 
 CONVNEXT = "facebook/convnext-small-224"
 SIDE = 224  # of the pictures that it was trained on, in pixels
