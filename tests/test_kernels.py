@@ -60,14 +60,15 @@ def test_product(device, case, rows, width, columns, dtype):
 
 @pytest.mark.parametrize("rows, cut", [(2, (4, 1)), (2, (1, 8)), (2, (16, 4)), (9, (8, 2))])
 def test_blocks_do_not_matter(device, monkeypatch, rows, cut):
-    monkeypatch.setattr(kernels, "blocks", lambda rows, whole: cut)
+    monkeypatch.setattr(kernels, "blocks", lambda rows, whole, normed: cut)
     for case in CASES:
         check(case, rows, 40, 35, device, torch.float32)
 
 
-@pytest.mark.parametrize("rows, width", [(1, 256), (4, 1024), (5, 4096), (16, 32)])
-def test_blocks_can_be_launched(rows, width):
-    columns, warps = kernels.blocks(rows, width)
+@pytest.mark.parametrize("normed", [True, False])
+@pytest.mark.parametrize("rows, width", [(1, 256), (2, 4096), (4, 1024), (5, 4096), (16, 32)])
+def test_blocks_can_be_launched(rows, width, normed):
+    columns, warps = kernels.blocks(rows, width, normed)
     assert all(number > 0 and number & (number - 1) == 0 for number in (columns, warps)) and warps <= 32
 
 
