@@ -439,6 +439,20 @@ def test_share_of_labels_becomes_the_null_class(tmp_path, share):
     assert abs(dropped - share) <= 4 * math.sqrt(share * (1 - share) / 12_000)
 
 
+@about("further")
+@pytest.mark.parametrize("further", [False, True])
+def test_decoder_is_a_second_one_or_the_only_one_trained_further(tmp_path, further):
+    train.train_part("tokenizer", PRESET, SHORT, tmp_path)
+    before = AliTok.from_pretrained(tmp_path, "cpu").tokenizer
+    after = train.train_part("decoder", PRESET, replace(SHORT, further=further), tmp_path).tokenizer
+    assert after.stages == ((1,) if further else (1, 2))
+    assert torch.equal(after.decoder1.positions, before.decoder1.positions) is not further
+    for part in ("tokenizer", "ar"):
+        with pytest.raises(ValueError, match="further is for the decoder, not for the"):
+            train.train_part(part, PRESET, replace(SHORT, further=True), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 @about("losses")
 @pytest.mark.parametrize("part", ["tokenizer", "decoder"])
 def test_weights_of_the_losses_reach_the_training(tmp_path, part):

@@ -108,6 +108,11 @@ def defaults() -> str:
         for part in PARTS:
             numbers = (getattr(SETTINGS[presets[0]][part], name) for name in names)
             lines.append(f"    {part:24}" + "".join(f"{number:>11,}" for number in numbers))
+    alone = [preset for preset, parts in SETTINGS.items() if parts["decoder"].further]
+    lines += [
+        "  decoder trains a second decoder, and with these presets the only one further:",
+        f"  {', '.join(alone)}",
+    ]
     return "\n".join(lines)
 
 

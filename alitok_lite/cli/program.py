@@ -36,7 +36,7 @@ GROUPS = {
         Command(
             "train",
             "training",
-            "Train a tokenizer (stage 1), its bidirectional decoder (stage 2), or an AR model.",
+            "Train a tokenizer (stage 1), a decoder over its tokens (stage 2), or an AR model.",
             "tokenizer --preset tiny --data pictures --out runs/own",
         ),
         Command(

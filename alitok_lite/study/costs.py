@@ -18,6 +18,7 @@ from ..data.sources import Source
 from ..machine import wait
 from ..model import AliTok
 from ..train import loop, run
+from ..train.further import train_further
 from ..train.perceptual import FeatureLoss, PerceptualLoss
 from ..train.settings import TrainSettings
 from ..train.tasks import ARTask, Task, TokenizerTask
@@ -99,7 +100,9 @@ def _task(
         model.ar = ARModel(sizes.ar).to(device)
         (folder / "state").mkdir()
         return ARTask(model, settings, accelerator, source, folder)
-    if kind == "decoder":
+    if kind == "decoder" and settings.further:
+        train_further(model.tokenizer)
+    elif kind == "decoder":
         model.tokenizer.decoder2 = run.second_decoder(model.tokenizer).to(device)
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual else None
     features = FeatureLoss(device) if settings.losses.features else None

@@ -22,10 +22,11 @@ from ..machine import say
 from ..model import AliTok
 from .average import Weights
 from .curve import draw_curve
+from .further import keep_learned, learned_path
 from .log import Log
 from .progress import Estimate, duration, sentence
 from .settings import TrainSettings, learning_rate
-from .state import NAMES, State, forget, save_state
+from .state import State, forget, furthered, name_of, save_state
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -144,10 +145,10 @@ class _Run:
         accelerator: Accelerator,
     ) -> None:
         self.task, self.settings, self.folder = task, settings, folder
-        self.name = NAMES.get(task.name, task.name)
+        self.name = name_of(task.name, settings.further)
         track = _tracker(task.name, settings, accelerator) if accelerator.log_with else None
         self.log = Log(folder, track)
-        self.before: Image.Image | None = None  # the sheet of a part that began with a checkpoint, at step 0
+        self.before: Image.Image | None = None  # the sheet of a part that had learned already, at step 0
         self.weights, self.optimizers = weights, optimizers
         self.modules = {"network": task.network, **task.extra, **weights.modules}
         self.path = folder / "state" / f"{task.name}.safetensors"
@@ -164,9 +165,9 @@ class _Run:
         return state.step
 
     def begin(self) -> int:
-        """Measure a part that begins with a checkpoint before its first step; returns 0, the number of steps done."""
+        """Measure a part that has learned already before its first step; returns 0, the number of steps done."""
         self.log.cut(self.task.name)
-        if self.task.start:
+        if self.task.start or self.settings.further:
             self.numbers = {key: round(value, 3) for key, value in self.task.diagnose().items()}
             self.log.add(self.task.name, 0, 0.0, 0.0, self.numbers)
             say(f"{self.name} before training: {sentence(self.numbers)}")
@@ -185,6 +186,8 @@ class _Run:
         The state comes last, so that a run killed in between repeats the steps and writes the same again. State,
         pictures and log of replaced parts are removed first: a state would otherwise outlive its part.
         """
+        if self.settings.further:
+            keep_learned(self.folder)
         task, weights, began = self.task, self.weights, time.monotonic()
         forget(self.folder, task.replaced)
         for part in task.replaced:
@@ -194,6 +197,8 @@ class _Run:
         done = {"steps": steps, "seconds": round(time.time() - self.began), "settings": asdict(self.settings)}
         done |= {"from": task.start} if task.start else {}
         self.numbers = _save_checkpoint(task, weights, self.folder, done, losses, planned)
+        if not furthered(task.model.info):
+            learned_path(self.folder).unlink(missing_ok=True)  # the checkpoint has that decoder, or another tokenizer
         self.note(steps, losses, self.numbers)
         self.log.write()
         save_state(self.path, steps, self.modules, self.optimizers, self.settings, weights.history, task.origin)

@@ -119,7 +119,7 @@ def next_steps(
     """Lines that say where to look after a part, and the next command, with the same options.
 
     `also` are further options for a part, `held` the parts that the RUN holds. A tokenizer of two stages may get a
-    second decoder.
+    second decoder, or one that is trained further.
     """
     there = [str(path) for path in (folder / "sheets", curve_path(folder, kind), folder / "log.csv") if path.exists()]
     lines = [f"look at {', '.join(there[:-1])} and {there[-1]}"] if len(there) > 1 else []  # few rows have no curve

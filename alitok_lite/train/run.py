@@ -1,5 +1,8 @@
 """Training through `accelerate`, on one device or several: tokenizer (stage 1), decoder (stage 2), AR model.
 
+The decoder is a second, bidirectional one. Presets with `further` in its settings have none: their decoder, with which
+the tokens were learned, is trained further over the same tokens.
+
 A RUN folder is a checkpoint (`AliTok.from_pretrained(RUN)`) plus `state/` for resuming, `sheets/` of pictures, log.csv
 with what was measured, and curve-PART.png, which shows it.
 A training that would replace a part of the RUN, or make it useless, needs `replace`.
@@ -28,13 +31,14 @@ from ..model import AliTok
 from ..store.card import OWN, SCENES, seen_in, with_seen
 from ..store.folder import CheckpointError, read_config
 from .fresh import standardise
+from .further import restore_learned, train_further
 from .log import check_tracker
 from .loop import fit
 from .perceptual import FeatureLoss, PerceptualLoss
 from .progress import next_steps, thread_hint
 from .settings import SETTINGS, TrainSettings, shortened
 from .start import begin, begun_with, gentle, holds, opened
-from .state import NAMES, State, described, held_parts, unfinished
+from .state import NAMES, State, described, further_in, held_parts, name_of, unfinished
 from .tasks import ARTask, Task, TokenizerTask
 
 if TYPE_CHECKING:
@@ -44,9 +48,19 @@ if TYPE_CHECKING:
 COMPILE_MODE = "reduce-overhead"
 
 
-def _build(kind: str, sizes: Preset, folder: Path, source: Source, seed: int, device: torch.device) -> AliTok:
+def _build(
+    kind: str,
+    sizes: Preset,
+    folder: Path,
+    source: Source,
+    seed: int,
+    device: torch.device,
+    further: bool = False,
+    resume: bool = False,
+) -> AliTok:
     """The model to train: fresh for the tokenizer, the RUN's own with a fresh part for decoder and AR model.
 
+    With `further` the decoder is the RUN's own: unless `resume`, as the training of the tokenizer left it.
     Raises CheckpointError when the RUN does not fit the preset's sizes or the pictures.
     """
     torch.manual_seed(seed)
@@ -56,9 +70,13 @@ def _build(kind: str, sizes: Preset, folder: Path, source: Source, seed: int, de
         return AliTok(Tokenizer(sizes.tokenizer, stages), None, source.classes, sampling).to(device)
     model = AliTok.from_pretrained(folder, device)
     _same(folder, model.tokenizer.config, model.classes, sizes, source)
-    model.tokenizer.requires_grad_(False)  # only the part added below is trained
+    model.tokenizer.requires_grad_(False)  # only the part chosen below is trained
+    if kind == "decoder" and not resume:
+        restore_learned(model, folder)
     if kind == "ar":
         model.ar = ARModel(dataclasses.replace(sizes.ar, classes=len(source.classes))).to(device)
+    elif further:
+        train_further(model.tokenizer)
     elif not sizes.tokenizer.aligned:
         raise CheckpointError("this preset is conventional: it has no second stage")
     elif model.tokenizer.decoder1 is None:
@@ -195,8 +213,10 @@ def train(
         say(f"warm-up is shortened from {wished.warmup:,} to {settings.warmup:,} steps, a tenth of the training")
     model = train_part(kind, PRESETS[preset], settings, folder, resume, data, replace, device, workers, start, log)
     common = ["--preset", preset, *(["--data", data] if data != "scenes" else []), "--out", str(folder)]
-    also = {part: ["--from", start] if start and holds(start, part) else [] for part in NAMES}
-    for line in next_steps(kind, folder, common, also, held_parts(folder), PRESETS[preset].tokenizer.aligned):
+    further = SETTINGS[preset]["decoder"].further
+    also = {part: ["--from", start] if start and holds(start, part, further) else [] for part in NAMES}
+    two_stages = further or PRESETS[preset].tokenizer.aligned
+    for line in next_steps(kind, folder, common, also, held_parts(folder), two_stages):
         say(line)
     return model
 
@@ -238,10 +258,11 @@ def train_part(
             settings = _schedule(settings, state)
             if accelerator.device.type == "cpu" and (words := thread_hint(torch.get_num_threads())):
                 say(words)
+            name = name_of(kind, settings.further)
             if state and state.step == settings.steps:
-                say(f"{folder}: all {state.step:,} steps of the {NAMES[kind]} are done; for more, give more steps")
+                say(f"{folder}: all {state.step:,} steps of the {name} are done; for more, give more steps")
                 return AliTok.from_pretrained(folder, accelerator.device)
-            lost = _parts_to_replace(kind, folder, resume, replace)
+            lost = _parts_to_replace(kind, name, folder, resume, replace)
             _announce(settings, state)
             task = _task(kind, sizes, settings, folder, accelerator, data, workers, state, lost, start)
             try:
@@ -262,6 +283,8 @@ def _check(kind: str, settings: TrainSettings, folder: Path, processes: int, sta
         raise ValueError(f"batch {settings.batch} must be a multiple of processes x accumulate, which is {parts}")
     if settings.keep_best and kind != "ar":
         raise ValueError("keep_best is for the AR model: tokenizer and decoder have no test nats")
+    if settings.further and kind != "decoder":
+        raise ValueError(f"further is for the decoder, not for the {NAMES[kind]}")
     if settings.standardise and (kind != "tokenizer" or start):
         part = f"{start} has weights already" if kind == "tokenizer" else f"not for the {kind}"
         raise ValueError(f"standardise is for a tokenizer that begins with random weights: {part}")
@@ -296,30 +319,34 @@ def _announce(settings: TrainSettings, state: State | None) -> None:
         say(f"warm-up takes {settings.warmup:,} of {settings.steps:,} steps")
 
 
-def _parts_to_replace(kind: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ...]:
-    """The parts that are removed when this one is first saved. Raises CheckpointError for any without `replace`."""
-    held = held_parts(folder)
+def _parts_to_replace(kind: str, name: str, folder: Path, resume: bool, replace: bool) -> tuple[str, ...]:
+    """The parts that are removed when this one, `name` in words, is first saved.
+
+    Raises CheckpointError for any without `replace`.
+    """
+    held, further = held_parts(folder), further_in(folder)
     if resume and kind not in held:
-        raise CheckpointError(f"nothing to resume: {folder} holds no {NAMES[kind]}")
+        raise CheckpointError(f"nothing to resume: {folder} holds no {name}")
     own = () if resume else (kind,)
     lost = tuple(part for part in (*own, *(("decoder", "ar") if kind == "tokenizer" else ())) if part in held)
+    going = described(lost, further) if lost else ""
     if lost and not replace and resume:
         raise CheckpointError(
-            f"the {described(lost)} in {folder} belongs to the present tokenizer and would not fit it after more"
-            f" training: copy the folder first to keep it, then give --replace, which removes the {described(lost)}"
+            f"the {going} in {folder} belongs to the present tokenizer and would not fit it after more"
+            f" training: copy the folder first to keep it, then give --replace, which removes the {going}"
         )
     if lost and not replace:
         raise CheckpointError(
-            f"{folder} holds a run already, with {described(held)}: choose another --out, continue the"
-            f" {NAMES[kind]} with --resume, or give --replace, which removes the {described(lost)}"
+            f"{folder} holds a run already, with {described(held, further)}: choose another --out, continue the {name}"
+            f" with --resume, or give --replace, which removes the {going}"
         )
     if lost:
-        say(f"{folder}: the {described(lost)} will be removed at the first save, with states, sheets, curves and log")
+        say(f"{folder}: the {going} will be removed at the first save, with states, sheets, curves and log")
     steps = unfinished(folder)
     if steps and kind != "tokenizer":
         say(
             f"the tokenizer in {folder} has {steps[0]:,} of {steps[1]:,} steps: training it further would make this"
-            f" {NAMES[kind]} useless"
+            f" {name} useless"
         )
     return lost
 
@@ -338,7 +365,7 @@ def _task(
 ) -> Task:
     """The task of a part around its model and its pictures."""
     device = accelerator.device
-    given = opened(kind, start, sizes, device) if start and state is None else None
+    given = opened(kind, start, sizes, device, settings.further) if start and state is None else None
     perceptual = PerceptualLoss().to(device) if settings.losses.perceptual and kind != "ar" else None
     features = FeatureLoss(device) if settings.losses.features and kind != "ar" else None
     size = sizes.tokenizer.image_size
@@ -347,9 +374,10 @@ def _task(
         source = ScannedSource(source, settings.scan, sizes.tokenizer.patch_size)
     if start and given:
         torch.manual_seed(settings.seed)
-        model = begin(kind, given, start, folder, source)
+        model = begin(kind, given, start, folder, source, settings.further)
     else:
-        model = _build(kind, sizes, folder, source, settings.seed, device)
+        further = settings.further, state is not None
+        model = _build(kind, sizes, folder, source, settings.seed, device, *further)
         if settings.standardise and kind == "tokenizer" and state is None:
             standardise(model.tokenizer, source.batch(0)[0])
     if state and kind == "tokenizer":

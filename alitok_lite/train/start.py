@@ -16,8 +16,9 @@ from ..machine import say
 from ..model import AliTok
 from ..store.find import CHECKPOINTS
 from ..store.folder import CheckpointError, read_config
+from .further import learned_stage, restore_learned, train_further
 from .settings import TrainSettings
-from .state import NAMES, encoder_sha256
+from .state import encoder_sha256, furthered, name_of
 
 GENTLE = 10  # fine-tuning has so many times less learning rate and steps than the preset
 
@@ -33,8 +34,13 @@ def begun_with(folder: Path, kind: str) -> str | None:
     return start if isinstance(start, str) else None
 
 
-def holds(start: str, kind: str) -> bool:
-    """Whether a checkpoint on this machine has a part; False where it is not, or no longer, here."""
+def holds(start: str, kind: str, further: bool = False) -> bool:
+    """Whether a checkpoint on this machine has a part to begin with; False where it is not, or no longer, here.
+
+    A decoder that is trained `further` is the RUN's own, which fits the RUN's tokens.
+    """
+    if further and kind == "decoder":
+        return False
     places = [Path(start), CHECKPOINTS / start]
     folder = next((place for place in places if (place / "config.json").is_file()), None)
     return (
@@ -56,23 +62,24 @@ def gentle(settings: TrainSettings, given: Collection[str]) -> TrainSettings:
     return dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
 
 
-def opened(kind: str, start: str, sizes: Preset, device: torch.device) -> AliTok:
+def opened(kind: str, start: str, sizes: Preset, device: torch.device, further: bool = False) -> AliTok:
     """The checkpoint `start`.
 
     Raises CheckpointError where there is none, and when it lacks the part or has other sizes than the preset.
     """
     given = AliTok.from_pretrained(start, device)
     _check_sizes(given, start, kind, sizes)
-    if kind == "decoder" and (given.tokenizer.decoder2 is None or not sizes.tokenizer.aligned):
+    if kind == "decoder" and not further and (given.tokenizer.decoder2 is None or not sizes.tokenizer.aligned):
         raise CheckpointError(f"{start} has no second decoder to begin with")
     if kind == "ar" and given.ar is None:
         raise CheckpointError(f"{start} has no AR model to begin with")
-    if kind == "tokenizer" and sizes.tokenizer.aligned and given.tokenizer.decoder1 is None:
+    causal_too = kind == "tokenizer" or further
+    if causal_too and sizes.tokenizer.aligned and given.tokenizer.decoder1 is None:
         raise CheckpointError(f"{start} has no causal decoder, with which its tokenizer was trained")
     return given
 
 
-def begin(kind: str, given: AliTok, start: str, folder: Path, source: Source) -> AliTok:
+def begin(kind: str, given: AliTok, start: str, folder: Path, source: Source, further: bool = False) -> AliTok:
     """The model to train: its new part, and a RUN that is still empty, get the weights of a checkpoint.
 
     `given` is the checkpoint, as `opened` returns it, and `start` its name. Raises CheckpointError when the RUN does
@@ -87,13 +94,27 @@ def begin(kind: str, given: AliTok, start: str, folder: Path, source: Source) ->
     if model.classes != source.classes:
         raise CheckpointError(f"{folder} was trained on other pictures: their classes differ")
     if not fresh and encoder_sha256(model) != encoder_sha256(given):
-        say(f"the tokenizer in {folder} is not that of {start}: the {NAMES[kind]} has to get used to its codes")
+        name = name_of(kind, further)
+        say(f"the tokenizer in {folder} is not that of {start}: the {name} has to get used to its codes")
     model.tokenizer.requires_grad_(False)  # only the part added below is trained
-    if kind == "decoder" and given.tokenizer.decoder2 is not None:
+    if kind == "decoder" and further:
+        _further(model, given, start, fresh)
+    elif kind == "decoder" and given.tokenizer.decoder2 is not None:
+        if not fresh:
+            restore_learned(model, folder)
         model.tokenizer.decoder2 = given.tokenizer.decoder2.requires_grad_(True)
     elif given.ar is not None:
         model.ar = _with_classes(given.ar, given.classes, source.classes).to(given.device)
     return model
+
+
+def _further(model: AliTok, given: AliTok, start: str, fresh: bool) -> None:
+    """Let a RUN's own decoder, which will be trained further, begin with that of a checkpoint."""
+    if fresh and given.tokenizer.config.aligned and given.tokenizer.decoder2 is not None:
+        say(f"the second decoder of {start} is left out: the decoder with which the tokens were learned is trained")
+    stage = learned_stage(model.tokenizer.config)
+    setattr(model.tokenizer, f"decoder{stage}", given.tokenizer.decoder(stage))
+    train_further(model.tokenizer)
 
 
 def _check_sizes(given: AliTok, start: str, kind: str, sizes: Preset) -> None:
@@ -115,10 +136,11 @@ def _check_sizes(given: AliTok, start: str, kind: str, sizes: Preset) -> None:
 
 
 def _whole_tokenizer(given: AliTok, start: str, classes: list[str]) -> AliTok:
-    """A checkpoint's tokenizer with both decoders, for other classes; without its AR model."""
+    """A checkpoint's tokenizer with its decoders, for other classes; without its AR model."""
     records = given.info.get("training", {})
     kept = {part: records.get(part, {}) | {"from": start} for part in ("tokenizer", "decoder")}
-    if given.tokenizer.decoder2 is None or not given.tokenizer.config.aligned:
+    second = given.tokenizer.decoder2 is not None and given.tokenizer.config.aligned
+    if not (second or furthered(given.info)):
         del kept["decoder"]
     with torch.no_grad():
         for value in given.tokenizer.parameters():

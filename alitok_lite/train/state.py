@@ -22,6 +22,7 @@ from .curve import curve_path
 from .settings import TrainSettings
 
 NAMES = {"tokenizer": "tokenizer", "decoder": "second decoder", "ar": "AR model"}
+FURTHER = "further-trained decoder"  # in place of a second one, see further.py
 _COLUMNS = {"step", "train nats", "test nats"}  # of the history of a training that keeps its best weights
 
 
@@ -202,11 +203,24 @@ def held_parts(folder: Path) -> list[str]:
     if not (isinstance(trained, dict) and all(isinstance(entry, dict) for entry in trained.values())):
         raise CheckpointError(f"cannot read {folder / 'config.json'}: what it says of the training is damaged")
     held = ["tokenizer"]
-    if "decoder2" in files and config["tokenizer"].aligned:
+    if ("decoder2" in files and config["tokenizer"].aligned) or furthered(info):
         held.append("decoder")
     if "ar" in files:
         held.append("ar")
     return held
+
+
+def furthered(info: object) -> bool:
+    """Whether a checkpoint's `info` says that the decoder with which its tokens were learned was trained further."""
+    try:
+        return info["training"]["decoder"]["settings"]["further"] is True  # type: ignore[index]
+    except (KeyError, TypeError):
+        return False
+
+
+def further_in(folder: Path) -> bool:
+    """`furthered` of a RUN; False where there is none."""
+    return (folder / "config.json").exists() and furthered(read_config(folder).get("info"))
 
 
 def unfinished(folder: Path) -> tuple[int, int] | None:
@@ -220,9 +234,14 @@ def unfinished(folder: Path) -> tuple[int, int] | None:
     return (done, planned) if done < planned else None
 
 
-def described(parts: Sequence[str]) -> str:
+def name_of(part: str, further: bool = False) -> str:
+    """A part in words; `further` tells which decoder it is."""
+    return FURTHER if further and part == "decoder" else NAMES.get(part, part)
+
+
+def described(parts: Sequence[str], further: bool = False) -> str:
     """The parts in words."""
-    names = [NAMES[part] for part in parts]
+    names = [name_of(part, further) for part in parts]
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 

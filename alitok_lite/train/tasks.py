@@ -1,4 +1,4 @@
-"""What is trained: the tokenizer, its second decoder, or the AR model."""
+"""What is trained: the tokenizer, a decoder over its tokens, or the AR model."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from ..data.sources import Source
 from ..machine import say
 from ..measure.metrics import codebook_usage, nats_per_token, psnr
 from ..model import AliTok
+from .further import Outputs, learned_stage
 from .perceptual import FeatureLoss, PerceptualLoss
 from .regulariser import NextCode
 from .settings import TrainSettings
@@ -80,7 +81,10 @@ class Task:
 
 
 class TokenizerTask(Task):
-    """Stage 1 (encoder, queries, codebook and their decoder) or stage 2 (a new decoder over frozen tokens)."""
+    """Stage 1 (encoder, queries, codebook and their decoder) or stage 2 (a decoder over frozen tokens).
+
+    That decoder is a second one or, with `further`, that of stage 1 with its prefix outputs.
+    """
 
     def __init__(
         self,
@@ -93,21 +97,25 @@ class TokenizerTask(Task):
         features: FeatureLoss | None = None,
     ) -> None:
         self.frozen = name == "decoder"
-        network = model.tokenizer.decoder2 if self.frozen else model.tokenizer
-        if network is None:
-            raise ValueError("the model has no second decoder to train")
+        learned = learned_stage(model.tokenizer.config)
+        self.stage = 2 if self.frozen and not settings.further else learned
+        network: nn.Module = model.tokenizer
+        if self.frozen:
+            if self.stage not in model.tokenizer.stages:
+                raise ValueError("the model has no second decoder to train")
+            decoder = model.tokenizer.decoder(self.stage)
+            network = Outputs(decoder) if settings.further else decoder
         origin = {"pictures": source.stamp} | ({"encoder": encoder_sha256(model)} if self.frozen else {})
         super().__init__(name, model, network, origin)
         self.settings, self.accelerator, self.source = settings, accelerator, source
         self.perceptual, self.features = perceptual, features
         self.tokenizer = model.tokenizer
-        self.stage = 2 if self.frozen or not self.tokenizer.config.aligned else 1
         # CVQ moves a dead code in one step, which an average would follow only after many steps.
         self.copied = () if self.frozen else ("quantizer.codebook",)
         self.probe = source.unseen(64)[0]
         self.mean_psnr = psnr(self.probe.mean(0, keepdim=True).expand_as(self.probe), self.probe).mean().item()
         self.psnr = float("inf")  # of the probe, at the last diagnosis
-        # Enough tokens to see every code: eight for each. For a second decoder the codebook is fixed.
+        # Enough tokens to see every code: eight for each. For a decoder alone the codebook is fixed.
         count = 8 * self.tokenizer.config.codebook_size // self.tokenizer.config.tokens + 1
         self.tokens = () if self.frozen else source.unseen(count)[0].split(64)
         self.ids = torch.empty(0)  # of these pictures, at the last diagnosis
@@ -137,7 +145,8 @@ class TokenizerTask(Task):
             with torch.no_grad():  # in float32, so that the ids are those of `encode`
                 latents = self.tokenizer.encoder(pixels)
                 codes, ids, _ = self.tokenizer.quantizer(latents)
-            output = TokenizerOutput(network(codes), None, latents, ids, pixels.new_zeros(()))
+            decoded, aux = network(codes) if self.settings.further else (network(codes), None)
+            output = TokenizerOutput(decoded, aux, latents, ids, pixels.new_zeros(()))
         else:
             output = network(pixels, self.stage)
             self.quantized.append((output.latents.detach().clone(), output.ids.clone()))
