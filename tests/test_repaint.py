@@ -38,7 +38,7 @@ def test_only_a_bidirectional_decoder_repaints(stage):
 
 @pytest.mark.slow
 def test_the_share_that_the_pages_name():
-    """87 % and none, on 24 unseen scenes of six classes."""
+    """86 % and none, on 24 unseen scenes of six classes."""
     names = ("lighthouse", "house", "balloon", "face", "butterfly", "car")
     kinds = [scenes.CLASSES.index(name) for name in names] * 4
     pictures = scenes.render(kinds, seed=scenes.TEST_SEED + 3, size=64)
@@ -46,7 +46,7 @@ def test_the_share_that_the_pages_name():
     for name in view.SHIPPED:
         tokenizer = AliTok.from_pretrained(name, "cpu").tokenizer
         share[name] = repaint.repainted(repaint.told(tokenizer, tokenizer.encode(pictures)), 16).float().mean().item()
-    assert 0.85 <= share["scenes-baseline"] <= 0.89 and share["scenes-noprefix"] == 0
+    assert 0.84 <= share["scenes-baseline"] <= 0.88 and share["scenes-noprefix"] == 0
 
 
 def near(picture, path, frame=0):

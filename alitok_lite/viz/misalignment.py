@@ -94,7 +94,7 @@ def _frame(ax: Axes, patches: int, labelled: bool) -> None:
 
 
 def _percent(share: float) -> str:
-    """0 %, 5 %, 37.5 %: the half percents as they are, whole ones without a point."""
+    """0 %, 38 %, 5.5 %: the half percents as they are, whole ones without a point."""
     return f"{round(200 * share) / 2:g} %"
 
 
