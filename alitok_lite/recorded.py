@@ -109,7 +109,7 @@ def recorded(tokenizer: Tokenizer) -> Tokenizer:
     """The tokenizer with recorded decoders, for decoding alone; itself where it is not on a CUDA GPU of one's own."""
     if not tokenizer.quantizer.codebook.is_cuda or tokenizer.training or borrowed_gpu():
         return tokenizer
-    parts = tokenizer._modules
+    parts = dict(tokenizer.named_children())
     with _lock:
         twin = _twins.get(tokenizer)
         known = [] if twin is None else [getattr(part, "decoder", part) for part in twin._modules.values()]

@@ -93,9 +93,9 @@ def entries(keys, values, first, now, SIZE: tl.constexpr, COLUMNS: tl.constexpr,
 
 
 @triton.jit
-def mixed_in(key, value, q, old, most, share, mixed):
-    """The running softmax of each place of a block, after one more entry where `old` says that there is one."""
-    scores = tl.where(old, tl.sum(key.to(tl.float32) * q[None, :], 1), float("-inf"))
+def mixed_in(key, value, q, left, most, share, mixed):
+    """The running softmax of each place of a block, after one more entry at the first `left` places."""
+    scores = tl.where(tl.arange(0, key.shape[0]) < left, tl.sum(key.to(tl.float32) * q[None, :], 1), float("-inf"))
     higher = tl.maximum(most, scores)
     weights, fade = tl.exp2(scores - higher), tl.exp2(most - higher)
     return higher, share * fade + weights, mixed * fade[:, None] + value.to(tl.float32) * weights[:, None]
@@ -103,27 +103,24 @@ def mixed_in(key, value, q, old, most, share, mixed):
 
 @triton.jit
 def attend_kernel(
-    qkv, q_weight, k_weight, rope, keys, values, out, position, room, scale,
-    HEADS: tl.constexpr, SIZE: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr,
-    EARLY: tl.constexpr,
+    qkv, q_weight, k_weight, rope, keys, values, out, position, room, scale, HEADS: tl.constexpr, SIZE: tl.constexpr,
+    COLUMNS: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """QK-norm, RoPE, the cache's new entry, attention over all entries. One program a row and head.
 
-    Two blocks of the cache are on their way before the query is there. Each of BLOCK places keeps a running softmax of
-    its own, and they are joined after the loop: inside it no warp waits for another. The new entry comes from
-    registers: other threads might not see it in memory yet.
+    Two blocks of the cache are on their way before the query is there. Each of BLOCK places keeps a running softmax,
+    and they are joined at the end: no warp waits for another before. The new entry comes from registers.
     """
     row, head, now = tl.program_id(0), tl.program_id(1), tl.load(position).to(tl.int32)
-    entry = (row.to(tl.int64) * HEADS + head) * room * SIZE  # within it, 32 bits do
-    keys, values = keys + entry, values + entry
+    entry = (row.to(tl.int64) * HEADS + head) * room * SIZE
+    keys, values = keys + entry, values + entry  # from here on, 32 bits do
     key, value = entries(keys, values, 0, now, SIZE, COLUMNS, BLOCK)
     next_key, next_value = entries(keys, values, BLOCK, now, SIZE, COLUMNS, BLOCK)
 
     column = tl.arange(0, COLUMNS)
     pair, inside = column ^ 1, column < SIZE
     turn = rope + now * SIZE + (column // 2) * 2
-    cos, sin = read(turn, inside), read(turn + 1, inside)
-    sin = tl.where(column % 2 == 0, -sin, sin)
+    cos, sin = read(turn, inside), read(turn + 1, inside) * tl.where(column % 2 == 0, -1.0, 1.0)
     q_own, q_pair = read(q_weight + column, inside), read(q_weight + pair, inside)
     k_own, k_pair = read(k_weight + column, inside), read(k_weight + pair, inside)
     follow(EARLY)
@@ -136,14 +133,14 @@ def attend_kernel(
     tl.store(keys + now * SIZE + column, k, inside)
     tl.store(values + now * SIZE + column, v, inside)
 
-    own, places = tl.sum(q * k, 0), tl.arange(0, BLOCK)
+    own = tl.sum(q * k, 0)
     most = tl.zeros([BLOCK], tl.float32) + own  # not minus infinity, from which nothing can be subtracted
     share, mixed = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK, COLUMNS], tl.float32)
-    most, share, mixed = mixed_in(key, value, q, places < now, most, share, mixed)
-    most, share, mixed = mixed_in(next_key, next_value, q, BLOCK + places < now, most, share, mixed)
+    most, share, mixed = mixed_in(key, value, q, now, most, share, mixed)
+    most, share, mixed = mixed_in(next_key, next_value, q, now - BLOCK, most, share, mixed)
     for first in tl.range(2 * BLOCK, now, BLOCK, num_stages=STAGES):
-        later_key, later_value = entries(keys, values, first, now, SIZE, COLUMNS, BLOCK)
-        most, share, mixed = mixed_in(later_key, later_value, q, first + places < now, most, share, mixed)
+        key, value = entries(keys, values, first, now, SIZE, COLUMNS, BLOCK)
+        most, share, mixed = mixed_in(key, value, q, now - first, most, share, mixed)
 
     top = tl.max(most, 0)
     fade, weight = tl.exp2(most - top), tl.exp2(own - top)  # of the places, of the new entry
