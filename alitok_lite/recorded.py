@@ -18,7 +18,7 @@ from .core.tokenizer import Decoder, Tokenizer
 from .machine import borrowed_gpu
 
 WARM_UP = 3  # calls before the recording, in which libraries choose their kernels
-FEW = 8  # pictures up to which a decoder waits for Python; for more the GPU has enough to do
+FEW = 16  # pictures up to which a decoder waits for Python; for many more the GPU has enough to do
 
 # By tokenizer, weakly: one that is let go takes its recordings along.
 _twins: WeakKeyDictionary[Tokenizer, Tokenizer] = WeakKeyDictionary()

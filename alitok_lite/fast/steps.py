@@ -26,7 +26,7 @@ kernels in plain PyTorch):
    is decides how many programs read at the same time, which is worth a factor of two for many pictures.
 6. Products of few rows are nothing but reading their weights, and starting a kernel takes as long. Ours have the norm
    before and SwiGLU or the sum behind in them: 124 kernels a step, for one or two guided pictures. On NVIDIA's GPUs
-   since Hopper each begins before the last one has ended, and reads its weights meanwhile.
+   since Hopper each begins before the last one has ended, and asks meanwhile for all that it reads but the rows.
 7. Half-precision weights and cache halve the bytes. This is the model's dtype, not this file's business.
 
 Nothing here runs on a CPU, and nothing is imported from Triton before a GPU is there.
