@@ -139,8 +139,8 @@ def attend_kernel(
     most, share, mixed = mixed_in(key, value, q, now, most, share, mixed)
     most, share, mixed = mixed_in(next_key, next_value, q, now - BLOCK, most, share, mixed)
     for first in tl.range(2 * BLOCK, now, BLOCK, num_stages=STAGES):
-        key, value = entries(keys, values, first, now, SIZE, COLUMNS, BLOCK)
-        most, share, mixed = mixed_in(key, value, q, now - first, most, share, mixed)
+        later_key, later_value = entries(keys, values, first, now, SIZE, COLUMNS, BLOCK)
+        most, share, mixed = mixed_in(later_key, later_value, q, now - first, most, share, mixed)
 
     top = tl.max(most, 0)
     fade, weight = tl.exp2(most - top), tl.exp2(own - top)  # of the places, of the new entry
