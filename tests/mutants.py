@@ -695,6 +695,15 @@ APP = _of(
     ("ANALYTICS_MAX_EVENTS = 100", "ANALYTICS_MAX_EVENTS = 10_000", "the list of calls is short"),
 )
 
+RECORDED = _of(
+    "recorded.py",
+    "recorded",
+    ("len(codes) > FEW", "len(codes) >= FEW", "how many pictures are decoded by a recorded pass"),
+    ("self.busy.acquire(blocking=False)", "True", "two threads replay one recording at the same time"),
+    ("            self.broken = True\n", "", "a recording that failed is tried, and fails, at every call"),
+    ("            self.busy.release()\n", "            pass\n", "after the first picture all are decoded plainly"),
+)
+
 MUTANTS: list[Mutant] = [
     *(LOSSES + PERCEPTUAL + LITE + TOKENIZER_TASK + AR_TASK + FIT + BUILD + SOURCES + SAMPLING + LAYERS),
     *(
@@ -710,6 +719,7 @@ MUTANTS: list[Mutant] = [
         + SETTINGS
         + SAID
         + APP
+        + RECORDED
         + OTHERS
     ),
 ]
