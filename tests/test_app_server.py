@@ -105,6 +105,7 @@ def slowly(monkeypatch):
     monkeypatch.setattr(sampling, "draw_codes", late)
 
 
+@pytest.mark.slow
 def test_a_cancelled_drawing_frees_the_model(client, slowly):
     job = client.submit(MAIN, "fish", "1", 1, 0.9, 1, api_name="/draw")
     while len(job.outputs()) < 2:
@@ -115,6 +116,7 @@ def test_a_cancelled_drawing_frees_the_model(client, slowly):
     assert time.monotonic() - start < 5 and len(job.outputs()) < 10
 
 
+@pytest.mark.slow
 def test_a_dropped_drawing_frees_the_model(client, slowly):
     base = f"{client.src.rstrip('/')}/gradio_api/queue"
     index = next(fn["id"] for fn in client.config["dependencies"] if fn["api_name"] == "draw")

@@ -289,6 +289,7 @@ def test_on_demand_equals_in_memory(tmp_path, workers, monkeypatch):
         assert torch.equal(kept.whole(index), files.whole(index))
     passes = [torch.cat(parts) for folder in (kept, files) for parts in zip(*folder.ten_crops(), strict=True)]
     assert torch.equal(passes[0], passes[2]) and torch.equal(passes[1], passes[3])
+    files._ahead.close()  # left to the search for garbage, the end of its processes takes ten seconds
 
 
 def test_as_many_processes_read_as_there_are_cpus(tmp_path, monkeypatch):
@@ -569,6 +570,7 @@ def test_damage_found_on_demand(tmp_path, workers):
                 files.batch(good + 1, 2, 0)
     with pytest.raises(ValueError, match="'bad.png'"):
         files.whole(slice(None))
+    files._ahead.close()
 
 
 def test_too_small(tmp_path):
