@@ -81,10 +81,8 @@ class RecordedDecoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """codes (B, T, d) -> pixels (B, 3, S, S) in [0, 1]."""
         # Attention that is being recorded for a figure needs the plain pass, and so does who comes second.
-        plain = (
-            self.broken or len(codes) > FEW or any("attend" in vars(block.attention) for block in self.decoder.blocks)
-        )
-        if plain or not self.busy.acquire(blocking=False):
+        looked_into = any("attend" in vars(block.attention) for block in self.decoder.blocks)
+        if self.broken or looked_into or len(codes) > FEW or not self.busy.acquire(blocking=False):
             return self.decoder(codes)
         try:
             with torch.inference_mode():

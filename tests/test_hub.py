@@ -1,4 +1,4 @@
-"""Checkpoints on the Hub, played by a server on this machine: revisions, cache, no network, cards, uploads."""
+"""Checkpoints on the Hub, played by a server on loopback: revisions, cache, no network, cards, uploads."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ COMMIT, NEWER = "0123456789abcdef0123456789abcdef01234567", "f" * 40
 
 
 class Files(BaseHTTPRequestHandler):
-    """GET and HEAD of /owner/name/resolve/REVISION/FILE from root/COMMIT/owner/name."""
+    """GET and HEAD of a file of a repository, from the folder of the commit that its revision means."""
 
     def __init__(self, root, log, heads, *args):
         self.root, self.log, self.heads = root, log, heads

@@ -233,7 +233,7 @@ def test_gradients_of_the_parts_add_up_and_the_batch_is_drawn_once(tmp_path):
     for parts in (1, 2):
         settings = replace(SETTINGS["mini-plain"]["tokenizer"], accumulate=parts)
         source, drawn = SceneSource(32, settings, torch.device("cpu")), []
-        model = _build("tokenizer", PRESETS["mini-plain"], tmp_path, source, 0, torch.device("cpu"))
+        model = _build("tokenizer", PRESETS["mini-plain"], tmp_path, source, settings, torch.device("cpu"), False)
         task = tasks.TokenizerTask("tokenizer", model, settings, accelerator, source)
         source.batch = lambda step, source=source, drawn=drawn: drawn.append(step) or SceneSource.batch(source, step)
         codebook = model.tokenizer.quantizer.codebook.detach().clone()
@@ -307,7 +307,7 @@ def test_critic_learns_from_all_parts(tmp_path, monkeypatch):
 def test_gradients_of_the_critic_add_up(tmp_path, monkeypatch):
     settings, found = SETTINGS["mini"]["tokenizer"], []
     source = SceneSource(32, settings, torch.device("cpu"))
-    model = _build("tokenizer", PRESETS["mini"], tmp_path, source, 0, torch.device("cpu"))
+    model = _build("tokenizer", PRESETS["mini"], tmp_path, source, settings, torch.device("cpu"), False)
     task = tasks.TokenizerTask("tokenizer", model, settings, accelerator_front(), source)
     task.critic.eval()  # spectral norm refines its estimate at every call in training
     gradients = lambda: found.append([value.grad.clone() for value in task.critic.parameters()])  # noqa: E731

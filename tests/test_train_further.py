@@ -1,4 +1,4 @@
-"""The decoder with which the tokens were learned, trained further: what changes, what stays, and what is asked for."""
+"""The decoder with which the tokens were learned, trained further: what changes, what stays, and what is refused."""
 
 import shlex
 import shutil
@@ -167,7 +167,7 @@ def test_resuming_continues_exactly(run, name, monkeypatch):
     assert kept(folder).read_bytes() == backup and same(load_file(kept(whole)), load_file(kept(folder)))
 
 
-# ---------------------------------------------------------------- what a RUN holds, and what is asked for
+# ---------------------------------------------------------------- what a RUN holds, and what is refused
 
 
 def test_same_command_again_is_refused_and_replace_begins_where_the_tokenizer_ended(run, capsys):

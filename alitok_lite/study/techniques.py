@@ -103,7 +103,7 @@ def stages() -> list[Stage]:
         Stage("and a CUDA graph", PLAIN, True, True),
         Stage("and fused norms, SwiGLU and draw", without_attention, True, True),
         Stage("and attention in one kernel, blocks of 128", large, True, False),
-        Stage("and blocks of 32", small, True, False),
+        Stage("and small blocks", small, True, False),
         Stage("and for few rows, products with norm and sum, begun early", kernels, True, False),
     ]
 

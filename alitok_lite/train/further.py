@@ -14,7 +14,7 @@ from ..core.config import TokenizerConfig
 from ..core.tokenizer import Decoder, Tokenizer
 from ..model import AliTok
 from ..store.folder import CheckpointError
-from .state import encoder_sha256, further_in, furthered, load_tensors, save_tensors
+from .state import encoder_sha256, further_in, furthered, load_tensors, name_of, save_tensors
 
 
 class Outputs(nn.Module):
@@ -31,6 +31,18 @@ class Outputs(nn.Module):
 def learned_stage(config: TokenizerConfig) -> int:
     """The stage of the decoder with which the tokens are learned: 1 (causal), or 2 of a conventional tokenizer."""
     return 1 if config.aligned else 2
+
+
+def decoder_alone(tokenizer: Tokenizer, further: bool) -> tuple[int, nn.Module]:
+    """The stage of the decoder that is trained over frozen tokens, and the network to train.
+
+    Raises ValueError where there is no such decoder.
+    """
+    stage = learned_stage(tokenizer.config) if further else 2
+    if stage not in tokenizer.stages:
+        raise ValueError(f"the model has no {name_of('decoder', further)} to train")
+    decoder = tokenizer.decoder(stage)
+    return stage, Outputs(decoder) if further else decoder
 
 
 def train_further(tokenizer: Tokenizer) -> None:

@@ -53,17 +53,16 @@ def _build(
     sizes: Preset,
     folder: Path,
     source: Source,
-    seed: int,
+    settings: TrainSettings,
     device: torch.device,
-    further: bool = False,
-    resume: bool = False,
+    resume: bool,
 ) -> AliTok:
     """The model to train: fresh for the tokenizer, the RUN's own with a fresh part for decoder and AR model.
 
-    With `further` the decoder is the RUN's own: unless `resume`, as the training of the tokenizer left it.
+    A decoder that is trained further is the RUN's own: unless `resume`, as the training of the tokenizer left it.
     Raises CheckpointError when the RUN does not fit the preset's sizes or the pictures.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(settings.seed)
     if kind == "tokenizer":
         stages = (1,) if sizes.tokenizer.aligned else (2,)
         sampling = Sampling(sizes.guidance, sizes.power)
@@ -75,7 +74,7 @@ def _build(
         restore_learned(model, folder)
     if kind == "ar":
         model.ar = ARModel(dataclasses.replace(sizes.ar, classes=len(source.classes))).to(device)
-    elif further:
+    elif settings.further:
         train_further(model.tokenizer)
     elif not sizes.tokenizer.aligned:
         raise CheckpointError("this preset is conventional: it has no second stage")
@@ -332,8 +331,8 @@ def _parts_to_replace(kind: str, name: str, folder: Path, resume: bool, replace:
     going = described(lost, further) if lost else ""
     if lost and not replace and resume:
         raise CheckpointError(
-            f"the {going} in {folder} belongs to the present tokenizer and would not fit it after more"
-            f" training: copy the folder first to keep it, then give --replace, which removes the {going}"
+            f"the {going} in {folder} belong{'s' if len(lost) == 1 else ''} to the present tokenizer and would not fit"
+            f" it after more training: copy the folder first to keep it, then give --replace, which removes the {going}"
         )
     if lost and not replace:
         raise CheckpointError(
@@ -376,8 +375,7 @@ def _task(
         torch.manual_seed(settings.seed)
         model = begin(kind, given, start, folder, source, settings.further)
     else:
-        further = settings.further, state is not None
-        model = _build(kind, sizes, folder, source, settings.seed, device, *further)
+        model = _build(kind, sizes, folder, source, settings, device, state is not None)
         if settings.standardise and kind == "tokenizer" and state is None:
             standardise(model.tokenizer, source.batch(0)[0])
     if state and kind == "tokenizer":

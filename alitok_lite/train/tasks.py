@@ -19,7 +19,7 @@ from ..data.sources import Source
 from ..machine import say
 from ..measure.metrics import codebook_usage, nats_per_token, psnr
 from ..model import AliTok
-from .further import Outputs, learned_stage
+from .further import decoder_alone, learned_stage
 from .perceptual import FeatureLoss, PerceptualLoss
 from .regulariser import NextCode
 from .settings import TrainSettings
@@ -97,14 +97,10 @@ class TokenizerTask(Task):
         features: FeatureLoss | None = None,
     ) -> None:
         self.frozen = name == "decoder"
-        learned = learned_stage(model.tokenizer.config)
-        self.stage = 2 if self.frozen and not settings.further else learned
         network: nn.Module = model.tokenizer
+        self.stage = learned_stage(model.tokenizer.config)
         if self.frozen:
-            if self.stage not in model.tokenizer.stages:
-                raise ValueError("the model has no second decoder to train")
-            decoder = model.tokenizer.decoder(self.stage)
-            network = Outputs(decoder) if settings.further else decoder
+            self.stage, network = decoder_alone(model.tokenizer, settings.further)
         origin = {"pictures": source.stamp} | ({"encoder": encoder_sha256(model)} if self.frozen else {})
         super().__init__(name, model, network, origin)
         self.settings, self.accelerator, self.source = settings, accelerator, source
