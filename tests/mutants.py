@@ -224,8 +224,12 @@ FIT = _of(
 BUILD = _of(
     TRAINING,
     "train_settings train ablation",
-    ("torch.manual_seed(seed)", "pass", "the same seed starts from the same weights"),
-    ("source, settings.seed, device,", "source, 0, device,", "another seed starts from other weights"),
+    ("    torch.manual_seed(settings.seed)\n    if", "    if", "the same seed starts from the same weights"),
+    (
+        "    torch.manual_seed(settings.seed)\n    if",
+        "    torch.manual_seed(0)\n    if",
+        "another seed starts from other weights",
+    ),
     ("Sampling(sizes.guidance, sizes.power)", "Sampling()", "a run has its preset's guidance"),
     ("(1,) if sizes.tokenizer.aligned else (2,)", "(1,)", "a conventional tokenizer has a bidirectional decoder"),
     ("classes=len(source.classes))", "classes=14)", "an AR model knows the classes of its pictures"),
