@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Lock
+from types import ModuleType, SimpleNamespace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -23,6 +26,32 @@ FEW = 16  # pictures up to which a decoder waits for Python; for many more the G
 # By tokenizer, weakly: one that is let go takes its recordings along.
 _twins: WeakKeyDictionary[Tokenizer, Tokenizer] = WeakKeyDictionary()
 _lock = Lock()
+
+
+def noting(functions: ModuleType | SimpleNamespace) -> tuple[SimpleNamespace, list[Callable[[], object]]]:
+    """The same namespace with functions that only note how they are called, and the list of these calls to come."""
+    calls: list[Callable[[], object]] = []
+
+    def noted(function: Callable[..., object]) -> Callable[..., None]:
+        return lambda *given, **more: calls.append(partial(function, *given, **more))
+
+    parts = {name: noted(part) if callable(part) else part for name, part in vars(functions).items()}
+    return SimpleNamespace(**parts), calls
+
+
+def at_once(calls: Sequence[Callable[[], object]]) -> None:
+    """Run calls that launch kernels, each in a thread of its own, on the present CUDA stream; raises what one raises.
+
+    For kernels that are yet to be compiled: compilers are programs of their own, so several run at the same time.
+    """
+    stream = torch.cuda.current_stream()
+
+    def run(call: Callable[[], object]) -> None:
+        with torch.inference_mode(), torch.cuda.stream(stream):  # a new thread has neither
+            call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        list(pool.map(run, calls))
 
 
 class Recorded:

@@ -703,6 +703,7 @@ APP = _of(
 RECORDED = _of(
     "recorded.py",
     "recorded",
+    ("calls.append(partial(function, *given, **more))", "function(*given, **more)", "what is noted runs at once"),
     ("len(codes) > FEW", "len(codes) >= FEW", "how many pictures are decoded by a recorded pass"),
     ("self.busy.acquire(blocking=False)", "True", "two threads replay one recording at the same time"),
     ("            self.broken = True\n", "", "a recording that failed is tried, and fails, at every call"),

@@ -2,6 +2,7 @@
 
 import threading
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from conftest import small_tokenizer
 from alitok_lite import AliTok
 from alitok_lite.core.tokenizer import Decoder, Tokenizer
 from alitok_lite.measure import probe
-from alitok_lite.recorded import FEW, RecordedDecoder, recorded
+from alitok_lite.recorded import FEW, RecordedDecoder, at_once, noting, recorded
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -22,6 +23,33 @@ def tokenizer(device="cuda", dtype=torch.float32):
 
 def ids(count, device="cuda"):
     return torch.randint(small_tokenizer().codebook_size, (count, small_tokenizer().tokens), device=device)
+
+
+def test_noted_calls_are_carried_out_later():
+    found = []
+    functions = SimpleNamespace(FEW_ROWS=3, keep=lambda *given, **more: found.append((given, more)))
+    noted, calls = noting(functions)
+    assert noted.FEW_ROWS == 3 and noted.keep(1, b=2) is None and noted.keep(4) is None
+    assert not found and len(calls) == 2
+    for call in calls:
+        call()
+    assert found == [((1,), {"b": 2}), ((4,), {})]
+
+
+@on_gpu
+def test_calls_at_once_run_at_the_same_time_on_the_present_stream():
+    stream, meeting = torch.cuda.Stream(), threading.Barrier(3, timeout=20)  # which one thread alone never passes
+    found = []
+
+    def call():
+        meeting.wait()
+        found.append((torch.cuda.current_stream(), torch.is_inference_mode_enabled()))
+
+    with torch.cuda.stream(stream):
+        at_once([call] * 3)
+    assert found == [(stream, True)] * 3
+    with pytest.raises(ZeroDivisionError):
+        at_once([lambda: 1 / 0])
 
 
 def test_a_cpu_decodes_plainly():

@@ -71,8 +71,7 @@ def swiglu_kernel(both, out, hidden, BLOCK: tl.constexpr):
 
 def swiglu(both: Tensor, out: Tensor) -> None:
     """silu(gate) * up: both (rows, 2 hidden) are gate and up, out is (rows, hidden)."""
-    rows, hidden = out.shape
-    swiglu_kernel[(rows, triton.cdiv(hidden, 1024))](both, out, hidden, 1024)
+    swiglu_kernel[(len(out), triton.cdiv(out.shape[1], 1024))](both, out, out.shape[1], 1024)
 
 
 @triton.jit
@@ -166,8 +165,8 @@ def attend(
 def tiles(rows: int, size: int) -> tuple[int, int, int]:
     """How `attend` is cut: entries read at once, warps of a program, stages of its loop.
 
-    Measured on an H100 with heads of 48 numbers. A program's registers decide how many programs read at once, so blocks
-    are small. Few rows leave most of the GPU idle: there larger blocks and more warps make a loop shorter.
+    Measured on an H100 with heads of 48 numbers. The registers of a program decide how many programs read at once, so
+    blocks are small. Few rows leave most of the GPU idle: there they are large, which makes a loop shorter.
     """
     return (64, 4, 1) if rows <= 8 else (16, max(1, triton.next_power_of_2(size) // 64), 3)
 
@@ -214,7 +213,7 @@ def draw(logits: Tensor, tensors: StepTensors) -> None:
 @triton.jit
 def product_kernel(
     x, norm, weight, bias, out, rows, width, columns,
-    GATED: tl.constexpr, ADDED: tl.constexpr,
+    NORMED: tl.constexpr, BIASED: tl.constexpr, GATED: tl.constexpr, ADDED: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr, EARLY: tl.constexpr,
 ):  # fmt: skip
     """A product of few rows, with what stands before and behind it. One program a block of columns, for all rows.
@@ -227,15 +226,15 @@ def product_kernel(
     tile = tl.load(weight + other * width + place, (other < columns) & inside, 0.0)
     if GATED:
         up = tl.load(weight + (columns + other) * width + place, (other < columns) & inside, 0.0)
-    gain = 1.0 if norm is None else read(norm + place, inside)
-    shift = 0.0 if bias is None else read(bias + column, column < columns)
+    gain = read(norm + place, inside) if NORMED else 1.0
+    shift = read(bias + column, column < columns) if BIASED else 0.0
     follow(EARLY)
     at, seen = out + row[:, None] * columns + column, (row[:, None] < rows) & (column < columns)
     part = read(x + line * width + place, (line < rows) & inside)
     if ADDED:
         before = read(at, seen)
     scale = 1.0
-    if norm is not None:
+    if NORMED:
         scale = tl.rsqrt(tl.reshape(tl.sum(part * part, -1), [ROWS]) / width + 1e-5)[:, None]
     part *= gain
     sums = tl.sum(part * tile.to(tl.float32), -1) * scale + shift
@@ -257,8 +256,10 @@ def product(
     (rows, width), columns = x.shape, out.shape[1]
     whole = triton.next_power_of_2(width)
     at_once, warps = blocks(rows, whole, norm is not None)
+    # Tensors even where nothing is read: a C compiler takes a third of a second for each combination of types.
     product_kernel[(triton.cdiv(columns, at_once),)](
-        x, norm, weight, bias, out, rows, width, columns, len(weight) > columns, added,
+        x, weight if norm is None else norm, weight, weight if bias is None else bias, out, rows, width, columns,
+        norm is not None, bias is not None, len(weight) > columns, added,
         triton.next_power_of_2(rows), at_once, whole, num_warps=warps, **early(x),
     )  # fmt: skip
 

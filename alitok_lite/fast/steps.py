@@ -3,27 +3,22 @@
 A token costs one forward pass of one position. What bounds it from below is reading: all weights once a step, and of
 every row the keys and values of the positions so far. Written plainly it takes much longer, because a pass is well over
 a thousand small kernels and the CPU needs 5 microseconds or more to launch each. What is done about it
-(results/bench/README.md says what each brought, beside what one would predict; techniques.py measures that, and has the
-kernels in plain PyTorch):
+(results/bench/README.md says what each brought; study/techniques.py has the kernels in plain PyTorch):
 
 1. A static cache. Keys and values have room for all positions from the start, and the position is a number in the GPU's
    memory. So every step is the same sequence of kernels on the same addresses, whatever the position.
-2. A CUDA graph. That sequence is recorded once for a number of pictures, with guidance or without, and replayed by one
-   launch a step: the CPU is out of the way, and what a kernel costs beside its work falls to one or two microseconds.
-   Pictures come in powers of two, so that a few graphs serve every batch; the extra rows are padding, and their
-   output is discarded.
-3. The choice of the token is in the graph. Guidance, temperature, entropy and the choice are one kernel, which puts
-   the token where the next step reads it. Guidance scales and temperature are numbers in the GPU's memory too, so one
-   graph serves all settings. What is left between two replays is to copy the next noise in and the ids and entropy
-   out. Top-k and top-p need a sort, which is not in the graph: then the plain path's function samples after it, and
-   its token replaces the graph's. Prompts are put in the same way.
+2. A CUDA graph. That sequence is recorded once for a number of pictures and replayed by one launch a step: the CPU is
+   out of the way, and what a kernel costs beside its work falls to one or two microseconds. Pictures come in powers of
+   two, so that a few graphs serve every batch; the output of the extra rows is discarded.
+3. The choice of the token is in the graph: guidance, temperature, entropy and the choice are one kernel. Between two
+   replays only the next noise goes in, and ids and entropy come out. Top-k and top-p need a sort, which is not in the
+   graph: then the plain path's function samples after it, and its token replaces the graph's. So do those of a prompt.
 4. Fused kernels. What stands between two matrix products (residual and RMSNorm; SwiGLU; QK-norm, RoPE, the cache and
    attention) is small, and separate kernels pay those microseconds and a trip through memory each time. With Triton, a
    layer is four products (cuBLAS) and four kernels of ours. A step of AliTok-B shrinks from 1,781 kernels to 198.
-5. Attention that stops where the cache does. A mask over the whole cache reads twice the bytes on average. Ours loops
-   over the positions that were written, each pair of row and head on its own, and reads a block of them at once; each
-   place of the block keeps a running softmax, and nothing is summed up across warps before the end. How large a block
-   is decides how many programs read at the same time, which is worth a factor of two for many pictures.
+5. Attention that stops where the cache does. Each pair of row and head loops on its own over the positions that were
+   written, a block at once; each place of the block keeps a running softmax. The size of a block decides how many
+   programs read at the same time, which is worth a factor of two for many pictures.
 6. Products of few rows are nothing but reading their weights, and starting a kernel takes as long. Ours have the norm
    before and SwiGLU or the sum behind in them: 124 kernels a step, for one or two guided pictures. On NVIDIA's GPUs
    since Hopper each begins before the last one has ended, and asks meanwhile for all that it reads but the rows.
@@ -50,6 +45,7 @@ from ..core.ar import ARModel
 from ..core.sampling import Sampling, Step, draw_codes, guidance_ramp, gumbel_noise
 from ..core.sampling import generate as generate_plainly
 from ..machine import borrowed_gpu
+from ..recorded import at_once, noting
 
 MAX_ROWS = 1024  # of all recorded steps of a model; AliTok-B's caches then have 20 GB in half precision
 
@@ -131,13 +127,16 @@ class Drawer:
         self.config, self.embedding, self.blocks = ar.config, ar.embedding, ar.blocks
         self.norm, self.output = ar.norm, ar.output
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.logits = self.forward_step()
-        if graph:
-            self._record()
+        self.logits = self._record() if graph else self.forward_step()
 
-    def _record(self) -> None:
-        """Record the graph; the first pass, which compiled the kernels, must not be in it."""
+    def _record(self) -> Tensor:
+        """Record the graph; its logits. What compiles the kernels must not be in it."""
+        kernels = self.kernels
+        self.kernels, calls = noting(kernels)
+        self.forward_step()
+        self.kernels = kernels
         self.tensors.position.zero_()
+        at_once([*calls[:5], calls[-1]])  # of a layer and the choice: all kernels, compiled in half the time
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -146,7 +145,7 @@ class Drawer:
         self.graph = torch.cuda.CUDAGraph()
         # thread_local: what other threads do on the GPU meanwhile must not break the recording.
         with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
-            self.logits = self.forward_step()
+            return self.forward_step()
 
     def begin(self, labels: Tensor, prompt: Tensor, sampling: Sampling) -> None:
         """Forget all positions; take the settings, the classes (n,) and prompt ids (n, t), n up to the pictures."""
